@@ -1,0 +1,119 @@
+# make install   the virtual environment .venv with everything in it
+# make test      the tests; make test-all: with the slow ones
+# make demo      pre-train a small detector, forget 3 x 2 categories, report
+# make lint      ruff; make clean: remove caches and build folders
+#
+# Every target works as the very first command on a fresh machine.
+
+PYTHON ?= python3
+# Extra arguments of every `pip install`, and of the one for torch alone
+# (which is where another package index chooses the build for CPU or CUDA).
+PIP_ARGS ?=
+TORCH_ARGS ?=
+# Jobs that compile mmcv; each takes about 1 GB of memory.
+MAX_JOBS ?= 2
+# Compute threads of the two kinds of runs. More threads than free cores make
+# small models many times slower.
+TEST_THREADS ?= 1
+DEMO_THREADS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SITE := $(VENV)/lib*/python*/site-packages
+DEMO := work_dirs/demo
+PRETRAINED := $(DEMO)/pretrain/pretrained.pth
+
+# The build of mmcv looks for ninja on the PATH.
+INSTALL = PATH="$(abspath $(BIN)):$$PATH" MAX_JOBS=$(MAX_JOBS) \
+	$(BIN)/python -m pip install -q --disable-pip-version-check \
+	-c requirements/tested.txt $(PIP_ARGS)
+HAS_OPS = $(BIN)/python -c 'import torch, mmcv._ext' 2>/dev/null
+
+.PHONY: install test test-all demo lint clean mini-coco
+.PHONY: check-python check-compiler
+
+install: $(STAMP)
+
+# Steps whose result is there take a second, so an interrupted install goes
+# on where it stopped. What pip did not finish has to go first: a package
+# without an INSTALLER file was cut off while it was copied and would pass for
+# installed; folders that begin with ~ are packages it was about to replace.
+$(STAMP): $(wildcard requirements/*.txt) setup.py
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		$(MAKE) --no-print-directory check-python && \
+		$(PYTHON) -m venv --clear $(VENV); }
+	@rm -rf $(SITE)/~*
+	@for info in $(SITE)/*.dist-info; do \
+		[ ! -d "$$info" ] || [ -e "$$info/INSTALLER" ] || rm -r "$$info"; \
+	done
+	@echo "Installing torch ..."
+	@$(INSTALL) -r requirements/build.txt
+	@$(INSTALL) $(TORCH_ARGS) torch torchvision
+	@$(HAS_OPS) || $(MAKE) --no-print-directory check-compiler
+	@$(INSTALL) --no-build-isolation onedl-mmcv
+	@# What pip found in its cache may have been built without the ops.
+	@$(HAS_OPS) || $(INSTALL) --no-build-isolation --no-deps \
+		--no-cache-dir --force-reinstall onedl-mmcv
+	@echo "Installing mmdet, mmpretrain and the tools ..."
+	@$(INSTALL) --no-build-isolation onedl-mmdetection onedl-mmpretrain
+	@$(INSTALL) -r requirements/runtime.txt -r requirements/optional.txt \
+		-r requirements/tests.txt
+	@$(INSTALL) --no-build-isolation --no-deps -e .
+	@$(BIN)/python -m gslora_mm.utils.check_env
+	@touch $@
+
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "Python 3.10 or newer is needed, but $(PYTHON) is" \
+			"$$($(PYTHON) -V 2>&1). Name another one, for example:" \
+			"make install PYTHON=python3.11" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+		echo "$(PYTHON) lacks its venv module" \
+			"(Debian, Ubuntu: apt install python3-venv)." >&2; \
+		exit 1; }
+
+check-compiler:
+	@command -v c++ >/dev/null || { \
+		echo "mmcv is built from source and needs a C++ compiler" \
+			"(Debian, Ubuntu: apt install g++)." >&2; \
+		exit 1; }
+	@test -e "$$($(BIN)/python -c 'import sysconfig; \
+		print(sysconfig.get_path("include"))')/Python.h" || { \
+		echo "mmcv is built from source and needs Python's headers" \
+			"(Debian, Ubuntu: apt install python3-dev)." >&2; \
+		exit 1; }
+	@echo "Building mmcv: about 12 minutes on 2 cores, only once ..."
+
+test: export OMP_NUM_THREADS = $(TEST_THREADS)
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+test-all: export OMP_NUM_THREADS = $(TEST_THREADS)
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -q -m ""
+
+demo: export OMP_NUM_THREADS = $(DEMO_THREADS)
+demo: mini-coco $(PRETRAINED)
+	$(BIN)/python tools/train.py \
+		configs/mini/gs-lora_deformable-detr_mini-coco_3x2.py \
+		--work-dir $(DEMO) --resume
+
+# An instant when the data is there.
+mini-coco: $(STAMP)
+	$(BIN)/python tools/dataset_tools/make_mini_coco.py
+
+# The pre-training writes this file as its last act; until then it resumes.
+$(PRETRAINED): | mini-coco
+	$(BIN)/python tools/train.py configs/mini/deformable-detr_mini-coco.py \
+		--work-dir $(@D) --resume
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+# .venv, data and work_dirs stay: they took long to make.
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -prune \
+		-exec rm -rf {} +

@@ -1,0 +1,84 @@
+"""Registries of gslora_mm.
+
+Those of MMEngine get a child each, so that a config of mmdet or mmpretrain
+names this project's types as ``gslora_mm.Name`` without ``custom_imports``:
+MMEngine imports this module when it meets the scope, and ``locations`` says
+what to import when a type is first asked for. ``TASKS`` and ``METHODS`` are
+this project's own axes and have no parent.
+"""
+
+import inspect
+from typing import Any
+
+from mmengine import registry as mmengine_registry
+from mmengine.registry import Registry
+
+from gslora_mm.utils import ConfigError, unknown_name
+
+
+def _child(name: str, parent: Registry, *locations: str) -> Registry:
+    return Registry(
+        name,
+        parent=parent,
+        scope='gslora_mm',
+        locations=[f'gslora_mm.{place}' for place in locations],
+    )
+
+
+def class_of(cfg: dict, registry: Registry) -> type:
+    """The class that a config of a task or a method asks for.
+
+    Args:
+        cfg (dict): With ``type``, as ``'gslora_mm.Name'`` or ``'Name'``.
+        registry (Registry): ``TASKS`` or ``METHODS``.
+
+    Raises:
+        ConfigError: If there is no such class; names the nearest ones.
+    """
+    name = str(cfg.get('type')).removeprefix('gslora_mm.')
+    registry.import_from_location()
+    if name not in registry.module_dict:
+        raise unknown_name(
+            f'{registry.name}.type', name, registry.module_dict
+        )
+    return registry.module_dict[name]
+
+
+def _build(cfg: dict, registry: Registry) -> Any:
+    """Build from a registry of this project, whatever the default scope."""
+    settings = {key: value for key, value in cfg.items() if key != 'type'}
+    cls = class_of(cfg, registry)
+    try:
+        inspect.signature(cls).bind(**settings)
+    except TypeError as error:
+        raise ConfigError(
+            f'{registry.name} = {dict(cfg)}: {error}; arguments are '
+            + ', '.join(inspect.signature(cls).parameters)
+        ) from None
+    return cls(**settings)
+
+
+def _own(name: str, location: str) -> Registry:
+    return Registry(
+        name,
+        build_func=_build,
+        scope='gslora_mm',
+        locations=[f'gslora_mm.{location}'],
+    )
+
+
+DATASETS = _child('dataset', mmengine_registry.DATASETS, 'datasets')
+DATA_SAMPLERS = _child(
+    'data sampler', mmengine_registry.DATA_SAMPLERS, 'datasets'
+)
+HOOKS = _child('hook', mmengine_registry.HOOKS, 'engine.hooks')
+METRICS = _child('metric', mmengine_registry.METRICS, 'evaluation')
+MODELS = _child('model', mmengine_registry.MODELS, 'models')
+OPTIM_WRAPPERS = _child(
+    'optim_wrapper', mmengine_registry.OPTIM_WRAPPERS, 'engine'
+)
+RUNNERS = _child('runner', mmengine_registry.RUNNERS, 'engine')
+TRANSFORMS = _child('transform', mmengine_registry.TRANSFORMS, 'datasets')
+
+TASKS = _own('task', 'models.tasks')
+METHODS = _own('method', 'methods')

@@ -1,0 +1,316 @@
+"""What can be wrong with an installation, one check per function.
+
+Nothing of torch or mm* is imported at the top: this has to run where they
+are missing or broken.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+from .torchvision_shim import ensure_torchvision
+
+#: The versions that the tests ran with, see ``requirements/tested.txt``.
+TESTED = {
+    'torch': '2.13.0',
+    'torchvision': '0.28.0',
+    'onedl-mmengine': '0.10.12',
+    'onedl-mmcv': '2.3.6',
+    'onedl-mmdetection': '3.5.1',
+    'onedl-mmpretrain': '1.3.6',
+}
+#: Import name -> distributions that provide it: the tested fork, then others.
+FAMILIES = {
+    'mmengine': ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
+    'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-full', 'mmcv-lite'),
+    'mmdet': ('onedl-mmdetection', 'mmdet'),
+    'mmpretrain': ('onedl-mmpretrain', 'mmpretrain'),
+}
+PIP = f'{shlex.quote(sys.executable)} -m pip'
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be.
+
+    Attributes:
+        problem (str): What is wrong and what comes of it.
+        command (str): The shell command that mends it; empty if nothing has
+            to be done.
+        broken (bool): False if all that the tests cover works all the same.
+    """
+
+    problem: str
+    command: str
+    broken: bool = True
+
+
+def _installed_versions() -> dict[str, str]:
+    return {
+        re.sub(r'[-_.]+', '-', name).lower(): distribution.version
+        for distribution in metadata.distributions()
+        # Remains of a broken installation may lack a name.
+        if (name := distribution.metadata['Name'])
+    }
+
+
+@dataclass
+class Environment:
+    """What the checks look at; tests put their own in place.
+
+    Attributes:
+        versions (Mapping[str, str]): Installed distributions by normalised
+            name.
+        import_module (Callable): Imports a module or raises.
+        torchvision (Callable): Reports the state of torchvision, see
+            :func:`ensure_torchvision`.
+        python (tuple[int, int]): Version of the interpreter.
+    """
+
+    versions: Mapping[str, str] = field(default_factory=_installed_versions)
+    import_module: Callable[[str], Any] = importlib.import_module
+    torchvision: Callable[[], str] = ensure_torchvision
+    python: tuple[int, int] = sys.version_info[:2]
+
+    def import_error(self, module: str) -> str | None:
+        """Import a module.
+
+        Returns:
+            str | None: None if that works, else the error in one line.
+        """
+        try:
+            self.import_module(module)
+        except Exception as error:
+            lines = str(error).strip().splitlines() or ['']
+            return f'{type(error).__name__}: {lines[0]}'
+        return None
+
+    def providers(self, *modules: str) -> list[str]:
+        """List the installed distributions that provide mm* modules."""
+        return [
+            name
+            for module in modules
+            for name in FAMILIES[module]
+            if name in self.versions
+        ]
+
+
+def check_python(env: Environment) -> Iterator[Finding]:
+    """The tested stack needs Python 3.10."""
+    if env.python < (3, 10):
+        yield Finding(
+            f'Python {".".join(map(str, env.python))} is too old; 3.10 or '
+            'newer is needed.',
+            'make install PYTHON=python3.11',
+        )
+
+
+def check_torch(env: Environment) -> Iterator[Finding]:
+    """torch is there and can be imported."""
+    error = env.import_error('torch')
+    if error:
+        state = 'is broken' if 'torch' in env.versions else 'is missing'
+        yield Finding(f'torch {state} ({error}).', _reinstall_torch(env))
+
+
+def check_torchvision(env: Environment) -> Iterator[Finding]:
+    """torchvision fits torch, or the shim makes up for it."""
+    if env.import_error('torch'):
+        return  # reported already, with a command for both
+    if 'torchvision' not in env.versions:
+        yield Finding(
+            'torchvision is missing; mmpretrain needs it.',
+            f'{PIP} install {_pin("torch")} {_pin("torchvision")}',
+        )
+        return
+    state = env.torchvision()
+    if state == 'unneeded':
+        return
+    mismatch = (
+        f'torchvision {env.versions["torchvision"]} was built for another '
+        f'torch than the installed {env.versions.get("torch", "one")}'
+    )
+    if state == 'active':
+        yield Finding(
+            f'{mismatch}. gslora_mm declares the operators that it then '
+            'lacks, so that `import torchvision` works; nothing here calls '
+            'them, so this may stay as it is.',
+            command='',
+            broken=False,
+        )
+    else:
+        yield Finding(
+            f'{mismatch}, or is damaged: it cannot be imported '
+            f'({env.import_error("torchvision")}).',
+            _reinstall_torch(env),
+        )
+
+
+def check_packages(env: Environment) -> Iterator[Finding]:
+    """The other packages that runs need can be imported."""
+    modules = ('numpy', 'pycocotools', 'safetensors', 'matplotlib')
+    for module in modules:
+        submodule = {'pycocotools': 'pycocotools.mask'}.get(module, module)
+        error = env.import_error(submodule)
+        if error and module in env.versions:
+            yield Finding(
+                f'{module} {env.versions[module]} cannot be imported '
+                f'({error}); it may have been built for another NumPy.',
+                f'{PIP} install --force-reinstall --no-deps {module}',
+            )
+        elif error:
+            yield Finding(f'{module} is missing.', f'{PIP} install {module}')
+    if 'scikit-learn' not in env.versions:
+        yield Finding(
+            'scikit-learn is missing; only the data of the demo '
+            '(mini_coco) needs it.',
+            f'{PIP} install scikit-learn',
+            broken=False,
+        )
+
+
+def check_cv2(env: Environment) -> Iterator[Finding]:
+    """OpenCV, which mmcv imports, works."""
+    error = env.import_error('cv2')
+    if not error:
+        return
+    names = [name for name in env.versions if name.startswith('opencv-')]
+    install = f'{PIP} install opencv-python-headless'
+    if not names:
+        yield Finding('OpenCV is missing; mmcv needs it.', install)
+        return
+    yield Finding(
+        f'OpenCV cannot be imported ({error}). If it misses a graphics '
+        'library of the system, the headless package, which needs none, '
+        'does as well.',
+        f'{PIP} uninstall -y {" ".join(names)} && {install}',
+    )
+
+
+def check_families(env: Environment) -> Iterator[Finding]:
+    """Only one distribution provides each of the mm* packages."""
+    doubles = {
+        module: names
+        for module in FAMILIES
+        if len(names := env.providers(module)) > 1
+    }
+    if doubles:
+        which = '; '.join(' and '.join(names) for names in doubles.values())
+        yield Finding(
+            f'Two families of mm* packages are installed: {which}. They '
+            'write the same files, so what is imported is a mix of both.',
+            _reinstall(env, *doubles),
+        )
+
+
+def check_transformers(env: Environment) -> Iterator[Finding]:
+    """If transformers is there, mmpretrain can work with it."""
+    if _transformers_too_new(env):
+        yield Finding(
+            f'transformers {env.versions["transformers"]} is installed, and '
+            'mmpretrain fails with version 5 and newer.',
+            f"{PIP} install 'transformers<5'",
+        )
+
+
+def check_mm_packages(env: Environment) -> Iterator[Finding]:
+    """The mm* packages can be imported, and mmcv has its compiled ops."""
+    # What is broken underneath is reported by another check.
+    blocked = bool(env.import_error('torch') or env.import_error('cv2'))
+    for module in FAMILIES:
+        if module == 'mmpretrain' and _transformers_too_new(env):
+            continue
+        names = env.providers(module)
+        error = env.import_error(module)
+        if len(names) > 1:
+            blocked = True
+        elif error and not names:
+            yield Finding(f'{module} is missing.', _reinstall(env, module))
+        elif error and not blocked:
+            yield Finding(
+                f'{names[0]} {env.versions[names[0]]} is installed, but '
+                f'`import {module}` fails ({error}).',
+                _reinstall(env, module),
+            )
+        elif module == 'mmcv' and not blocked:
+            no_ops = env.import_error('mmcv._ext')
+            if no_ops:
+                yield Finding(
+                    'mmcv lacks its compiled ops, so no detector works '
+                    f'(mmcv._ext: {no_ops}). It was built in isolation from '
+                    'torch, or for another torch.',
+                    _reinstall(env, module),
+                )
+        # The later modules import the first two.
+        blocked = blocked or bool(error and module in ('mmengine', 'mmcv'))
+
+
+#: In the order in which to mend what they find.
+CHECKS = (
+    check_python,
+    check_torch,
+    check_torchvision,
+    check_packages,
+    check_cv2,
+    check_families,
+    check_transformers,
+    check_mm_packages,
+)
+
+
+def check(env: Environment | None = None) -> list[Finding]:
+    """Run all checks.
+
+    Args:
+        env (Environment, optional): What to look at. Defaults to the
+            environment of this process.
+
+    Returns:
+        list[Finding]: What is wrong, in the order in which to mend it.
+    """
+    env = env or Environment()
+    return [finding for check_one in CHECKS for finding in check_one(env)]
+
+
+def _transformers_too_new(env: Environment) -> bool:
+    version = env.versions.get('transformers', '0')
+    return int(version.partition('.')[0]) >= 5
+
+
+def _pin(name: str) -> str:
+    return f'{name}=={TESTED[name]}'
+
+
+def _reinstall_torch(env: Environment) -> str:
+    names = ('torch', 'torchvision')
+    present = ' '.join(name for name in names if name in env.versions)
+    uninstall = f'{PIP} uninstall -y {present} && ' if present else ''
+    return f'{uninstall}{PIP} install {" ".join(map(_pin, names))}'
+
+
+def _reinstall(env: Environment, *modules: str) -> str:
+    """Command that puts the tested distributions of mm* modules in place.
+
+    Where another family is installed, all four are replaced: half of one
+    family does not work with half of the other.
+    """
+    forks = {names[0] for names in FAMILIES.values()}
+    if set(env.providers(*FAMILIES)) - forks:
+        modules = tuple(FAMILIES)
+    commands = []
+    if present := env.providers(*modules):
+        commands.append(f'{PIP} uninstall -y {" ".join(present)}')
+    pins = ' '.join(_pin(FAMILIES[module][0]) for module in modules)
+    install = f'{PIP} install --no-build-isolation {pins}'
+    if 'mmcv' in modules:
+        commands.append(f'{PIP} install setuptools wheel ninja psutil')
+        # pip's cache may hold a wheel that was built without the ops.
+        install = f'MAX_JOBS=2 {install} --no-cache-dir'
+    return ' && '.join([*commands, install])
