@@ -1,0 +1,132 @@
+"""Groups of the adapter's parameters: what the sparsity loss selects.
+
+Source: method.md, "The adapter"; GS-LoRA, arXiv 2403.11530, section 4.3.
+"""
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+import torch
+from torch import nn
+
+from gslora_mm.utils import ConfigError
+
+from .blocks import is_inside, transformer_blocks
+from .layers import lora_layers
+from .linear import LoRALinear
+
+GROUPINGS = ('block', 'lora', 'matrix')
+
+
+class GroupNorms(TypedDict):
+    """Sizes of one group: see :func:`group_norms`."""
+
+    norm: float
+    update_norm: float
+    active: bool
+
+
+def lora_groups(
+    model: nn.Module, group_by: str = 'block'
+) -> dict[str, list[nn.Parameter]]:
+    """Group the adapter's parameters.
+
+    Args:
+        model: Adapted model.
+        group_by: 'block' (A and B of all adapted layers of a Transformer
+            block), 'lora' (A and B of a layer) or 'matrix' (each A and B).
+            Defaults to 'block'.
+
+    Returns:
+        dict[str, list[nn.Parameter]]: Groups by name, in the order of the
+        modules. A block's group bears the name of its FFN when nothing else
+        in the block is adapted, else that of the block. An adapted layer
+        outside all blocks is a group of its own.
+
+    Raises:
+        ConfigError: If ``group_by`` is unknown.
+    """
+    groups: dict[str, list[nn.Parameter]] = {}
+    for group, members in _members(model, group_by).items():
+        groups[group] = [
+            getattr(layer, matrix) for layer, matrix in members
+        ]
+    return groups
+
+
+@torch.no_grad()
+def group_norms(
+    model: nn.Module, group_by: str = 'block'
+) -> dict[str, GroupNorms]:
+    """Measure the groups of :func:`lora_groups`.
+
+    Returns:
+        dict[str, GroupNorms]: Per group ``norm``, the l2 norm of all its
+        entries; ``update_norm``, the Frobenius norm of the updates
+        ``(alpha / rank) B A`` of the layers it belongs to; ``active``,
+        False if all entries are exactly zero.
+    """
+    return {
+        group: dict(
+            norm=_root_of_sum(
+                getattr(layer, matrix).double().square().sum().item()
+                for layer, matrix in members
+            ),
+            update_norm=_root_of_sum(
+                _squared_update(layer)
+                for layer in {id(layer): layer for layer, _ in members}.values()
+            ),
+            active=any(
+                bool(getattr(layer, matrix).any())
+                for layer, matrix in members
+            ),
+        )
+        for group, members in _members(model, group_by).items()
+    }
+
+
+def _members(
+    model: nn.Module, group_by: str
+) -> dict[str, list[tuple[LoRALinear, str]]]:
+    """Groups as pairs of a layer and the name of its matrix."""
+    if group_by not in GROUPINGS:
+        raise ConfigError(
+            f'group_by = {group_by!r}: it must be one of {GROUPINGS}'
+        )
+    layers = lora_layers(model)
+    groups: dict[str, list[tuple[LoRALinear, str]]] = {}
+    names = _block_groups(model, list(layers)) if group_by == 'block' else {}
+    for name, layer in layers.items():
+        for matrix in ('lora_A', 'lora_B'):
+            group = f'{name}.{matrix}' if group_by == 'matrix' else (
+                names.get(name, name)
+            )
+            groups.setdefault(group, []).append((layer, matrix))
+    return groups
+
+
+def _block_groups(model: nn.Module, layers: list[str]) -> dict[str, str]:
+    """Map the names of adapted layers to those of their blocks' groups."""
+    groups = {}
+    # outer blocks come first, so that a nested one has the last word
+    for block in transformer_blocks(model):
+        inside = [n for n in layers if is_inside(n, (block.name,))]
+        for ffn in block.ffns:
+            if all(is_inside(name, (ffn,)) for name in inside):
+                groups.update(dict.fromkeys(inside, ffn))
+                break
+        else:
+            groups.update(dict.fromkeys(inside, block.name))
+    return groups
+
+
+def _squared_update(layer: LoRALinear) -> float:
+    """Squared Frobenius norm of a layer's update, without forming it."""
+    lora_A, lora_B = layer.lora_A.double(), layer.lora_B.double()
+    # ||B A||^2 = trace(A^T B^T B A) = <B^T B, A A^T>, both (rank, rank)
+    inner = (lora_B.t() @ lora_B * (lora_A @ lora_A.t())).sum().item()
+    return layer.scaling**2 * max(inner, 0.0)
+
+
+def _root_of_sum(squares: Iterable[float]) -> float:
+    return sum(squares) ** 0.5

@@ -1,0 +1,240 @@
+"""State dicts and files of the adapter.
+
+An adapter file holds ``lora_A`` and ``lora_B`` of every adapted layer, under
+the layer's name, in the safetensors format: reading one runs no code. Its
+metadata record rank, alpha, dropout and target, so that it can be folded
+into a stock checkpoint without building the model.
+"""
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from gslora_mm.utils import ConfigError, atomic_write
+
+from .layers import lora_layers
+from .linear import LoRALinear
+
+MATRICES = ('lora_A', 'lora_B')
+
+
+class IncompatibleKeys(NamedTuple):
+    """Keys that :func:`load_adapter` found no counterpart for."""
+
+    missing: list[str]
+    unexpected: list[str]
+
+
+def adapter_state_dict(model: nn.Module) -> OrderedDict[str, Tensor]:
+    """A and B of every adapted layer, with the keys of the model's own.
+
+    A layer that stands at several places is listed under all its names, as
+    it is in a state dict of the model. The tensors are detached and shared
+    with the model.
+    """
+    return OrderedDict(
+        (f'{prefix}{matrix}', getattr(layer, matrix).detach())
+        for prefix, layer in _prefixes(model)
+        for matrix in MATRICES
+    )
+
+
+def merged_state_dict(model: nn.Module) -> OrderedDict[str, Tensor]:
+    """State dict of the stock model with the updates folded in.
+
+    The model stays as it is. Tensors of what is not adapted are shared with
+    it, as in any state dict.
+
+    Returns:
+        OrderedDict[str, Tensor]: The stock model's keys in their order.
+    """
+    state = model.state_dict()
+    for prefix, layer in _prefixes(model):
+        state[f'{prefix}weight'] = layer.merged_weight()
+        for matrix in MATRICES:
+            del state[f'{prefix}{matrix}']
+    return state
+
+
+def save_adapter(
+    model: nn.Module,
+    path: str | os.PathLike,
+    metadata: Mapping[str, object] | None = None,
+) -> None:
+    """Write the adapter of a model to a safetensors file, atomically.
+
+    The same adapter and metadata give the same bytes.
+
+    Args:
+        model: Adapted model.
+        path: File to write.
+        metadata: More to record, kept as strings, beside the settings
+            ``rank``, ``alpha``, ``dropout`` and ``target``.
+
+    Raises:
+        ConfigError: If the model has no adapter, or its layers differ in
+            their settings.
+        SaveError: If the file cannot be written; an older one is kept.
+    """
+    tensors = {
+        key: tensor.to('cpu', copy=True).contiguous()
+        for key, tensor in adapter_state_dict(model).items()
+    }
+    record = {
+        key: str(value)
+        for key, value in {
+            **(metadata or {}),
+            **adapter_settings(model),
+            'format': 'pt',
+        }.items()
+    }
+    data = to_safetensors(tensors, record)
+    # safetensors writes the metadata in random order: sort the header.
+    size = int.from_bytes(data[:8], 'little')
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True)
+    header = header.encode().ljust(-(-len(header) // 8) * 8)
+    with atomic_write(path) as file:
+        file.write(len(header).to_bytes(8, 'little'))
+        file.write(header)
+        file.write(data[8 + size :])
+
+
+def read_adapter(
+    path: str | os.PathLike,
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read an adapter file.
+
+    Returns:
+        tuple[dict[str, Tensor], dict[str, str]]: The matrices, on the CPU,
+        and the metadata.
+
+    Raises:
+        ConfigError: If there is no such file, or it is no adapter's.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f'adapter {path}: there is no such file')
+    try:
+        with safe_open(path, framework='pt') as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ConfigError(
+            f'adapter {path}: not a complete safetensors file ({error})'
+        ) from error
+    if 'alpha' not in metadata:
+        raise ConfigError(
+            f'adapter {path}: not written by save_adapter, its metadata '
+            f'{metadata} name no alpha'
+        )
+    return tensors, metadata
+
+
+def load_adapter(
+    model: nn.Module, path: str | os.PathLike, strict: bool = True
+) -> IncompatibleKeys:
+    """Load an adapter file into a model that :func:`inject_lora` adapted.
+
+    Nothing is loaded when anything is wrong.
+
+    Args:
+        model: Adapted model.
+        path: File that :func:`save_adapter` wrote.
+        strict: Whether every key must have its counterpart. Defaults to
+            True.
+
+    Returns:
+        IncompatibleKeys: Missing and unexpected keys, empty if ``strict``.
+
+    Raises:
+        ConfigError: If the file is not a proper one, the model has no
+            adapter or is merged, alpha or a shape differs, or keys differ
+            and ``strict`` is True.
+    """
+    loaded, metadata = read_adapter(path)
+    own = adapter_state_dict(model)
+    if not own:
+        raise ConfigError(
+            f'adapter {path}: the model has no adapter to load it into; '
+            f'inject_lora first, the file was made with {metadata}'
+        )
+    if any(layer.merged for layer in lora_layers(model).values()):
+        raise ConfigError(
+            f'adapter {path}: the model is merged; unmerge_lora first'
+        )
+    alphas = {layer.alpha for layer in lora_layers(model).values()}
+    if alphas != {float(metadata['alpha'])}:
+        raise ConfigError(
+            f'adapter {path}: lora.alpha = {sorted(alphas)} in the model, '
+            f'{metadata["alpha"]} in the file'
+        )
+    missing = [key for key in own if key not in loaded]
+    unexpected = [key for key in loaded if key not in own]
+    problems = [
+        f'{key} is {tuple(tensor.shape)} in the file, '
+        f'{tuple(own[key].shape)} in the model'
+        for key, tensor in loaded.items()
+        if key in own and tensor.shape != own[key].shape
+    ]
+    if strict:
+        problems += [f'{key} is missing in the file' for key in missing]
+        problems += [f'{key} is not in the model' for key in unexpected]
+    refuse(f'adapter {path}', problems)
+    for key in own.keys() & loaded.keys():
+        own[key].copy_(loaded[key])
+    return IncompatibleKeys(missing, unexpected)
+
+
+def adapter_settings(model: nn.Module) -> dict[str, object]:
+    """Settings that all adapted layers share, and the target.
+
+    Raises:
+        ConfigError: If there is no adapted layer or their settings differ.
+    """
+    settings = {
+        (layer.rank, layer.alpha, layer.dropout)
+        for layer in lora_layers(model).values()
+    }
+    if len(settings) != 1:
+        raise ConfigError(
+            f'lora: one rank, alpha and dropout for all layers expected, '
+            f'found {sorted(settings) or "no adapted layer"}'
+        )
+    ((rank, alpha, dropout),) = settings
+    target = next(
+        (
+            module.lora_injection['target']
+            for module in model.modules()
+            if 'lora_injection' in module.__dict__
+        ),
+        'unknown',
+    )
+    return dict(rank=rank, alpha=alpha, dropout=dropout, target=target)
+
+
+def refuse(what: str, problems: list[str]) -> None:
+    """Raise a ConfigError that counts the problems and shows the first.
+
+    Raises:
+        ConfigError: If there are any problems.
+    """
+    if problems:
+        more = ', ...' if len(problems) > 5 else ''
+        raise ConfigError(
+            f'{what} does not fit, {len(problems)} problem(s): '
+            f'{", ".join(problems[:5])}{more}'
+        )
+
+
+def _prefixes(model: nn.Module) -> Iterator[tuple[str, LoRALinear]]:
+    """Key prefix of each adapted layer, at every place where it stands."""
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, LoRALinear):
+            yield f'{name}.' if name else '', module
