@@ -1,0 +1,222 @@
+"""The part of a data set that shows certain classes."""
+
+import logging
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+from torch.utils.data import Dataset
+
+from gslora_mm.registry import DATASETS
+from gslora_mm.utils.errors import ConfigError, unknown_name
+from .build import build_dataset
+from .label_table import LabelTable
+from .replay import Sampling, select_images, unique_pairs
+
+
+@DATASETS.register_module()
+class ClassSubset(Dataset):
+    """Images that show at least one object of the given classes.
+
+    Label ids and metainfo stay those of the whole data set: forgetting a
+    class never renumbers another. The annotations are not copied, they are
+    filtered when an image is read.
+
+    Args:
+        dataset (BaseDataset | dict): mmdet or mmpretrain data set, or its
+            config.
+        classes (Iterable[str]): Names of the classes. Regions to be ignored
+            (crowds) do not make an image belong.
+        exclude (Iterable[str]): Names of classes of which nothing may be
+            seen: images with an object or a region of them are left out.
+            Defaults to ().
+        other_annotations (str): What happens to objects of other classes in
+            these images: ``'drop'`` (the papers' way: they become
+            background) or ``'keep'``. Defaults to ``'drop'``.
+        share (float, optional): Share of the images to use, in (0, 1].
+        shots (int, optional): Images per class to use. Without ``share``
+            and ``shots`` all images are used.
+        sampling (str): How images are drawn, ``'balanced'`` or ``'random'``,
+            see :func:`~gslora_mm.datasets.select_images`.
+            Defaults to ``'balanced'``.
+        seed (int): Seed of the draw. Defaults to 0.
+        role (str, optional): ``'forget'`` or ``'retain'``, written to the
+            metainfo of each data sample as ``role``.
+        table (LabelTable, optional): Labels of ``dataset``, where they have
+            been read before.
+
+    Attributes:
+        dataset (BaseDataset): The whole data set.
+        indices (np.ndarray): Indices of the images in it, ascending.
+        labels (np.ndarray): Label ids of ``classes``, ascending.
+        class_counts (dict[str, int]): Images of this subset per class.
+
+    Raises:
+        ConfigError: A class is unknown, has no image or fewer than
+            ``shots``, or another argument is out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: BaseDataset | dict,
+        classes: Iterable[str],
+        exclude: Iterable[str] = (),
+        other_annotations: Literal['drop', 'keep'] = 'drop',
+        share: float | None = None,
+        shots: int | None = None,
+        sampling: Sampling = 'balanced',
+        seed: int = 0,
+        role: str | None = None,
+        table: LabelTable | None = None,
+    ) -> None:
+        self.dataset = build_dataset(dataset)
+        self.role = role
+        self.other_annotations = other_annotations
+        for name, value, known in (
+            ('other_annotations', other_annotations, ('drop', 'keep')),
+            ('sampling', sampling, ('balanced', 'random')),
+        ):
+            if value not in known:
+                raise unknown_name(self._key(name), value, known)
+        if share is not None and shots is not None:
+            raise ConfigError(
+                f'{self._key("share")}={share} and {self._key("shots")}='
+                f'{shots}: give one of them, the other must be None'
+            )
+        if share is not None and not 0 < share <= 1:
+            raise ConfigError(
+                f'{self._key("share")}={share}: must be in (0, 1]'
+            )
+        if shots is not None and shots < 1:
+            raise ConfigError(
+                f'{self._key("shots")}={shots}: must be at least 1'
+            )
+
+        table = table or LabelTable.scan(self.dataset)
+        self.labels = self._labels_of('classes', classes, table)
+        excluded = self._labels_of('exclude', exclude, table)
+        if not len(self.labels):
+            raise ConfigError(f'{self._key("classes")}: names no class')
+        both = np.intersect1d(self.labels, excluded)
+        if len(both):
+            raise ConfigError(
+                f'{self._key("exclude")}: {table.classes[both[0]]!r} is in '
+                f'{self._key("classes")}, too'
+            )
+
+        belongs = (
+            np.isin(table.labels, self.labels)
+            & ~table.ignored
+            & ~np.isin(
+                table.images, table.images[np.isin(table.labels, excluded)]
+            )
+        )
+        images, labels = unique_pairs(
+            table.images[belongs], table.labels[belongs]
+        )
+        self._kept = frozenset(self.labels.tolist())
+        self._check_counts(self._count(labels, table), shots)
+        self.indices = select_images(
+            images, labels, share, shots, sampling, seed
+        )
+        self.class_counts = self._count(
+            labels[np.isin(images, self.indices)], table
+        )
+        unseen = [name for name, n in self.class_counts.items() if not n]
+        if unseen:
+            print_log(
+                f'{self._key("share")}={share} of the images leaves none for '
+                f'{unseen}',
+                'current',
+                logging.WARNING,
+            )
+
+    @property
+    def metainfo(self) -> dict:
+        """Metainfo of the whole data set, all its classes included."""
+        return self.dataset.metainfo
+
+    def full_init(self) -> None:
+        """Does nothing: the data set is read when this is made."""
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def get_data_info(self, index: int) -> dict:
+        """Read an annotation, filtered.
+
+        Args:
+            index (int): Index in this subset.
+
+        Returns:
+            dict: As the whole data set's, a copy.
+        """
+        info = self.dataset.get_data_info(int(self.indices[index]))
+        if self.other_annotations == 'drop' and 'instances' in info:
+            info['instances'] = [
+                instance
+                for instance in info['instances']
+                if instance['bbox_label'] in self._kept
+            ]
+        return info
+
+    def __getitem__(self, index: int) -> Any:
+        """Read an image and its annotation through the pipeline.
+
+        Where the pipeline gives nothing (mmdet's random crops may), another
+        image of this subset is drawn from NumPy's global generator, as
+        MMEngine does.
+
+        Args:
+            index (int): Index in this subset.
+
+        Returns:
+            dict: What the pipeline makes, with ``role`` in the metainfo of
+            ``data_samples``.
+        """
+        for _ in range(self.dataset.max_refetch + 1):
+            data = self.dataset.pipeline(self.get_data_info(index))
+            if data is not None:
+                if self.role is not None and 'data_samples' in data:
+                    data['data_samples'].set_metainfo({'role': self.role})
+                return data
+            index = np.random.randint(len(self))
+        raise RuntimeError(
+            f'The pipeline gave no image of the {self.role or "class"} subset '
+            f'in {self.dataset.max_refetch + 1} attempts; check the image '
+            'paths and the random crops'
+        )
+
+    def _key(self, name: str) -> str:
+        return f'{self.role}.{name}' if self.role else name
+
+    def _labels_of(
+        self, key: str, names: Iterable[str], table: LabelTable
+    ) -> np.ndarray:
+        labels = []
+        for name in [names] if isinstance(names, str) else names:
+            if name not in table.classes:
+                raise unknown_name(self._key(key), name, table.classes)
+            labels.append(table.classes.index(name))
+        return np.unique(np.array(labels, int))
+
+    def _count(self, labels: np.ndarray, table: LabelTable) -> dict[str, int]:
+        return {
+            table.classes[label]: int((labels == label).sum())
+            for label in self.labels
+        }
+
+    def _check_counts(self, counts: dict[str, int], shots: int | None) -> None:
+        for name, count in counts.items():
+            if not count:
+                raise ConfigError(
+                    f'{self._key("classes")}: no image shows {name!r}'
+                )
+            if shots is not None and count < shots:
+                raise ConfigError(
+                    f'{self._key("shots")}={shots}: only {count} images show '
+                    f'{name!r}; at most {min(counts.values())} shots exist '
+                    'for every class'
+                )

@@ -1,0 +1,137 @@
+"""Scenes of real handwritten digits with tight boxes around them.
+
+The digits are the 1,797 scans of 8 x 8 pixels that come with scikit-learn
+(``load_digits``; from the UCI repository). Draws come from NumPy's legacy
+generator, which is frozen, and resampling is in integers, so that a scene
+depends neither on versions nor on the machine.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+Box = tuple[int, int, int, int]
+
+NUM_CLASSES = 10
+_VAL_SHARE = 0.2  # of the scans of each class: never seen in training
+_SCALES = (18, 44)  # px, side of the square that a scan is drawn into
+_MAX_OVERLAP = 0.03  # of two boxes, as a share of the smaller one
+_MIN_CONTRAST = 85  # of luminance (0..255), digit against its background
+
+
+def digit_scans(seed: int) -> dict[str, list[np.ndarray]]:
+    """Divide the scans between training and validation.
+
+    Args:
+        seed (int): Seed of the division.
+
+    Returns:
+        dict[str, list[np.ndarray]]: For ``'train'`` and ``'val'``, the scans
+        of each class, shape (num_scans, 8, 8), uint8.
+    """
+    # Heavy, and only needed when the data set is not there yet.
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    scans = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    rng = np.random.RandomState(seed)
+    scans_of = dict(train=[], val=[])
+    for label in range(NUM_CLASSES):
+        of_class = rng.permutation(np.flatnonzero(digits.target == label))
+        num_val = round(len(of_class) * _VAL_SHARE)
+        scans_of['val'].append(scans[of_class[:num_val]])
+        scans_of['train'].append(scans[of_class[num_val:]])
+    return scans_of
+
+
+def draw_scene(
+    rng: np.random.RandomState,
+    scans: Sequence[np.ndarray],
+    size: int,
+    max_digits: int,
+) -> tuple[np.ndarray, list[tuple[int, Box]]]:
+    """Draw one scene.
+
+    Args:
+        rng (RandomState): Source of all that is random.
+        scans (Sequence[np.ndarray]): Scans of each class, see
+            :func:`digit_scans`.
+        size (int): Height and width in pixels.
+        max_digits (int): Largest number of digits.
+
+    Returns:
+        tuple: The picture, shape (size, size, 3), uint8, RGB; and the label
+        and the box (x, y, width, height) in pixels of each digit.
+    """
+    picture = _draw_background(rng, size)
+    objects = []
+    for _ in range(rng.randint(1, max_digits + 1)):
+        label = rng.randint(len(scans))
+        ink = _draw_digit(rng, scans[label][rng.randint(len(scans[label]))])
+        h, w = ink.shape
+        for _ in range(30):  # a digit that finds no free place is left out
+            x, y = rng.randint(size - w + 1), rng.randint(size - h + 1)
+            box = (int(x), int(y), w, h)
+            if all(
+                _overlap(box, other) <= _MAX_OVERLAP for _, other in objects
+            ):
+                region = picture[y : y + h, x : x + w]
+                colour = _contrasting_colour(rng, region)
+                region += ink[..., None] * (colour - region)
+                objects.append((int(label), box))
+                break
+    return np.round(picture).clip(0, 255).astype(np.uint8), objects
+
+
+def _draw_background(rng: np.random.RandomState, size: int) -> np.ndarray:
+    """Soft blotches around a muted colour under a fine grain, float RGB."""
+    base = rng.uniform(40, 215, 3)
+    base += 0.45 * (base.mean() - base)
+    cells = rng.randint(3, 7)
+    blotches = rng.randint(0, 256, (cells, cells)).astype(np.uint8)
+    texture = _resize(blotches, size, size)[..., None] / 255 - 0.5
+    grain = rng.randint(-7, 8, (size, size, 1))
+    return base + texture * rng.uniform(-70, 70, 3) + grain
+
+
+def _draw_digit(rng: np.random.RandomState, scan: np.ndarray) -> np.ndarray:
+    """Opacity (h, w) in 0..1 of a scan at a random scale, cut to its ink."""
+    side = rng.uniform(*_SCALES) * 10 / 8  # with the blank border added here
+    height, width = side, side * rng.uniform(0.85, 1.1)
+    blurred = _resize(np.pad(scan, 1), round(height), round(width)) / 255
+    ink = ((blurred - 0.33) / 0.27).clip(0, 1)  # a firm edge, still smooth
+    solid = ink >= 0.5
+    rows, columns = (np.flatnonzero(solid.any(axis)) for axis in (1, 0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bicubic; on 8-bit images Pillow does it in integers."""
+    return np.asarray(
+        Image.fromarray(image).resize((width, height), Image.BICUBIC)
+    )
+
+
+def _contrasting_colour(
+    rng: np.random.RandomState, region: np.ndarray
+) -> np.ndarray:
+    """A random RGB colour that is legible on ``region``."""
+    luminance = np.array([0.299, 0.587, 0.114])
+    ground = (region.mean((0, 1)) * luminance).sum()
+    for _ in range(50):
+        colour = rng.uniform(0, 255, 3)
+        if abs((colour * luminance).sum() - ground) >= _MIN_CONTRAST:
+            return colour
+    return np.full(3, 255.0 if ground < 128 else 0.0)
+
+
+def _overlap(box: Box, other: Box) -> float:
+    """Intersection of two xywh boxes over the area of the smaller."""
+    sides = [
+        min(box[i] + box[i + 2], other[i] + other[i + 2])
+        - max(box[i], other[i])
+        for i in (0, 1)
+    ]
+    smaller = min(box[2] * box[3], other[2] * other[3])
+    return max(sides[0], 0) * max(sides[1], 0) / smaller

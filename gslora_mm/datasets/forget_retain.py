@@ -1,0 +1,126 @@
+"""The training data of one step."""
+
+import bisect
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from torch.utils.data import ConcatDataset
+
+from gslora_mm.registry import DATASETS
+from .build import build_dataset
+from .class_subset import ClassSubset
+from .label_table import LabelTable
+
+
+@DATASETS.register_module()
+class ForgetRetainDataset(ConcatDataset):
+    """The forget set followed by the retain set, over one data set.
+
+    The data set is built and its annotations are read once for both. An
+    image that shows classes of both belongs to both.
+
+    Args:
+        dataset (BaseDataset | dict): mmdet or mmpretrain data set, or its
+            config.
+        forget (dict): Arguments of :class:`ClassSubset`: ``classes``, and
+            ``share`` or ``shots`` and so on.
+        retain (dict): The same for the retain set.
+        table (LabelTable, optional): Labels of ``dataset``, where they have
+            been read before.
+
+    Attributes:
+        datasets (list[ClassSubset]): Forget set, retain set.
+        cumulative_sizes (list[int]): Where each of them ends.
+
+    Raises:
+        ConfigError: See :class:`ClassSubset`.
+    """
+
+    def __init__(
+        self,
+        dataset: BaseDataset | dict,
+        forget: dict,
+        retain: dict,
+        table: LabelTable | None = None,
+    ) -> None:
+        base = build_dataset(dataset)
+        table = table or LabelTable.scan(base)
+        super().__init__(
+            [
+                ClassSubset(base, **forget, role='forget', table=table),
+                ClassSubset(base, **retain, role='retain', table=table),
+            ]
+        )
+
+    @property
+    def metainfo(self) -> dict:
+        """Metainfo of the whole data set, all its classes included."""
+        return self.datasets[0].metainfo
+
+    def full_init(self) -> None:
+        """Does nothing: the data set is read when this is made."""
+
+    def get_data_info(self, index: int) -> dict:
+        """Read an annotation, filtered for its half.
+
+        Args:
+            index (int): Index in the concatenation.
+
+        Returns:
+            dict: See :meth:`ClassSubset.get_data_info`.
+        """
+        half, index = self._locate(index)
+        return self.datasets[half].get_data_info(index)
+
+    def __getitem__(self, index: int | tuple[int, int]) -> Any:
+        """Read an image and its annotation through the pipeline.
+
+        Args:
+            index (int | tuple[int, int]): Index in the concatenation, or
+                such an index and a seed. With a seed, all that is random in
+                the pipeline is drawn from it, and the sample depends on
+                nothing else: not on the worker that makes it, nor on what
+                was made before.
+
+        Returns:
+            dict: See :meth:`ClassSubset.__getitem__`.
+        """
+        if isinstance(index, tuple):
+            index, seed = index
+            with seeded(seed):
+                return self[index]
+        half, index = self._locate(index)
+        return self.datasets[half][index]
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f'index {index} of {len(self)} images')
+        index %= len(self)
+        half = bisect.bisect_right(self.cumulative_sizes, index)
+        return half, index - (self.cumulative_sizes[0] if half else 0)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the CPU's global generators, and put them back at the end.
+
+    Those of Python, NumPy and PyTorch, which is what pipelines draw from.
+
+    Args:
+        seed (int): In 0 ... 2**32 - 1.
+    """
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])

@@ -1,0 +1,176 @@
+"""``mini_coco``: a detection data set that needs no download.
+
+COCO-format scenes of real handwritten digits, for demos and tests. They are
+made in seconds and depend on nothing but their settings.
+"""
+
+import json
+import uuid
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gslora_mm.utils.atomic import atomic_write, save_json
+from gslora_mm.utils.errors import ConfigError
+from .digit_scenes import digit_scans, draw_scene
+
+MINI_COCO_CLASSES = (
+    *('zero', 'one', 'two', 'three', 'four'),
+    *('five', 'six', 'seven', 'eight', 'nine'),
+)
+MARKER = 'mini_coco.json'
+SPLITS = ('train', 'val')
+_VERSION = 1  # of the way scenes are drawn: part of the settings
+
+
+def make_mini_coco(
+    root: str | Path,
+    num_train: int = 1500,
+    num_val: int = 250,
+    seed: int = 0,
+    size: int = 96,
+    max_digits: int = 4,
+) -> Path:
+    """Make the data set, or return at once where it is already complete.
+
+    Scene number ``i`` of a split depends on ``seed``, ``size``,
+    ``max_digits`` and ``i`` alone, so a smaller set is a part of a larger
+    one. No scan of a digit is used both for training and for validation.
+    Boxes are tight around what is drawn, and ``area`` is that of the box.
+
+    A marker file says with which settings a folder was made and whether it
+    was finished: a folder that was left half-made, has lost files or was made
+    with other settings is made again. Processes that do so at the same time
+    do no harm, they write the same bytes.
+
+    Args:
+        root (str | Path): Folder to make, with ``train/``, ``val/`` and
+            ``annotations/instances_{train,val}.json``.
+        num_train (int): Number of training scenes. Defaults to 1500.
+        num_val (int): Number of validation scenes. Defaults to 250.
+        seed (int): Seed of everything that is drawn. Defaults to 0.
+        size (int): Height and width of a scene in pixels, at least 64.
+            Defaults to 96.
+        max_digits (int): Largest number of digits in a scene; the smallest
+            is 1. Defaults to 4.
+
+    Returns:
+        Path: ``root``.
+
+    Raises:
+        ConfigError: A setting is out of range, or ``root`` holds files that
+            are not of a mini_coco.
+    """
+    settings = dict(
+        num_train=num_train,
+        num_val=num_val,
+        seed=seed,
+        size=size,
+        max_digits=max_digits,
+    )
+    for name, value in settings.items():
+        least = {'seed': 0, 'size': 64}.get(name, 1)
+        if value < least:
+            raise ConfigError(f'{name}={value}: must be at least {least}')
+    settings['version'] = _VERSION
+
+    root = Path(root)
+    # In this order: another process may be writing its marker just now.
+    occupied = root.is_dir() and any(root.glob('[!.]*'))
+    state = _read_marker(root)
+    if occupied and state is None:
+        raise ConfigError(
+            f'root={str(root)!r}: the folder is not empty and holds no '
+            f'{MARKER}, so it is left alone; name a new or an empty folder'
+        )
+    if state == dict(settings, finished=True) and _is_complete(root, settings):
+        return root
+    save_json(dict(settings, finished=False), root / MARKER)
+    scans = digit_scans(seed)
+    for number, split in enumerate(SPLITS):
+        _make_split(root, split, settings, [seed, number], scans[split])
+    save_json(dict(settings, finished=True), root / MARKER)
+    return root
+
+
+def _make_split(
+    root: Path,
+    split: str,
+    settings: dict,
+    seeds: list[int],
+    scans: list[np.ndarray],
+) -> None:
+    folder = root / split
+    folder.mkdir(exist_ok=True)
+    size, count = settings['size'], settings[f'num_{split}']
+    images, annotations = [], []
+    for index in range(count):
+        rng = np.random.RandomState([*seeds, index])
+        picture, objects = draw_scene(rng, scans, size, settings['max_digits'])
+        image = dict(
+            id=index + 1,
+            file_name=f'{index:06d}.png',
+            height=size,
+            width=size,
+        )
+        _save_png(picture, folder / image['file_name'])
+        images.append(image)
+        for label, box in objects:
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=image['id'],
+                    category_id=label + 1,
+                    bbox=box,
+                    area=box[2] * box[3],
+                    iscrowd=0,
+                )
+            )
+    for path in _pictures(folder):
+        if int(path.stem) >= count:  # of a larger set made here before
+            path.unlink(missing_ok=True)
+    content = dict(
+        info=dict(description='mini_coco: scenes of handwritten digits'),
+        images=images,
+        annotations=annotations,
+        categories=[
+            dict(id=label + 1, name=name)
+            for label, name in enumerate(MINI_COCO_CLASSES)
+        ],
+    )
+    with atomic_write(_annotation_file(root, split), 'w') as file:
+        file.write(json.dumps(content, separators=(',', ':')))
+
+
+def _annotation_file(root: Path, split: str) -> Path:
+    return root / 'annotations' / f'instances_{split}.json'
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return list(folder.glob('[0-9]*.png'))
+
+
+def _read_marker(root: Path) -> dict | None:
+    """What the marker says; empty if unreadable, None if there is none."""
+    try:
+        return json.loads((root / MARKER).read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+
+
+def _is_complete(root: Path, settings: dict) -> bool:
+    return all(
+        _annotation_file(root, split).is_file()
+        and len(_pictures(root / split)) == settings[f'num_{split}']
+        for split in SPLITS
+    )
+
+
+def _save_png(picture: np.ndarray, path: Path) -> None:
+    """Save without ever showing another process half a file."""
+    temporary = path.with_name(f'.{uuid.uuid4().hex}.png')
+    Image.fromarray(picture).save(temporary, format='PNG', compress_level=1)
+    temporary.replace(path)

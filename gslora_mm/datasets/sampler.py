@@ -1,0 +1,121 @@
+"""Batches of which one part is to be forgotten and the other retained."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Sampler
+
+from gslora_mm.registry import DATA_SAMPLERS
+from gslora_mm.utils.errors import ConfigError
+from .forget_retain import ForgetRetainDataset
+
+
+@DATA_SAMPLERS.register_module()
+class ForgetRetainSampler(Sampler):
+    """Endless indices, the forget part of each batch before the retain part.
+
+    Each part walks through its own set in an order that is shuffled anew
+    every time around. What stands at a position follows from the seed and
+    the position alone: training goes on after a resume as if it had never
+    stopped, and the processes of a distributed run together draw what one
+    process with the joint batch would (if ``batch_size * forget_ratio`` is
+    whole; otherwise the number of images to forget is rounded per process).
+
+    Args:
+        dataset (ForgetRetainDataset): The forget and the retain set.
+        batch_size (int): Batch size per process, that of the data loader.
+        forget_ratio (float): Share of a batch that is to be forgotten.
+            Defaults to 0.5.
+        shuffle (bool): Whether the sets are shuffled. Defaults to True.
+        seed (int, optional): Seed of orders and augmentations; with None one
+            is drawn and shared among the processes. Defaults to 0.
+
+    Raises:
+        ConfigError: One part of the batch would be empty.
+    """
+
+    def __init__(
+        self,
+        dataset: ForgetRetainDataset,
+        batch_size: int,
+        forget_ratio: float = 0.5,
+        shuffle: bool = True,
+        seed: int | None = 0,
+    ) -> None:
+        num_forget = int(batch_size * forget_ratio + 0.5)
+        if not 0 < num_forget < batch_size:
+            raise ConfigError(
+                f'sampler.forget_ratio={forget_ratio} of sampler.batch_size='
+                f'{batch_size} gives {num_forget} images to forget and '
+                f'{batch_size - num_forget} to retain; both must be at '
+                'least 1'
+            )
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = sync_random_seed() if seed is None else seed
+        self.rank, self.world_size = get_dist_info()
+        self.part_sizes = (num_forget, batch_size - num_forget)
+        self._start = 0
+        # Order of each set, with the time around that it is for.
+        self._orders: list[tuple[int, np.ndarray] | None] = [None, None]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield ``(index, seed)``, for ever.
+
+        The seed is that of the sample's augmentation, see
+        :meth:`ForgetRetainDataset.__getitem__`.
+        """
+        position = self._start
+        while True:
+            yield self._sample(position)
+            position += 1
+
+    def __len__(self) -> int:
+        """Number of images of both sets."""
+        return len(self.dataset)
+
+    def skip(self, num_samples: int) -> None:
+        """Start at another position from now on, to resume a training.
+
+        Takes no time, and no data is loaded.
+
+        Args:
+            num_samples (int): Number of samples that this process has used
+                since the beginning, as in MMEngine's ``InfiniteSampler``.
+        """
+        if num_samples < 0:
+            raise ValueError(
+                f'num_samples={num_samples}: must not be negative'
+            )
+        self._start = num_samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Does nothing: the indices never end."""
+
+    def _sample(self, position: int) -> tuple[int, int]:
+        """Index and seed at a position of this process."""
+        iteration, slot = divmod(position, self.batch_size)
+        part = int(slot >= self.part_sizes[0])
+        slot -= part * self.part_sizes[0]
+        # Position in what all processes together draw from this set.
+        joint = (iteration * self.world_size + self.rank) * self.part_sizes[
+            part
+        ] + slot
+        round_, place = divmod(joint, len(self.dataset.datasets[part]))
+        index = int(self._order(part, round_)[place])
+        if part:
+            index += self.dataset.cumulative_sizes[0]
+        seed = np.random.SeedSequence([self.seed, part, joint])
+        return index, int(seed.generate_state(1)[0])
+
+    def _order(self, part: int, round_: int) -> np.ndarray:
+        cached = self._orders[part]
+        if cached is None or cached[0] != round_:
+            order = np.arange(len(self.dataset.datasets[part]))
+            if self.shuffle:
+                rng = np.random.RandomState([self.seed, part, round_])
+                rng.shuffle(order)
+            self._orders[part] = cached = (round_, order)
+        return cached[1]
