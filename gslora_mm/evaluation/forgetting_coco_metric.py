@@ -1,0 +1,308 @@
+"""COCO AP of each split of a forgetting step, in one pass over the data."""
+import contextlib
+import copy
+import io
+import os.path as osp
+from collections.abc import Iterable, Mapping, Sequence
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from mmdet.datasets.api_wrappers import COCO, COCOeval, COCOevalMP
+from mmdet.evaluation import CocoMetric
+from mmengine.logging import MMLogger
+
+from gslora_mm.registry import METRICS
+from gslora_mm.utils import ConfigError, unknown_name
+
+# Names of mmdet's CocoMetric: (IoU threshold or None for all, area range).
+_ITEMS = {
+    'mAP': (None, 'all'),
+    'mAP_50': (.5, 'all'),
+    'mAP_75': (.75, 'all'),
+    'mAP_s': (None, 'small'),
+    'mAP_m': (None, 'medium'),
+    'mAP_l': (None, 'large'),
+}
+
+
+@METRICS.register_module()
+class ForgettingCocoMetric(CocoMetric):
+    """COCO AP over all categories, per split and per category, unrounded.
+
+    Detections are matched to the ground truth once; COCO matches within one
+    category, so a split's AP is the mean over its categories' precisions and
+    equals a separate run of pycocotools with the split's ``catIds``.
+
+    Every figure counts at most ``proposal_nums[0]`` = 100 detections per
+    image and category, COCO's own rule (mmdet counts 1000 for all but mAP),
+    so that the mean of the categories is the AP of their split.
+
+    Metrics (with mmdet's prefix ``coco/``): ``bbox_mAP``, ``bbox_mAP_50``,
+    ``_75``, ``_s``, ``_m``, ``_l`` over all categories; ``{split}/mAP``, ...
+    of each split; ``per_class/{name}``. Fractions of 1; 0 where there are
+    objects but no detections, NaN where there is nothing to detect.
+
+    Args:
+        splits (Mapping): Category names by split name, e.g.
+            ``dict(forget=['cat'], retain=['dog', 'car'], old=[])``.
+        only_split_images (bool): Score a split only on the images that show
+            one of its categories, as the papers do; detections on all other
+            images then count for nothing. The figures over all categories
+            and per category stay those of all images. Defaults to False.
+        **kwargs: Arguments of mmdet's ``CocoMetric``. With ``classwise`` the
+            table in the log lists the categories too.
+
+    Raises:
+        ConfigError: If a split names an unknown category or one twice, if
+            the annotation file is missing or malformed or lacks a category
+            of the dataset, or for a ``metric`` other than 'bbox'.
+    """
+
+    def __init__(self,
+                 splits: Mapping[str, Sequence[str]],
+                 only_split_images: bool = False,
+                 **kwargs) -> None:
+        ann_file = kwargs.get('ann_file')
+        try:
+            with _quiet():
+                super().__init__(**kwargs)
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f'val_evaluator.ann_file: {ann_file!r} does not exist; it '
+                'must be a COCO annotation file') from error
+        except (ValueError, AssertionError, KeyError, TypeError) as error:
+            if ann_file is None or not osp.isfile(ann_file):
+                raise
+            raise ConfigError(
+                f'val_evaluator.ann_file: {ann_file!r} is not a COCO '
+                f'annotation file ({type(error).__name__}: {error})'
+            ) from error
+        if self.metrics != ['bbox']:
+            raise ConfigError(
+                f'val_evaluator.metric: {self.metrics} is not supported by '
+                "ForgettingCocoMetric; valid is 'bbox'")
+        for split, names in splits.items():
+            if isinstance(names, str) or len(set(names)) < len(names):
+                raise ConfigError(
+                    f'val_evaluator.splits.{split}: {names!r} must be a list '
+                    'of different category names')
+        self.splits = {split: list(names) for split, names in splits.items()}
+        self.only_split_images = only_split_images
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """dict, optional: Meta information of the dataset."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict | None) -> None:
+        # Set before the first image is seen: a wrong name costs no time.
+        if dataset_meta is not None:
+            self._check_names(dataset_meta['classes'])
+        self._dataset_meta = dataset_meta
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute all figures from the collected results.
+
+        Args:
+            results (list): Pairs (ground truth, prediction) of all images,
+                as made by mmdet's ``CocoMetric.process``.
+
+        Returns:
+            dict: Metric values by name (see the class).
+        """
+        if self.format_only:
+            return super().compute_metrics(results)
+        ground_truths = [ground_truth for ground_truth, _ in results]
+        predictions = [prediction for _, prediction in results]
+        with _quiet():
+            self._prepare_ground_truth(ground_truths)
+            if self.outfile_prefix is not None and predictions:
+                self.results2json(predictions, self.outfile_prefix)
+            evaluation = self._evaluate(self._load_detections(predictions))
+        names = [
+            category['name']
+            for category in self._coco_api.load_cats(self.cat_ids)
+        ]
+        metrics, rows = self._collect(evaluation, names)
+        MMLogger.get_current_instance().info('\n' + _table(rows))
+        return metrics
+
+    def _check_names(self, classes: Sequence[str]) -> None:
+        """Refuse splits and annotation files that do not fit the classes."""
+        for split, names in self.splits.items():
+            for name in names:
+                if name not in classes:
+                    raise unknown_name(f'val_evaluator.splits.{split}', name,
+                                       classes)
+        if self._coco_api is None:
+            return
+        annotated = {cat['name'] for cat in self._coco_api.cats.values()}
+        absent = [name for name in classes if name not in annotated]
+        if absent:
+            # mmdet would go on and shift the label of every later category.
+            raise ConfigError(
+                f'val_evaluator.ann_file: no category {absent[0]!r} '
+                f'({len(absent)} of {len(classes)} classes of the dataset '
+                'are missing); it must list all of them')
+
+    def _prepare_ground_truth(self, ground_truths: list[dict]) -> None:
+        """Fill what mmdet's metric leaves to the first evaluation."""
+        if self._coco_api is None:
+            with TemporaryDirectory() as folder:
+                self._coco_api = COCO(
+                    self.gt_to_coco_json(ground_truths,
+                                         osp.join(folder, 'results')))
+        if self.cat_ids is None:
+            # In the annotation file's order: that is how CocoDataset numbers
+            # its labels, whatever the order of the dataset's class names.
+            self.cat_ids = self._coco_api.get_cat_ids(
+                cat_names=self.dataset_meta['classes'])
+        if self.img_ids is None:
+            self.img_ids = self._coco_api.get_img_ids()
+
+    def _load_detections(self, predictions: Iterable[dict]) -> COCO:
+        """Detections as a COCO result set, which may be empty."""
+        detections = [
+            dict(
+                image_id=prediction['img_id'],
+                category_id=self.cat_ids[label],
+                bbox=self.xyxy2xywh(bbox),
+                score=float(score)) for prediction in predictions
+            for label, bbox, score in zip(
+                prediction['labels'],
+                prediction['bboxes'],
+                prediction['scores'],
+                strict=True)
+        ]
+        if detections:
+            return self._coco_api.loadRes(detections)
+        empty = COCO()  # loadRes refuses an empty list
+        empty.dataset = dict(self._coco_api.dataset, annotations=[])
+        empty.createIndex()
+        return empty
+
+    def _evaluate(self, detections: COCO) -> COCOeval:
+        """Match and accumulate all categories over all images."""
+        make = COCOevalMP if self.use_mp_eval else COCOeval
+        evaluation = make(self._coco_api, detections, 'bbox')
+        evaluation.params.catIds = sorted(self.cat_ids)
+        evaluation.params.imgIds = sorted(self.img_ids)
+        evaluation.params.maxDets = [self.proposal_nums[0]]
+        evaluation.params.iouThrs = np.asarray(self.iou_thrs)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        return evaluation
+
+    def _collect(self, evaluation: COCOeval,
+                 names: list[str]) -> tuple[dict[str, float], list[tuple]]:
+        """All metrics, and the rows of the table in the log."""
+        cat_id_of = dict(zip(names, self.cat_ids, strict=True))
+        index_of = {
+            cat_id: index
+            for index, cat_id in enumerate(evaluation.params.catIds)
+        }
+        precision = evaluation.eval['precision']
+
+        metrics, rows = {}, []
+        items = _average(precision, evaluation.params)
+        metrics.update({f'bbox_{key}': ap for key, ap in items.items()})
+        rows.append(('all', len(names), items))
+
+        for split, members in self.splits.items():
+            cat_ids = sorted(cat_id_of[name] for name in members)
+            if self.only_split_images:
+                chosen = _on_own_images(evaluation, cat_ids)
+            else:
+                chosen = precision[:, :, [index_of[i] for i in cat_ids]]
+            items = _average(chosen, evaluation.params)
+            metrics.update({f'{split}/{key}': ap for key, ap in items.items()})
+            rows.append((split, len(members), items))
+
+        for name in names:
+            index = index_of[cat_id_of[name]]
+            items = _average(precision[:, :, index:index + 1],
+                             evaluation.params)
+            metrics[f'per_class/{name}'] = items['mAP']
+            if self.classwise:
+                rows.append((name, 1, items))
+        return metrics, rows
+
+
+def _average(precision: np.ndarray, params) -> dict[str, float]:
+    """COCO's summary of a precision array.
+
+    Args:
+        precision (np.ndarray): Shape (IoU thresholds, recalls, categories,
+            areas, 1); -1 where a category has no ground truth.
+        params: pycocotools' ``Params`` of the evaluation.
+
+    Returns:
+        dict: AP by the names of ``_ITEMS``; NaN without ground truth.
+    """
+    averages = {}
+    for key, (iou, area) in _ITEMS.items():
+        values = precision[:, :, :, params.areaRngLbl.index(area), 0]
+        if iou is not None:
+            values = values[np.isclose(params.iouThrs, iou)]
+        values = values[values > -1]
+        averages[key] = float(values.mean()) if values.size else float('nan')
+    return averages
+
+
+def _on_own_images(evaluation: COCOeval,
+                   cat_ids: Sequence[int]) -> np.ndarray:
+    """Precision of some categories on the images that show one of them.
+
+    The matches are those of ``evaluation``; only the accumulation over images
+    is repeated. (``COCOeval.accumulate(p)`` cannot do that: it looks up the
+    positions of ``p`` in a list laid out for all categories and images.)
+
+    Args:
+        evaluation (COCOeval): Evaluated on all categories and images.
+        cat_ids (Sequence[int]): Categories, a sorted part of the evaluated.
+
+    Returns:
+        np.ndarray: As ``COCOeval.eval['precision']`` of a run with these
+        ``catIds`` and ``imgIds``.
+    """
+    params = evaluation.params
+    shown = set().union(*(evaluation.cocoGt.catToImgs[i] for i in cat_ids))
+    part = copy.copy(evaluation)
+    part.params = copy.copy(params)
+    part.params.catIds = list(cat_ids)
+    part.params.imgIds = [i for i in params.imgIds if i in shown]
+
+    matches = np.empty(len(evaluation.evalImgs), dtype=object)
+    matches[:] = evaluation.evalImgs
+    matches = matches.reshape(
+        len(params.catIds), len(params.areaRng), len(params.imgIds))
+    matches = matches[np.isin(params.catIds, cat_ids)]
+    part.evalImgs = matches[:, :, np.isin(params.imgIds, list(shown))].ravel()
+    part.evalImgs = part.evalImgs.tolist()
+    part._paramsEval = part.params
+    with _quiet():
+        part.accumulate()
+    return part.eval['precision']
+
+
+def _table(rows: Sequence[tuple[str, int, dict[str, float]]]) -> str:
+    """The figures in percent, one line per split, as plain text."""
+    width = max(len(name) for name, _, _ in rows)
+    head = [f'{"split":<{max(width, 5)}}', 'classes']
+    lines = ['  '.join(head + [f'{key:>6}' for key in _ITEMS])]
+    for name, count, items in rows:
+        cells = [f'{name:<{max(width, 5)}}', f'{count:>7}']
+        cells += [
+            f'{"-":>6}' if np.isnan(items[key]) else f'{items[key]:>6.1%}'
+            for key in _ITEMS
+        ]
+        lines.append('  '.join(cells))
+    return '\n'.join(lines)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keep pycocotools' prints away from the console."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
