@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from gslora_mm.models.losses import (
+    bounded_forgetting_loss,
+    group_sparsity_loss,
+)
+from gslora_mm.registry import METHODS
+from gslora_mm.utils import ConfigError
+from gslora_mm.utils.distributed import mean_over_processes
+from .base import BaseMethod
+from .proximal import group_soft_threshold
+
+if TYPE_CHECKING:
+    from gslora_mm.models import ForgettingModel, HalfBatch
+
+SPARSITY = ('subgradient', 'proximal')
+
+
+@METHODS.register_module()
+class GSLoRA(BaseMethod):
+    r"""Group-sparse LoRA.
+
+    "Continual Forgetting for Pre-trained Vision Models", CVPR 2024,
+    https://arxiv.org/abs/2403.11530.
+
+    .. math::
+        L = L_{retain} + \beta\, L_{forget} + \alpha_s\, L_{structure}
+
+        L_{forget} = \mathrm{ReLU}(BND - CE_f) + L_{rest,f}, \quad
+        L_{structure} = \sum_g \Vert \theta_g \Vert_2
+
+    :math:`CE_f` is the classification loss of the forget batch, which is
+    pushed up to the bound BND. :math:`L_{rest,f}` are its other losses - in
+    detection those of the boxes -, which keep their sign; a classifier has
+    none. :math:`\theta_g` are the LoRA matrices of one Transformer block.
+
+    With ``sparsity='proximal'`` the group lasso is not a term of the loss
+    but a proximal step after each optimizer step (see
+    :func:`~gslora_mm.methods.proximal.group_soft_threshold`), which has the
+    same stationary points and reaches exact zeros; a subgradient only
+    hovers around them.
+
+    Args:
+        beta (float): Weight of the forgetting loss; a list in a config has
+            one value a step. Defaults to 0.15 (COCO, step 1).
+        bound (float): BND, the classification loss at which a class counts
+            as forgotten. Defaults to 15.0 (COCO).
+        alpha_s (float): Weight of the group sparsity; a list in a config
+            has one value a step. Defaults to 3e-4 (COCO).
+        warmup_iters (int): Iterations at the start of a step in which
+            ``alpha_s`` counts as 0. Defaults to 0.
+        sparsity (str): ``'subgradient'`` (the papers) or ``'proximal'``.
+            Defaults to ``'subgradient'``.
+    """
+
+    name = 'gs_lora'
+    per_step = ('beta', 'bound', 'alpha_s')
+
+    def __init__(
+        self,
+        beta: float = 0.15,
+        bound: float = 15.0,
+        alpha_s: float = 3e-4,
+        warmup_iters: int = 0,
+        sparsity: str = 'subgradient',
+    ) -> None:
+        super().__init__()
+        for key, value in dict(
+            beta=beta, alpha_s=alpha_s, warmup_iters=warmup_iters
+        ).items():
+            if not isinstance(value, int | float) or not value >= 0:
+                raise ConfigError(
+                    f'method.{key} = {value!r}: must be a number >= 0'
+                )
+        if not isinstance(bound, int | float) or not bound > 0:
+            raise ConfigError(
+                f'method.bound = {bound!r}: must be a number > 0'
+            )
+        if sparsity not in SPARSITY:
+            raise ConfigError(
+                f'method.sparsity = {sparsity!r}: must be one of {SPARSITY}'
+            )
+        self.beta = beta
+        self.bound = bound
+        self.alpha_s = alpha_s
+        self.warmup_iters = warmup_iters
+        self.sparsity = sparsity
+        self._groups: dict[str, list[Tensor]] = {}
+
+    def setup(self, model: ForgettingModel) -> None:
+        if not model.groups:
+            raise ConfigError(
+                'adapter = None: GSLoRA needs an adapter, for example '
+                'adapter = dict(rank=8)'
+            )
+        self._groups = model.groups
+
+    @property
+    def current_alpha_s(self) -> float:
+        """``alpha_s`` in the present iteration, 0 during the warm-up."""
+        return self.alpha_s if self.iteration >= self.warmup_iters else 0.0
+
+    def loss(self, forget: HalfBatch, retain: HalfBatch) -> dict[str, Tensor]:
+        # The bound is for the mean over the joint batch of all processes,
+        # so that their number does not change what is trained.
+        ce = mean_over_processes({'ce': forget.loss_cls})['ce']
+        losses = {
+            'loss_retain': retain.loss,
+            'loss_forget': self.beta * bounded_forgetting_loss(ce, self.bound),
+            'ce_forget': ce.detach(),
+        }
+        rest = forget.loss_rest
+        if isinstance(rest, Tensor):
+            losses['loss_forget_rest'] = self.beta * rest
+        structure = group_sparsity_loss(self._groups)
+        if self.sparsity == 'subgradient':
+            losses['loss_structure'] = self.current_alpha_s * structure
+        losses['structure'] = structure.detach()
+        return losses
+
+    def after_update(self, optimizer: Optimizer) -> None:
+        if self.sparsity == 'proximal' and self.current_alpha_s > 0:
+            for group in self._groups.values():
+                group_soft_threshold(group, optimizer, self.current_alpha_s)

@@ -1,0 +1,207 @@
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from gslora_mm.lora import inject_lora, lora_groups
+from gslora_mm.registry import METHODS, MODELS, TASKS
+from gslora_mm.utils import ConfigError
+from gslora_mm.utils.distributed import mean_over_processes
+from .tasks import ROLES
+
+
+@MODELS.register_module()
+class ForgettingModel(BaseModel):
+    """A stock model, ready to forget.
+
+    It loads a stock checkpoint, adds the adapter, and turns a batch of
+    forget and retain images into the loss of a method. The stock model is
+    ``self.model``; prediction is passed through to it unchanged.
+
+    Args:
+        model (dict): Config of the stock model of mmdet or mmpretrain.
+        task (dict): Config of the task, which reads the model.
+        method (dict): Config of the method, which makes the loss.
+        adapter (dict, optional): Arguments of
+            :func:`~gslora_mm.lora.inject_lora` and ``group_by`` of
+            :func:`~gslora_mm.lora.lora_groups`. ``None`` trains the whole
+            model. Defaults to None.
+        checkpoint (str, optional): Stock checkpoint to start from, loaded
+            strictly. Defaults to None, which keeps the random weights.
+        allow_pickle (bool): Whether a checkpoint that holds pickled code
+            may be loaded. Defaults to False.
+        data_preprocessor (dict, optional): For models whose config keeps it
+            outside ``model``, as in mmpretrain. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        model: dict,
+        task: dict,
+        method: dict,
+        adapter: dict | None = None,
+        checkpoint: str | None = None,
+        allow_pickle: bool = False,
+        data_preprocessor: dict | None = None,
+    ) -> None:
+        # The stock model owns the data preprocessor; BaseModel would make a
+        # default one that nothing needs.
+        super().__init__(data_preprocessor=torch.nn.Identity())
+        model = dict(model)
+        if data_preprocessor is not None:
+            model.setdefault('data_preprocessor', data_preprocessor)
+        self.model = MODELS.build(model)
+        self.data_preprocessor = self.model.data_preprocessor
+        self.task = TASKS.build(task)
+        self.task.check_model(self.model)
+        if checkpoint is not None:
+            load_stock_checkpoint(self.model, checkpoint, allow_pickle)
+
+        self.groups: dict[str, list[torch.nn.Parameter]] = {}
+        self.group_by = 'block'
+        if adapter is not None:
+            adapter = dict(adapter)
+            self.group_by = adapter.pop('group_by', 'block')
+            adapter.setdefault('exclude', self.task.trunk)
+            inject_lora(self.model, **adapter)
+            self.groups = lora_groups(self.model, self.group_by)
+        self.trunk_is_frozen = not any(
+            parameter.requires_grad
+            for module in self._trunk_modules()
+            for parameter in module.parameters()
+        )
+        self.method = METHODS.build(method)
+        self.method.setup(self)
+
+    def _trunk_modules(self) -> list[torch.nn.Module]:
+        names = [name for name in self.task.trunk if hasattr(self.model, name)]
+        return [getattr(self.model, name) for name in names]
+
+    def init_weights(self) -> None:
+        """Keep the weights: they came from the checkpoint."""
+
+    def train(self, mode: bool = True) -> 'ForgettingModel':
+        """Switch to training mode, but never the frozen trunk.
+
+        A trunk in training mode would move its running statistics, that is,
+        change a part of the model that nobody asked to change.
+        """
+        super().train(mode)
+        if mode and self.trunk_is_frozen:
+            for module in self._trunk_modules():
+                module.eval()
+        return self
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list | None = None,
+        mode: str = 'tensor',
+    ):
+        """As :meth:`mmengine.model.BaseModel.forward`."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        return self.model(inputs, data_samples, mode=mode)
+
+    def loss(self, inputs: Tensor, data_samples: Sequence) -> dict:
+        """The method's loss on a batch of forget and retain images.
+
+        Args:
+            inputs (Tensor): Preprocessed images, shape (N, C, H, W).
+            data_samples (Sequence): N data samples, each of which says in
+                its metainfo which ``role`` it plays, ``'forget'`` or
+                ``'retain'``.
+
+        Returns:
+            dict[str, Tensor]: Scalars; those with ``loss`` in their name
+            are summed up and trained on, the others only logged. Their
+            values are means over all processes.
+        """
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and not self.trunk_is_frozen
+        ):
+            features = self.task.extract(self.model, inputs)
+        roles = [sample.metainfo.get('role') for sample in data_samples]
+        halves = {}
+        for role in ROLES:
+            index = [i for i, found in enumerate(roles) if found == role]
+            halves[role] = self.task.half(
+                self.model,
+                features,
+                data_samples,
+                torch.tensor(index, dtype=torch.long, device=inputs.device),
+                role,
+            )
+        if sum(map(len, halves.values())) != len(roles):
+            raise ValueError(
+                "every data sample needs metainfo role='forget' or 'retain', "
+                f'as ForgetRetainDataset sets it; found {sorted(set(roles))}'
+            )
+        return mean_over_processes(self.method.loss(**halves))
+
+    def resume_state_dict(self) -> 'OrderedDict[str, Tensor]':
+        """What a resumed step needs beyond its starting checkpoint.
+
+        The trainable parameters and what the method keeps - of the whole
+        model only when the whole model is trained.
+        """
+        state = self.state_dict()
+        if not self.trunk_is_frozen:
+            return state
+        trainable = {
+            name
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad
+        }
+        return OrderedDict(
+            (key, value)
+            for key, value in state.items()
+            if key in trainable or key.startswith('method.')
+        )
+
+    def load_resume_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Load what :meth:`resume_state_dict` gave.
+
+        Raises:
+            ConfigError: If the state is of another model or adapter.
+        """
+        expected = self.resume_state_dict()
+        if set(state) != set(expected):
+            odd = sorted(set(state) ^ set(expected))
+            raise ConfigError(
+                'the saved state of this step is of another model, adapter '
+                f'or method: {len(odd)} keys differ, first {odd[:3]}; resume '
+                'with the config that started the run'
+            )
+        self.load_state_dict(state, strict=False)
+
+
+def load_stock_checkpoint(
+    model: torch.nn.Module,
+    path: str,
+    allow_pickle: bool = False,
+    key: str = 'forgetting.pretrained',
+) -> None:
+    """Load a stock checkpoint of mmdet or mmpretrain strictly.
+
+    Args:
+        model (nn.Module): The stock model.
+        path (str): Path or url.
+        allow_pickle (bool): Whether pickled code may be executed.
+            Defaults to False.
+        key (str): Config key that errors name.
+
+    Raises:
+        ConfigError: If the file cannot be read or does not fit the model.
+    """
+    from gslora_mm.utils.checkpoint import (
+        load_checkpoint,
+        load_state_dict_strictly,
+        state_dict_of,
+    )
+
+    checkpoint = load_checkpoint(path, allow_pickle=allow_pickle, key=key)
+    load_state_dict_strictly(model, state_dict_of(checkpoint), key=key)
+

@@ -1,0 +1,40 @@
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def prototype_loss(
+    features: Tensor, labels: Tensor, prototypes: Tensor
+) -> Tensor:
+    r"""Divergence of features from the prototype of their class.
+
+    .. math::
+        \mathrm{KL}(\mathrm{softmax}(p_y) \,\Vert\, \mathrm{softmax}(f))
+
+    over the feature dimensions, averaged over the batch (GS-LoRA++, Sec. 4).
+
+    Args:
+        features (Tensor): Shape (N, C).
+        labels (Tensor): Class ids, shape (N, ), each in [0, num_classes).
+        prototypes (Tensor): One row a class, shape (num_classes, C).
+
+    Returns:
+        Tensor: Scalar; zero for an empty batch.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    if features.dim() != 2 or features.shape[1:] != prototypes.shape[1:]:
+        raise ValueError(
+            f'features {tuple(features.shape)} and prototypes '
+            f'{tuple(prototypes.shape)} must be (N, C) and (classes, C)'
+        )
+    if labels.shape != features.shape[:1]:
+        raise ValueError(
+            f'labels must have shape ({len(features)}, ), got '
+            f'{tuple(labels.shape)}'
+        )
+    if len(features) == 0:
+        return features.sum()
+    target = F.log_softmax(prototypes[labels], dim=1)
+    log_prob = F.log_softmax(features, dim=1)
+    return F.kl_div(log_prob, target, reduction='batchmean', log_target=True)

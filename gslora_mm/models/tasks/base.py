@@ -1,0 +1,125 @@
+from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+#: Which half of a batch a sample belongs to.
+ROLES = ('forget', 'retain')
+
+
+class HalfBatch(metaclass=ABCMeta):
+    """The forget or the retain half of a batch, read through a task.
+
+    A method sees a model only through this class. Everything is computed
+    when it is first asked for: a method that never looks at the forget
+    half never pays for it.
+
+    Args:
+        role (str): ``'forget'`` or ``'retain'``.
+        num_samples (int): Number of images in this half.
+    """
+
+    def __init__(self, role: str, num_samples: int) -> None:
+        self.role = role
+        self.num_samples = num_samples
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    @property
+    def loss(self) -> Tensor:
+        """The model's own training loss, a scalar."""
+        return self.loss_cls + self.loss_rest
+
+    @property
+    @abstractmethod
+    def loss_cls(self) -> Tensor:
+        """The classification loss, weighted as in training; a scalar."""
+
+    @property
+    @abstractmethod
+    def loss_rest(self) -> Tensor:
+        """All other losses (boxes, auxiliary layers) summed; a scalar."""
+
+
+class BaseTask(metaclass=ABCMeta):
+    """How to read one family of models.
+
+    A task knows where the losses of a model are and what its evaluation is
+    called. It knows neither the method nor the sequence.
+
+    Attributes:
+        name (str): As it stands in ``report.json``.
+        metric (str): Name of the headline score in ``report.json``.
+        trunk (tuple[str, ...]): Child modules that come before the
+            Transformer. Frozen, they run once for the whole batch.
+    """
+
+    name: str
+    metric: str
+    trunk: tuple[str, ...] = ()
+
+    @abstractmethod
+    def check_model(self, model: nn.Module) -> None:
+        """Raise a :class:`ConfigError` if this task cannot read ``model``."""
+
+    @abstractmethod
+    def num_classes(self, model: nn.Module) -> int:
+        """Number of classes that ``model`` tells apart."""
+
+    @abstractmethod
+    def extract(self, model: nn.Module, inputs: Tensor) -> Any:
+        """Run the trunk on a whole batch.
+
+        Args:
+            model (nn.Module): The (adapted) stock model.
+            inputs (Tensor): Preprocessed images, shape (N, C, H, W).
+
+        Returns:
+            Any: Whatever :meth:`half` takes as ``features``.
+        """
+
+    @abstractmethod
+    def half(
+        self,
+        model: nn.Module,
+        features: Any,
+        data_samples: Sequence,
+        index: Tensor,
+        role: str,
+    ) -> HalfBatch:
+        """Select one half of a batch.
+
+        Args:
+            model (nn.Module): The (adapted) stock model.
+            features (Any): Output of :meth:`extract` for the whole batch.
+            data_samples (Sequence): Data samples of the whole batch.
+            index (Tensor): Positions of this half in the batch, shape (n, ).
+            role (str): ``'forget'`` or ``'retain'``.
+
+        Returns:
+            HalfBatch: With nothing computed yet.
+        """
+
+    @abstractmethod
+    def evaluator(
+        self,
+        evaluator: dict,
+        splits: dict[str, list[str]],
+        only_split_images: bool,
+    ) -> dict:
+        """Turn the stock evaluator of a config into the forgetting one.
+
+        Args:
+            evaluator (dict): ``val_evaluator`` of the config.
+            splits (dict[str, list[str]]): Class names of each split.
+            only_split_images (bool): Score a split only on images that
+                show one of its classes, as the papers do.
+
+        Returns:
+            dict: Config of a metric that scores all splits in one pass.
+
+        Raises:
+            ConfigError: If the evaluator is not one this task can split.
+        """

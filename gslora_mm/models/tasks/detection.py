@@ -1,0 +1,151 @@
+from collections.abc import Sequence
+from functools import cached_property
+
+from torch import Tensor, nn
+
+from gslora_mm.registry import TASKS
+from gslora_mm.utils import ConfigError
+from .base import ROLES, BaseTask, HalfBatch
+
+
+class DetectionHalf(HalfBatch):
+    """One half of a detection batch.
+
+    The transformer and the head of the detector run on this half alone, so
+    that the matching, the normalisation of the losses and the denoising
+    queries are those of an ordinary mmdet batch.
+
+    Args:
+        model (nn.Module): A ``DetectionTransformer`` of mmdet.
+        features (tuple[Tensor]): Feature maps of this half, (n, C, H, W).
+        data_samples (list[DetDataSample]): Samples of this half.
+        role (str): ``'forget'`` or ``'retain'``.
+        aux_loss (bool): Whether the losses of the earlier decoder layers,
+            of the encoder's proposals and of denoising queries count.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        features: tuple[Tensor, ...],
+        data_samples: list,
+        role: str,
+        aux_loss: bool,
+    ) -> None:
+        super().__init__(role, len(data_samples))
+        self._model = model
+        self._features = features
+        self._data_samples = data_samples
+        self._aux_loss = aux_loss
+
+    @cached_property
+    def losses(self) -> dict[str, Tensor]:
+        """Loss terms by mmdet's names, those that do not count left out."""
+        head_inputs = self._model.forward_transformer(
+            self._features, self._data_samples
+        )
+        losses = self._model.bbox_head.loss(
+            **head_inputs, batch_data_samples=self._data_samples
+        )
+        return {
+            name: loss
+            for name, loss in losses.items()
+            if self._aux_loss or name.startswith('loss_')
+        }
+
+    @property
+    def loss_cls(self) -> Tensor:
+        return self.losses['loss_cls']
+
+    @property
+    def loss_rest(self) -> Tensor:
+        return sum(v for name, v in self.losses.items() if name != 'loss_cls')
+
+
+@TASKS.register_module()
+class DetectionTask(BaseTask):
+    """Detectors of the DETR family in mmdet.
+
+    mmdet names the terms of the last decoder layer ``loss_cls``,
+    ``loss_bbox`` and ``loss_iou``; earlier layers (``d0.``), the encoder
+    (``enc_``) and denoising (``dn_``) are told by their prefix.
+
+    Args:
+        aux_loss (dict): Whether auxiliary losses count, for each half. The
+            papers switch them off for both; for the forget half they stay
+            off, because the bound of the forgetting loss is set for the
+            loss of one layer. Defaults to ``dict(retain=False)``.
+    """
+
+    name = 'detection'
+    metric = 'mAP'
+    trunk = ('backbone', 'neck')
+
+    def __init__(self, aux_loss: dict | None = None) -> None:
+        aux_loss = dict(aux_loss or {})
+        if not set(aux_loss) <= {'retain'} or not all(
+            isinstance(value, bool) for value in aux_loss.values()
+        ):
+            raise ConfigError(
+                f'task.aux_loss = {aux_loss}: only dict(retain=True) or '
+                'dict(retain=False) is possible; the forget half takes no '
+                'auxiliary losses'
+            )
+        self.aux_loss = {role: aux_loss.get(role, False) for role in ROLES}
+
+    def check_model(self, model: nn.Module) -> None:
+        from mmdet.models.detectors.base_detr import DetectionTransformer
+
+        if not isinstance(model, DetectionTransformer):
+            raise ConfigError(
+                f'model.type = {type(model).__name__!r} is not a detector of '
+                'the DETR family; DetectionTask reads models derived from '
+                "mmdet's DetectionTransformer (DeformableDETR, DETR, "
+                'ConditionalDETR, DABDETR, DINO, ...)'
+            )
+
+    def num_classes(self, model: nn.Module) -> int:
+        return model.bbox_head.num_classes
+
+    def extract(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, ...]:
+        return model.extract_feat(inputs)
+
+    def half(
+        self,
+        model: nn.Module,
+        features: tuple[Tensor, ...],
+        data_samples: Sequence,
+        index: Tensor,
+        role: str,
+    ) -> DetectionHalf:
+        return DetectionHalf(
+            model,
+            tuple(feature[index] for feature in features),
+            [data_samples[i] for i in index.tolist()],
+            role,
+            self.aux_loss[role],
+        )
+
+    def evaluator(
+        self,
+        evaluator: dict,
+        splits: dict[str, list[str]],
+        only_split_images: bool,
+    ) -> dict:
+        name = str(evaluator.get('type')) if isinstance(evaluator, dict) else ''
+        if name.split('.')[-1] not in ('CocoMetric', 'ForgettingCocoMetric'):
+            raise ConfigError(
+                f'val_evaluator = {evaluator!r}: detection is scored by COCO '
+                "AP, so it must be one dict(type='CocoMetric', ann_file=...)"
+            )
+        metrics = evaluator.get('metric', 'bbox')
+        if metrics not in ('bbox', ['bbox']):
+            raise ConfigError(
+                f"val_evaluator.metric = {metrics!r}: must be 'bbox'"
+            )
+        return {
+            **evaluator,
+            'type': 'gslora_mm.ForgettingCocoMetric',
+            'splits': splits,
+            'only_split_images': only_split_images,
+        }
