@@ -1,0 +1,8 @@
+# The demo: a Deformable-DETR forgets six of ten categories in three steps.
+_base_ = [
+    './deformable-detr_mini-coco.py',
+    '../_base_/sequences/mini_coco_3x2.py',
+    '../_base_/methods/gs_lora.py',
+    '../_base_/schedules/mini.py',
+]
+method = dict(beta=0.3, bound=5.0)

@@ -1,0 +1,86 @@
+import torch
+from mmengine.hooks import Hook
+
+from gslora_mm.registry import HOOKS
+from gslora_mm.utils import ConfigError
+from .method_hook import model_of
+
+
+@HOOKS.register_module()
+class AdapterEMAHook(Hook):
+    """Exponential moving average of the trainable parameters.
+
+    .. math::
+        \\bar\\theta \\leftarrow d\\,\\bar\\theta + (1 - d)\\,\\theta
+
+    as the scripts of GS-LoRA++ use it. The average takes the place of the
+    parameters when training ends, before the adapter is merged and the step
+    evaluated: what is evaluated, saved and merged is the same thing. (The
+    public code copies unmerged weights into a model flagged as merged, and
+    so evaluates weights without their LoRA.)
+
+    Args:
+        decay (float): d. Defaults to 0.9.
+        begin_iter (int): Iterations before the average starts.
+            Defaults to 0.
+        interval (int): Iterations between two updates. Defaults to 1.
+    """
+
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(
+        self, decay: float = 0.9, begin_iter: int = 0, interval: int = 1
+    ) -> None:
+        if not 0 <= decay < 1:
+            raise ConfigError(
+                f'AdapterEMAHook.decay = {decay!r}: must be in [0, 1)'
+            )
+        if begin_iter < 0 or interval < 1:
+            raise ConfigError(
+                f'AdapterEMAHook.begin_iter = {begin_iter!r}, interval = '
+                f'{interval!r}: must be >= 0 and >= 1'
+            )
+        self.decay = decay
+        self.begin_iter = begin_iter
+        self.interval = interval
+        self.average: dict[str, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ) -> None:
+        done = runner.iter + 1 - self.begin_iter
+        if done < 0 or done % self.interval:
+            return
+        parameters = _trainable(runner)
+        if not self.average:
+            self.average = {k: p.detach().clone() for k, p in parameters}
+            return
+        for name, parameter in parameters:
+            self.average[name].lerp_(parameter.detach(), 1 - self.decay)
+
+    @torch.no_grad()
+    def after_train(self, runner) -> None:
+        for name, parameter in _trainable(runner):
+            if self.average:
+                parameter.copy_(self.average[name])
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint['adapter_ema'] = {
+            name: tensor.cpu() for name, tensor in self.average.items()
+        }
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        devices = {name: p.device for name, p in _trainable(runner)}
+        self.average = {
+            name: tensor.to(devices[name])
+            for name, tensor in checkpoint.get('adapter_ema', {}).items()
+        }
+
+
+def _trainable(runner) -> list[tuple[str, torch.nn.Parameter]]:
+    return [
+        (name, parameter)
+        for name, parameter in model_of(runner).named_parameters()
+        if parameter.requires_grad
+    ]

@@ -1,0 +1,83 @@
+from collections import deque
+
+from mmengine.hooks import Hook
+
+from gslora_mm.registry import HOOKS
+from gslora_mm.utils import ConfigError
+
+
+@HOOKS.register_module()
+class ForgettingEarlyStopHook(Hook):
+    """End a step when the classes are gone and the rest is stable.
+
+    Both are read off the training losses, never off test data: the bounded
+    forgetting loss has been zero, on average below ``forget_tolerance``,
+    over a window of iterations, and the mean retain loss of that window is
+    within ``retain_tolerance`` of the window before.
+
+    Args:
+        window (int): Iterations a window has. Defaults to 50.
+        forget_tolerance (float): Largest mean of the forgetting loss.
+            Defaults to 0.01.
+        retain_tolerance (float): Largest relative change of the mean
+            retain loss between two windows. Defaults to 0.05.
+        min_iters (int): Iterations that are always trained. Defaults to 0.
+    """
+
+    # Before StepCheckpointHook, which saves the decision.
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        window: int = 50,
+        forget_tolerance: float = 0.01,
+        retain_tolerance: float = 0.05,
+        min_iters: int = 0,
+    ) -> None:
+        if not isinstance(window, int) or window < 1:
+            raise ConfigError(
+                f'ForgettingEarlyStopHook.window = {window!r}: must be an '
+                'integer >= 1'
+            )
+        self.window = window
+        self.forget_tolerance = forget_tolerance
+        self.retain_tolerance = retain_tolerance
+        self.min_iters = min_iters
+        self.history: deque[tuple[float, float]] = deque(maxlen=2 * window)
+
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ) -> None:
+        self.history.append(
+            (float(outputs['loss_forget']), float(outputs['loss_retain']))
+        )
+        done = runner.iter + 1
+        if done < max(self.min_iters, 2 * self.window) or not self._stable():
+            return
+        runner.train_loop.stop_training = True
+        runner.logger.info(
+            f'forgotten and stable: stopping at iteration {done} of '
+            f'{runner.max_iters}'
+        )
+
+    def _stable(self) -> bool:
+        if len(self.history) < 2 * self.window:
+            return False
+        before = list(self.history)[: self.window]
+        now = list(self.history)[self.window :]
+        forget = sum(pair[0] for pair in now) / self.window
+        retain_before = sum(pair[1] for pair in before) / self.window
+        retain_now = sum(pair[1] for pair in now) / self.window
+        change = abs(retain_now - retain_before)
+        return (
+            forget <= self.forget_tolerance
+            and change <= self.retain_tolerance * abs(retain_before)
+        )
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint['early_stop_history'] = [list(p) for p in self.history]
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        self.history.extend(
+            tuple(pair) for pair in checkpoint.get('early_stop_history', ())
+        )

@@ -1,0 +1,55 @@
+import math
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from gslora_mm.registry import HOOKS
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss became NaN or infinite."""
+
+
+@HOOKS.register_module()
+class MethodHook(Hook):
+    """Drive the method of a :class:`ForgettingModel` through its iterations.
+
+    Before an iteration it draws the random numbers afresh from (seed,
+    iteration, process), so that dropout in a resumed run is that of an
+    uninterrupted one; after an iteration it lets the method act on the
+    parameters and stops the run if the loss is not finite.
+    """
+
+    # Before any hook that saves or logs what this one refuses.
+    priority = 'VERY_HIGH'
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        torch.manual_seed(
+            (runner.seed * 1_000_003 + runner.iter) * 1_009 + runner.rank
+        )
+        model_of(runner).method.iteration = runner.iter
+
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ) -> None:
+        loss = float(outputs['loss'])
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f'the loss is {loss} at iteration {runner.iter + 1} of '
+                f'{runner.max_iters} ('
+                + ', '.join(f'{k} {float(v):.4g}' for k, v in outputs.items())
+                + f'). The last good state of this step, if any, is kept in '
+                f'{runner.work_dir}, and all finished steps are untouched; '
+                'lower schedule.optim_wrapper.optimizer.lr, method.beta or '
+                'method.bound, or set clip_grad'
+            )
+        if runner.optim_wrapper.should_update():
+            method = model_of(runner).method
+            method.after_update(runner.optim_wrapper.optimizer)
+
+
+def model_of(runner) -> torch.nn.Module:
+    """The runner's model without the data parallel wrapper."""
+    model = runner.model
+    return model.module if is_model_wrapper(model) else model

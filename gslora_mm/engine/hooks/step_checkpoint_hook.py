@@ -1,0 +1,63 @@
+import os.path as osp
+
+from mmengine.hooks import Hook
+
+from gslora_mm.registry import HOOKS
+from gslora_mm.utils import ConfigError
+from gslora_mm.utils.atomic import atomic_path
+from .method_hook import model_of
+
+#: The state of an unfinished step, in its work dir.
+RESUME_FILE = 'resume.pth'
+
+
+@HOOKS.register_module()
+class StepCheckpointHook(Hook):
+    """Save what an unfinished step needs to go on, atomically.
+
+    One file, replaced as a whole: adapter, optimizer, schedulers, averages,
+    counters and logs, but not the frozen model, which the step's starting
+    checkpoint has. A process killed while saving leaves the file of before.
+
+    Args:
+        interval (int): Iterations between two saves; the end of training is
+            always saved. Defaults to 100.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, interval: int = 100) -> None:
+        if not isinstance(interval, int) or interval < 1:
+            raise ConfigError(
+                f'schedule.checkpoint_interval = {interval!r}: must be an '
+                'integer >= 1'
+            )
+        self.interval = interval
+
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ) -> None:
+        last = runner.train_loop.stop_training or (
+            runner.iter + 1 == runner.max_iters
+        )
+        if last or self.every_n_train_iters(runner, self.interval):
+            self._save(runner)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint['state_dict'] = {
+            name: tensor.cpu()
+            for name, tensor in model_of(runner).resume_state_dict().items()
+        }
+        checkpoint['stop_training'] = runner.train_loop.stop_training
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        stopped = checkpoint.get('stop_training', False)
+        runner.train_loop.stop_training = stopped
+
+    def _save(self, runner) -> None:
+        if runner.rank != 0:
+            return
+        with atomic_path(osp.join(runner.work_dir, RESUME_FILE)) as path:
+            runner.save_checkpoint(
+                str(path.parent), path.name, by_epoch=False
+            )

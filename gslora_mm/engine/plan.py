@@ -1,0 +1,120 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gslora_mm.datasets import ClassOrder
+from gslora_mm.utils import ConfigError
+from gslora_mm.utils.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class ForgettingPlan:
+    """Which classes are forgotten at which step.
+
+    Attributes:
+        classes (tuple[str, ...]): All classes of the model, in label order.
+        steps (tuple[tuple[str, ...], ...]): Classes to forget at each step.
+        missing (tuple[str, ...]): Classes without any replay data while
+            they are retained.
+    """
+
+    classes: tuple[str, ...]
+    steps: tuple[tuple[str, ...], ...]
+    missing: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def splits(self, step: int) -> dict[str, list[str]]:
+        """Class names of each split after a step.
+
+        Args:
+            step (int): Number of the step, from 1.
+
+        Returns:
+            dict[str, list[str]]: ``forget`` (this step), ``retain`` (what
+            stays), ``old`` (forgotten before), ``missing`` (the part of
+            retain without replay data), each in label order.
+        """
+        forget = set(self.steps[step - 1])
+        old = {name for names in self.steps[: step - 1] for name in names}
+        retain = set(self.classes) - forget - old
+        chosen = {
+            'forget': forget,
+            'retain': retain,
+            'old': old,
+            'missing': retain & set(self.missing),
+        }
+        return {
+            split: [name for name in self.classes if name in names]
+            for split, names in chosen.items()
+        }
+
+    @classmethod
+    def from_config(
+        cls, forgetting: dict, classes: Sequence[str]
+    ) -> 'ForgettingPlan':
+        """Read and check ``forgetting.steps`` and ``forgetting.missing``.
+
+        Args:
+            forgetting (dict): The ``forgetting`` entry of a config.
+            classes (Sequence[str]): All classes of the dataset.
+
+        Raises:
+            ConfigError: If a class is unknown or forgotten twice, a step is
+                empty, nothing would be retained, or no retained class would
+                have replay data.
+        """
+        classes = tuple(classes)
+        steps = forgetting.get('steps')
+        if isinstance(steps, dict):
+            order = dict(steps)
+            order.pop('type', None)
+            try:
+                steps = ClassOrder(**order).steps(classes)
+            except TypeError as error:
+                raise ConfigError(
+                    f'forgetting.steps = {dict(steps)}: {error}; arguments '
+                    'are scheme, seed, num_steps and classes_per_step'
+                ) from None
+        if not isinstance(steps, list | tuple) or not steps:
+            raise ConfigError(
+                f'forgetting.steps = {steps!r}: must be a list with a list '
+                "of class names for each step, such as [['cat'], ['dog']], or "
+                "dict(type='gslora_mm.ClassOrder', ...)"
+            )
+        seen: dict[str, int] = {}
+        for number, names in enumerate(steps, 1):
+            key = f'forgetting.steps[{number - 1}]'
+            if not isinstance(names, list | tuple) or not names:
+                raise ConfigError(
+                    f'{key} = {names!r}: step {number} forgets nothing; it '
+                    'must be a list of at least one class name'
+                )
+            for name in names:
+                if name not in classes:
+                    raise unknown_name(key, name, classes)
+                if name in seen:
+                    where = (
+                        f'steps {seen[name]} and {number}'
+                        if seen[name] != number
+                        else f'step {number}, twice'
+                    )
+                    raise ConfigError(
+                        f'{key} names {name!r}, which is already in {where}; '
+                        'a class can be forgotten once'
+                    )
+                seen[name] = number
+        if len(seen) == len(classes):
+            raise ConfigError(
+                f'forgetting.steps forgets all {len(classes)} classes; at '
+                'least one has to be retained'
+            )
+        missing = tuple(forgetting.get('missing') or ())
+        for name in missing:
+            if name not in classes:
+                raise unknown_name('forgetting.missing', name, classes)
+        if not set(classes) - set(seen) - set(missing):
+            raise ConfigError(
+                'forgetting.missing leaves no retained class with replay data'
+            )
+        return cls(classes, tuple(map(tuple, steps)), missing)

@@ -1,0 +1,203 @@
+"""Everything that can be found wrong before the first iteration."""
+
+import math
+from dataclasses import dataclass
+
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+
+from gslora_mm.datasets import ForgetRetainDataset, ForgetRetainSampler
+from gslora_mm.models import ForgettingModel
+from gslora_mm.models.tasks import BaseTask
+from gslora_mm.registry import DATASETS, METHODS, TASKS
+from gslora_mm.utils import ConfigError
+from .plan import ForgettingPlan
+from .step_config import (
+    FORGETTING_DEFAULTS,
+    SCHEDULE_DEFAULTS,
+    method_for_step,
+    replay_for_step,
+    schedulers,
+    with_defaults,
+)
+
+#: The task that reads the models of a library, by its default scope.
+TASK_OF_SCOPE = {'mmdet': 'gslora_mm.DetectionTask'}
+
+
+@dataclass
+class CheckedSequence:
+    """A sequence whose every entry has been tried out.
+
+    Attributes:
+        plan (ForgettingPlan): Which classes go when.
+        forgetting (dict): ``cfg.forgetting``, completed.
+        schedule (dict): ``cfg.schedule``, completed.
+        task_cfg (dict): Config of the task.
+        task (BaseTask): The task.
+        max_iters (list[int]): Iterations of every step.
+        images (list[dict[str, int]]): Forget and retain images of every
+            step.
+    """
+
+    plan: ForgettingPlan
+    forgetting: dict
+    schedule: dict
+    task_cfg: dict
+    task: BaseTask
+    max_iters: list[int]
+    images: list[dict[str, int]]
+
+
+def check_sequence(cfg: Config) -> CheckedSequence:
+    """Try out everything that a sequence will need.
+
+    Reads the annotations, selects the replay data of every step, builds
+    model, adapter and method, and loads the checkpoint.
+
+    Args:
+        cfg (Config): The sequence config.
+
+    Returns:
+        CheckedSequence: What was found.
+
+    Raises:
+        ConfigError: Naming the entry of the config, what it is, and what it
+            could be.
+    """
+    check_entries(cfg)
+    forgetting = with_defaults(
+        cfg.forgetting,
+        FORGETTING_DEFAULTS,
+        dict(
+            pretrained='path or url of the stock checkpoint that is to forget',
+            steps='a list with the class names of each step',
+        ),
+        'forgetting',
+    )
+    schedule = with_defaults(
+        cfg.schedule,
+        SCHEDULE_DEFAULTS,
+        dict(
+            batch_size='images of a batch, both halves together',
+            optim_wrapper="for example dict(type='OptimWrapper', "
+            "optimizer=dict(type='AdamW', lr=1e-3))",
+        ),
+        'schedule',
+    )
+    task_cfg = cfg.get('task') or _default_task(cfg)
+    task = TASKS.build(task_cfg)
+
+    base = _build_dataset(cfg.train_dataloader.dataset, 'train_dataloader')
+    _build_dataset(cfg.val_dataloader.dataset, 'val_dataloader')
+    plan = ForgettingPlan.from_config(forgetting, base.metainfo['classes'])
+    steps = range(1, len(plan) + 1)
+    for step in steps:
+        task.evaluator(
+            cfg.val_evaluator,
+            plan.splits(step),
+            forgetting['only_split_images'],
+        )
+
+    images, max_iters = [], []
+    for step in steps:
+        METHODS.build(method_for_step(cfg.method, step, len(plan)))
+        dataset = ForgetRetainDataset(
+            base, **replay_for_step(forgetting, plan, step)
+        )
+        forget, retain = map(len, dataset.datasets)
+        images.append(dict(forget=forget, retain=retain))
+        sampler = ForgetRetainSampler(
+            dataset, schedule['batch_size'], schedule['forget_ratio']
+        )
+        per_epoch = math.ceil(
+            retain / (sampler.part_sizes[1] * get_world_size())
+        )
+        max_iters.append(_iterations(schedule, per_epoch))
+        schedulers(schedule['param_scheduler'], max_iters[-1])
+
+    model = ForgettingModel(
+        cfg.model.to_dict(),
+        task_cfg,
+        method_for_step(cfg.method, 1, len(plan)),
+        cfg.get('adapter'),
+        forgetting['pretrained'],
+        forgetting['allow_pickle'],
+        cfg.get('data_preprocessor'),
+    )
+    if task.num_classes(model.model) != len(plan.classes):
+        raise ConfigError(
+            f'the model tells {task.num_classes(model.model)} classes apart, '
+            f'the dataset has {len(plan.classes)}; set num_classes of the '
+            'head, or metainfo.classes of train_dataloader.dataset'
+        )
+    return CheckedSequence(
+        plan, forgetting, schedule, task_cfg, task, max_iters, images
+    )
+
+
+def check_entries(cfg: Config) -> None:
+    """Raise if an entry that every sequence has is not there."""
+    needed = dict(
+        model='config of the stock model',
+        forgetting='what to forget, see configs/_base_/sequences',
+        method='how to forget, see configs/_base_/methods',
+        schedule='how long and how fast, see configs/_base_/schedules',
+        train_dataloader='with the training set of the stock model',
+        val_dataloader='with the validation set',
+        val_evaluator='the metric of the stock model',
+    )
+    for name, meaning in needed.items():
+        if not cfg.get(name):
+            raise ConfigError(f'{name} is missing from the config: {meaning}')
+
+
+def _default_task(cfg: Config) -> dict:
+    scope = cfg.get('default_scope')
+    if scope not in TASK_OF_SCOPE:
+        raise ConfigError(
+            f'task is missing, and default_scope = {scope!r} does not tell '
+            f'it; set task = dict(type=...), one of {sorted(TASKS.module_dict)}'
+        )
+    return dict(type=TASK_OF_SCOPE[scope])
+
+
+def _build_dataset(config: dict, key: str):
+    """Build a dataset, turning what can go wrong with files into words."""
+    where = f'{key}.dataset'
+    try:
+        dataset = DATASETS.build(config)
+        if hasattr(dataset, 'full_init'):
+            dataset.full_init()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f'{where}: {error.filename or error} does not exist; check '
+            'data_root and ann_file'
+        ) from error
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise ConfigError(
+            f'{where}: the annotations cannot be read '
+            f'({type(error).__name__}: {error}); ann_file = '
+            f'{config.get("ann_file")!r} must be a complete annotation file'
+        ) from error
+    if not dataset.metainfo.get('classes'):
+        raise ConfigError(
+            f'{where} has no class names; set metainfo=dict(classes=[...])'
+        )
+    return dataset
+
+
+def _iterations(schedule: dict, per_epoch: int) -> int:
+    max_iters, epochs = schedule['max_iters'], schedule['max_epochs']
+    if (max_iters is None) == (epochs is None):
+        raise ConfigError(
+            f'schedule.max_iters = {max_iters!r} and schedule.max_epochs = '
+            f'{epochs!r}: set exactly one of them (an epoch is one pass over '
+            'the retain images)'
+        )
+    key, value = (
+        ('max_iters', max_iters) if epochs is None else ('max_epochs', epochs)
+    )
+    if not isinstance(value, int) or value < 1:
+        raise ConfigError(f'schedule.{key} = {value!r}: must be an int >= 1')
+    return value if epochs is None else value * per_epoch

@@ -1,0 +1,137 @@
+import copy
+import gc
+import os
+import os.path as osp
+import time
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import barrier, is_main_process
+
+from gslora_mm.evaluation import step_result
+from gslora_mm.lora import (
+    count_parameters,
+    group_norms,
+    merge_lora,
+    save_adapter,
+)
+from gslora_mm.registry import RUNNERS
+from gslora_mm.utils import atomic_path, load_json, save_json
+from gslora_mm.utils.atomic import remove_leftovers, save_torch
+from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory
+from .hooks.method_hook import model_of
+from .hooks.progress_hook import TRAIN_SECONDS
+from .hooks.step_checkpoint_hook import RESUME_FILE
+
+RESULT_FILE = 'result.json'
+METRICS_FILE = 'metrics.json'
+CONFIG_FILE = 'config.py'
+MERGED_FILE = 'merged.pth'
+ADAPTER_FILE = 'adapter.safetensors'
+
+
+def run_step(cfg: Config, resume: bool = False) -> dict:
+    """Run one step: train, merge, evaluate the merged model, write it down.
+
+    The step is finished once ``result.json`` is there, which is written
+    last; everything before it can be repeated.
+
+    Args:
+        cfg (Config): A step's config, as
+            :func:`~gslora_mm.engine.step_config.step_config` makes it.
+        resume (bool): Whether to go on from the state that an earlier,
+            interrupted run left. Defaults to False.
+
+    Returns:
+        dict: The step's entry in ``report.json``.
+    """
+    work_dir = cfg.work_dir
+    os.makedirs(work_dir, exist_ok=True)
+    if is_main_process():
+        remove_leftovers(work_dir)
+        dump_config(cfg, osp.join(work_dir, CONFIG_FILE))
+    barrier()
+    cfg = copy.deepcopy(cfg)
+    state_file = osp.join(work_dir, RESUME_FILE)
+    if resume and osp.exists(state_file):
+        cfg.load_from, cfg.resume = state_file, True
+
+    reset_peak_memory()
+    runner = RUNNERS.build(cfg)
+    runner.train()
+    model = model_of(runner)
+    trainable, total = count_parameters(model.model)
+    facts = dict(
+        groups=group_norms(model.model, model.group_by),
+        trainable_parameters=trainable,
+        total_parameters=total,
+        trainable_share=trainable / total,
+        iterations=runner.iter,
+        stopped_early=runner.train_loop.stop_training,
+        train_seconds=runner.message_hub.get_info(TRAIN_SECONDS),
+    )
+    if is_main_process() and model.groups:
+        save_adapter(model.model, osp.join(work_dir, ADAPTER_FILE))
+    merge_lora(model.model)
+    if is_main_process():
+        save_stock_checkpoint(
+            model.model,
+            runner.train_dataloader.dataset.metainfo,
+            osp.join(work_dir, MERGED_FILE),
+        )
+    start = time.perf_counter()
+    metrics = without_prefix(runner.val())
+    facts['eval_seconds'] = time.perf_counter() - start
+    facts['peak_memory_mb'] = peak_memory_mb()
+
+    info = cfg.forgetting_step
+    before = load_json(info['before'])['metrics']
+    result = step_result(
+        info['step'],
+        info['splits'],
+        metrics,
+        before,
+        metric_key=model.task.metric,
+    )
+    result.update(facts)
+    if is_main_process():
+        save_json({'metrics': metrics}, osp.join(work_dir, METRICS_FILE))
+        save_json(result, osp.join(work_dir, RESULT_FILE))
+        if osp.exists(state_file):
+            os.remove(state_file)
+    barrier()
+    del runner, model
+    gc.collect()
+    return result
+
+
+def save_stock_checkpoint(
+    model: torch.nn.Module, metainfo: dict, path: str
+) -> None:
+    """Save a model as a checkpoint of mmdet or mmpretrain, nothing else.
+
+    Args:
+        model (nn.Module): The stock model, adapter merged.
+        metainfo (dict): Of the dataset; classes and palette are kept, which
+            the inference APIs of both libraries read.
+        path (str): The file to write.
+    """
+    dataset_meta = {
+        key: metainfo[key] for key in ('classes', 'palette') if key in metainfo
+    }
+    state_dict = {k: v.cpu() for k, v in model.state_dict().items()}
+    save_torch(
+        {'meta': {'dataset_meta': dataset_meta}, 'state_dict': state_dict},
+        path,
+    )
+
+
+def dump_config(cfg: Config, path: str) -> None:
+    """Write a config as a Python file, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(cfg.pretty_text, encoding='utf-8')
+
+
+def without_prefix(metrics: dict) -> dict:
+    """Flat metrics without the prefix that the metric class adds."""
+    return {key.partition('/')[2]: value for key, value in metrics.items()}

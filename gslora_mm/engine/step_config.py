@@ -1,0 +1,299 @@
+"""From one sequence config to one ordinary config per step.
+
+Pure functions: nothing is built, read or written here.
+"""
+
+import copy
+from typing import Any
+
+from mmengine.config import Config
+
+from gslora_mm.registry import METHODS, class_of
+from gslora_mm.utils import ConfigError
+from .plan import ForgettingPlan
+
+#: Top-level entries that describe a sequence. None of them is a key of mmdet
+#: or mmpretrain, so that they can stand beside any of their configs.
+SEQUENCE_KEYS = ('forgetting', 'task', 'method', 'adapter', 'schedule')
+
+#: Modules whose log records reach the console during a sequence.
+CONSOLE = ('progress_hook', 'early_stop_hook')
+
+FORGETTING_DEFAULTS = dict(
+    retain_share=None,
+    forget_share=None,
+    shots=None,
+    missing=[],
+    sampling='balanced',
+    other_annotations='drop',
+    only_split_images=False,
+    allow_pickle=False,
+    seed=0,
+)
+SCHEDULE_DEFAULTS = dict(
+    max_iters=None,
+    max_epochs=None,
+    forget_ratio=0.5,
+    param_scheduler=None,
+    checkpoint_interval=100,
+    log_interval=50,
+    hooks=[],
+)
+
+
+def with_defaults(entry: dict, defaults: dict, required: dict, key: str):
+    """Fill in an entry of a config and refuse what it cannot have.
+
+    Raises:
+        ConfigError: If a key is unknown or a required one is missing.
+    """
+    for name, meaning in required.items():
+        if name not in entry:
+            raise ConfigError(f'{key}.{name} is missing: {meaning}')
+    known = {**dict.fromkeys(required), **defaults}
+    for name in entry:
+        if name not in known:
+            raise ConfigError(
+                f'{key}.{name} is not an entry of {key}; known are '
+                + ', '.join(known)
+            )
+    return {**copy.deepcopy(defaults), **entry}
+
+
+def for_step(value: Any, step: int, num_steps: int, key: str) -> Any:
+    """Value of a setting that may be a list with one entry a step.
+
+    Raises:
+        ConfigError: If it is a list of another length.
+    """
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) != num_steps:
+        raise ConfigError(
+            f'{key} = {list(value)} has {len(value)} entries for '
+            f'{num_steps} steps; give one number, or one for each step'
+        )
+    return value[step - 1]
+
+
+def method_for_step(method: dict, step: int, num_steps: int) -> dict:
+    """The method's config with the settings of one step."""
+    names = class_of(method, METHODS).per_step
+    return {
+        name: for_step(value, step, num_steps, f'method.{name}')
+        if name in names
+        else value
+        for name, value in method.items()
+    }
+
+
+def replay_for_step(
+    forgetting: dict, plan: ForgettingPlan, step: int
+) -> dict[str, dict]:
+    """Arguments of the forget and the retain subset of a step."""
+    splits = plan.splits(step)
+    shared = dict(
+        other_annotations=forgetting['other_annotations'],
+        sampling=forgetting['sampling'],
+        shots=forgetting['shots'],
+    )
+    missing = set(splits['missing'])
+    return dict(
+        forget=dict(
+            classes=splits['forget'],
+            share=forgetting['forget_share'],
+            seed=forgetting['seed'] + 2 * step,
+            **shared,
+        ),
+        retain=dict(
+            classes=[name for name in splits['retain'] if name not in missing],
+            exclude=splits['missing'],
+            share=forgetting['retain_share'],
+            seed=forgetting['seed'] + 2 * step + 1,
+            **shared,
+        ),
+    )
+
+
+def stock_config(cfg: Config, work_dir: str, evaluator: dict) -> Config:
+    """Config that only evaluates the stock model.
+
+    Args:
+        cfg (Config): The sequence config.
+        work_dir (str): Where the evaluation writes its log.
+        evaluator (dict): The forgetting evaluator.
+
+    Returns:
+        Config: Without any trace of training.
+    """
+    stock = base_config(cfg, work_dir)
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
+        stock.pop(key, None)
+    for stage in ('val', 'test'):
+        stock[f'{stage}_dataloader'] = copy.deepcopy(cfg['val_dataloader'])
+        stock[f'{stage}_evaluator'] = copy.deepcopy(evaluator)
+    stock['val_cfg'] = dict(type='ValLoop')
+    stock['test_cfg'] = dict(type='TestLoop')
+    return Config(stock)
+
+
+def base_config(cfg: Config, work_dir: str) -> dict:
+    """What pre-trained evaluation and all steps have in common."""
+    base = copy.deepcopy(cfg._cfg_dict.to_dict())
+    for key in SEQUENCE_KEYS + (
+        'param_scheduler',
+        'auto_scale_lr',
+        'custom_hooks',
+        'load_from',
+        'resume',
+    ):
+        base.pop(key, None)
+    base['work_dir'] = work_dir
+    # MMEngine keeps loggers, visualizers and message hubs by name for as
+    # long as the process lives; one name a step keeps them apart.
+    name = work_dir.strip('/').replace('/', '_')
+    base['experiment_name'] = name
+    base['visualizer'] = {
+        'type': 'Visualizer',
+        'vis_backends': [dict(type='LocalVisBackend')],
+        **base.get('visualizer', {}),
+        'name': name,
+    }
+    base['log_processor'] = dict(
+        type='LogProcessor', window_size=50, by_epoch=False
+    )
+    base['runner_type'] = 'gslora_mm.QuietRunner'
+    base['console'] = CONSOLE
+    hooks = dict(base.get('default_hooks') or {})
+    hooks.pop('visualization', None)
+    base['default_hooks'] = {**hooks, 'checkpoint': None}
+    return base
+
+
+def step_config(
+    cfg: Config,
+    plan: ForgettingPlan,
+    step: int,
+    *,
+    forgetting: dict,
+    schedule: dict,
+    task: dict,
+    checkpoint: str,
+    evaluator: dict,
+    max_iters: list[int],
+    work_dir: str,
+    before: str,
+) -> Config:
+    """One ordinary MMEngine config that runs one step.
+
+    Args:
+        cfg (Config): The sequence config.
+        plan (ForgettingPlan): Its steps.
+        step (int): Number of the step, from 1.
+        forgetting (dict): ``cfg.forgetting``, completed.
+        schedule (dict): ``cfg.schedule``, completed.
+        task (dict): Config of the task.
+        checkpoint (str): Stock checkpoint that the step starts from.
+        evaluator (dict): The forgetting evaluator of this step.
+        max_iters (list[int]): Iterations of every step.
+        work_dir (str): Work dir of the step.
+        before (str): File with the metrics of the pre-trained model.
+
+    Returns:
+        Config: To be run by :func:`gslora_mm.engine.run_step`.
+    """
+    out = dict(stock_config(cfg, work_dir, evaluator)._cfg_dict.to_dict())
+    iters = max_iters[step - 1]
+    out['model'] = dict(
+        type='gslora_mm.ForgettingModel',
+        model=out['model'],
+        task=dict(task),
+        method=method_for_step(cfg.method, step, len(plan)),
+        adapter=cfg.get('adapter'),
+        checkpoint=checkpoint,
+        allow_pickle=forgetting['allow_pickle'] and step == 1,
+    )
+    seed = (cfg.get('randomness') or {}).get('seed') or 0
+    out['randomness'] = {
+        **(cfg.get('randomness') or {}),
+        'seed': seed + step,
+    }
+    loader = copy.deepcopy(cfg._cfg_dict.to_dict()['train_dataloader'])
+    out['train_dataloader'] = {
+        **loader,
+        'batch_size': schedule['batch_size'],
+        'batch_sampler': None,
+        'sampler': dict(
+            type='gslora_mm.ForgetRetainSampler',
+            batch_size=schedule['batch_size'],
+            forget_ratio=schedule['forget_ratio'],
+            seed=seed + step,
+        ),
+        'dataset': dict(
+            type='gslora_mm.ForgetRetainDataset',
+            dataset=loader['dataset'],
+            **replay_for_step(forgetting, plan, step),
+        ),
+    }
+    out['train_cfg'] = dict(
+        type='IterBasedTrainLoop',
+        max_iters=iters,
+        # The one evaluation of a step is that of the merged model.
+        val_begin=iters + 1,
+    )
+    out['optim_wrapper'] = copy.deepcopy(schedule['optim_wrapper'])
+    out['param_scheduler'] = schedulers(schedule['param_scheduler'], iters)
+    interval = schedule['log_interval']
+    out['default_hooks'] = {
+        **out['default_hooks'],
+        'logger': dict(type='LoggerHook', interval=interval),
+        'checkpoint': dict(
+            type='gslora_mm.StepCheckpointHook',
+            interval=schedule['checkpoint_interval'],
+        ),
+    }
+    out['custom_hooks'] = [
+        dict(type='gslora_mm.MethodHook'),
+        dict(type='gslora_mm.GroupNormHook', interval=interval),
+        dict(
+            type='gslora_mm.ProgressHook',
+            step=step,
+            num_steps=len(plan),
+            later_iters=sum(max_iters[step:]),
+            interval=interval,
+        ),
+        *copy.deepcopy(schedule['hooks']),
+    ]
+    out['forgetting_step'] = dict(
+        step=step, splits=plan.splits(step), before=before
+    )
+    return Config(out)
+
+
+def schedulers(configs: Any, max_iters: int) -> list[dict]:
+    """Parameter schedulers that count iterations and end with the step.
+
+    Args:
+        configs (dict | list[dict] | None): As in a config; ``by_epoch`` must
+            be false or absent, ``end`` (and ``T_max`` of cosine annealing)
+            defaults to the number of iterations.
+        max_iters (int): Iterations of the step.
+
+    Raises:
+        ConfigError: If one counts epochs.
+    """
+    configs = [configs] if isinstance(configs, dict) else configs or []
+    out = []
+    for config in configs:
+        if config.get('by_epoch', False):
+            raise ConfigError(
+                'schedule.param_scheduler has by_epoch=True; the steps of a '
+                'sequence count iterations: set by_epoch=False'
+            )
+        config = {**config, 'by_epoch': False}
+        config.setdefault('end', max_iters)
+        if config['type'].split('.')[-1].startswith('CosineAnnealing'):
+            span = config['end'] - config.get('begin', 0)
+            config.setdefault('T_max', span)
+        out.append(config)
+    return out

@@ -1,0 +1,109 @@
+"""Evaluate a checkpoint.
+
+With an ordinary config this is mmdet's or mmpretrain's evaluation. With the
+config of one step of a sequence, the scores come for each of its splits.
+The checkpoint is a stock one: a merged one of this package, or any other.
+"""
+
+import argparse
+import os
+import os.path as osp
+import sys
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS, init_default_scope
+
+from gslora_mm.engine import init_processes_without_gpu
+from gslora_mm.engine.hooks.method_hook import model_of
+from gslora_mm.models import load_stock_checkpoint
+from gslora_mm.utils import ConfigError, save_json
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='stock checkpoint')
+    parser.add_argument('--work-dir', help='folder for logs and metrics')
+    parser.add_argument('--out', help='JSON file for the metrics')
+    parser.add_argument(
+        '--allow-pickle',
+        action='store_true',
+        help='load a checkpoint although it executes pickled code',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings that override those of the config',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how this process was started',
+    )
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0,
+        help=argparse.SUPPRESS,
+    )
+    return parser.parse_args()
+
+
+def evaluation_config(cfg: Config) -> Config:
+    """The part of a config that evaluates the stock model."""
+    cfg = cfg.copy()
+    if 'forgetting_step' in cfg:
+        cfg.model = cfg.model.model
+    for key in (
+        'train_dataloader',
+        'train_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'auto_scale_lr',
+        'custom_hooks',
+        'load_from',
+    ):
+        cfg.pop(key, None)
+    hooks = cfg.get('default_hooks') or {}
+    cfg.default_hooks = {**hooks, 'checkpoint': None}
+    cfg.runner_type = 'gslora_mm.QuietRunner'
+    cfg.console = ('logger_hook', )
+    return cfg
+
+
+def test(args: argparse.Namespace) -> None:
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg = evaluation_config(cfg)
+    name = osp.splitext(osp.basename(args.config))[0]
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join(
+        'work_dirs', name
+    )
+    if args.launcher != 'none':
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+        init_processes_without_gpu(args.launcher)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    runner = RUNNERS.build(cfg)
+    load_stock_checkpoint(
+        model_of(runner), args.checkpoint, args.allow_pickle, 'CHECKPOINT'
+    )
+    metrics = runner.test()
+    if args.out and runner.rank == 0:
+        save_json(metrics, args.out)
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        test(args)
+    except ConfigError as error:
+        sys.exit(f'{type(error).__name__}: {error}')
+
+
+if __name__ == '__main__':
+    main()

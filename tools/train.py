@@ -1,0 +1,116 @@
+"""Train a model, or make a trained one forget.
+
+A config with a ``forgetting`` entry runs the whole sequence; a config that
+one step of a sequence dumped runs this step; any other config is an ordinary
+training run of mmdet or mmpretrain.
+"""
+
+import argparse
+import os
+import os.path as osp
+import sys
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS, init_default_scope
+
+from gslora_mm.engine import (
+    ForgettingSequence,
+    enable_amp,
+    init_processes_without_gpu,
+    run_step,
+)
+from gslora_mm.utils import ConfigError, SaveError
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs, checkpoints and the report; defaults to '
+        'work_dirs/NAME_OF_THE_CONFIG',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on with what the work dir holds; an ordinary training run '
+        'also takes the checkpoint to resume from',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 on a GPU, bfloat16 on a CPU',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings that override those of the config, for example '
+        'method.beta=0.3 schedule.max_iters=100',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how this process was started',
+    )
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0,
+        help=argparse.SUPPRESS,
+    )
+    return parser.parse_args()
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply the command line to it."""
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        name = osp.splitext(osp.basename(args.config))[0]
+        cfg.work_dir = osp.join('work_dirs', name)
+    if args.amp:
+        where = cfg.schedule if 'forgetting' in cfg else cfg
+        where.optim_wrapper = enable_amp(where.optim_wrapper)
+    return cfg
+
+
+def train(args: argparse.Namespace) -> None:
+    cfg = load_config(args)
+    if args.launcher != 'none':
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+        init_processes_without_gpu(args.launcher)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    if 'forgetting' in cfg:
+        sequence = ForgettingSequence(cfg, resume=args.resume is not None)
+        sequence.run()
+    elif 'forgetting_step' in cfg:
+        run_step(cfg, resume=args.resume is not None)
+    else:
+        cfg.setdefault('runner_type', 'gslora_mm.QuietRunner')
+        cfg.resume = args.resume is not None
+        cfg.load_from = (
+            cfg.get('load_from') if args.resume in (None, 'auto')
+            else args.resume
+        )
+        RUNNERS.build(cfg).train()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        train(args)
+    except (ConfigError, SaveError, FloatingPointError) as error:
+        # What the user can mend needs no traceback.
+        sys.exit(f'{type(error).__name__}: {error}')
+
+
+if __name__ == '__main__':
+    main()
