@@ -1,7 +1,5 @@
 """COCO AP of each split of a forgetting step, in one pass over the data."""
-import contextlib
-import copy
-import io
+
 import os.path as osp
 from collections.abc import Iterable, Mapping, Sequence
 from tempfile import TemporaryDirectory
@@ -13,16 +11,12 @@ from mmengine.logging import MMLogger
 
 from gslora_mm.registry import METRICS
 from gslora_mm.utils import ConfigError, unknown_name
-
-# Names of mmdet's CocoMetric: (IoU threshold or None for all, area range).
-_ITEMS = {
-    'mAP': (None, 'all'),
-    'mAP_50': (.5, 'all'),
-    'mAP_75': (.75, 'all'),
-    'mAP_s': (None, 'small'),
-    'mAP_m': (None, 'medium'),
-    'mAP_l': (None, 'large'),
-}
+from .coco_scores import (
+    average_precision,
+    precision_on_own_images,
+    quiet,
+    score_table,
+)
 
 
 @METRICS.register_module()
@@ -58,34 +52,39 @@ class ForgettingCocoMetric(CocoMetric):
             of the dataset, or for a ``metric`` other than 'bbox'.
     """
 
-    def __init__(self,
-                 splits: Mapping[str, Sequence[str]],
-                 only_split_images: bool = False,
-                 **kwargs) -> None:
-        ann_file = kwargs.get('ann_file')
+    def __init__(
+        self,
+        splits: Mapping[str, Sequence[str]],
+        only_split_images: bool = False,
+        **kwargs,
+    ) -> None:
+        metric, ann_file = kwargs.get('metric', 'bbox'), kwargs.get('ann_file')
+        if metric not in ('bbox', ['bbox']):
+            raise ConfigError(
+                f'val_evaluator.metric: {metric!r} is not supported by '
+                "ForgettingCocoMetric; valid is 'bbox'"
+            )
+        # Twice, to tell the file's errors from those of other arguments.
+        super().__init__(**{**kwargs, 'ann_file': None})
         try:
-            with _quiet():
+            with quiet():
                 super().__init__(**kwargs)
         except FileNotFoundError as error:
             raise ConfigError(
                 f'val_evaluator.ann_file: {ann_file!r} does not exist; it '
-                'must be a COCO annotation file') from error
+                'must be a COCO annotation file'
+            ) from error
         except (ValueError, AssertionError, KeyError, TypeError) as error:
-            if ann_file is None or not osp.isfile(ann_file):
-                raise
             raise ConfigError(
                 f'val_evaluator.ann_file: {ann_file!r} is not a COCO '
                 f'annotation file ({type(error).__name__}: {error})'
             ) from error
-        if self.metrics != ['bbox']:
-            raise ConfigError(
-                f'val_evaluator.metric: {self.metrics} is not supported by '
-                "ForgettingCocoMetric; valid is 'bbox'")
         for split, names in splits.items():
             if isinstance(names, str) or len(set(names)) < len(names):
                 raise ConfigError(
                     f'val_evaluator.splits.{split}: {names!r} must be a list '
-                    'of different category names')
+                    'of different category names'
+                )
         self.splits = {split: list(names) for split, names in splits.items()}
         self.only_split_images = only_split_images
 
@@ -115,7 +114,7 @@ class ForgettingCocoMetric(CocoMetric):
             return super().compute_metrics(results)
         ground_truths = [ground_truth for ground_truth, _ in results]
         predictions = [prediction for _, prediction in results]
-        with _quiet():
+        with quiet():
             self._prepare_ground_truth(ground_truths)
             if self.outfile_prefix is not None and predictions:
                 self.results2json(predictions, self.outfile_prefix)
@@ -125,7 +124,7 @@ class ForgettingCocoMetric(CocoMetric):
             for category in self._coco_api.load_cats(self.cat_ids)
         ]
         metrics, rows = self._collect(evaluation, names)
-        MMLogger.get_current_instance().info('\n' + _table(rows))
+        MMLogger.get_current_instance().info('\n' + score_table(rows))
         return metrics
 
     def _check_names(self, classes: Sequence[str]) -> None:
@@ -133,8 +132,9 @@ class ForgettingCocoMetric(CocoMetric):
         for split, names in self.splits.items():
             for name in names:
                 if name not in classes:
-                    raise unknown_name(f'val_evaluator.splits.{split}', name,
-                                       classes)
+                    raise unknown_name(
+                        f'val_evaluator.splits.{split}', name, classes
+                    )
         if self._coco_api is None:
             return
         annotated = {cat['name'] for cat in self._coco_api.cats.values()}
@@ -144,20 +144,24 @@ class ForgettingCocoMetric(CocoMetric):
             raise ConfigError(
                 f'val_evaluator.ann_file: no category {absent[0]!r} '
                 f'({len(absent)} of {len(classes)} classes of the dataset '
-                'are missing); it must list all of them')
+                'are missing); it must list all of them'
+            )
 
     def _prepare_ground_truth(self, ground_truths: list[dict]) -> None:
         """Fill what mmdet's metric leaves to the first evaluation."""
         if self._coco_api is None:
             with TemporaryDirectory() as folder:
                 self._coco_api = COCO(
-                    self.gt_to_coco_json(ground_truths,
-                                         osp.join(folder, 'results')))
+                    self.gt_to_coco_json(
+                        ground_truths, osp.join(folder, 'results')
+                    )
+                )
         if self.cat_ids is None:
             # In the annotation file's order: that is how CocoDataset numbers
             # its labels, whatever the order of the dataset's class names.
             self.cat_ids = self._coco_api.get_cat_ids(
-                cat_names=self.dataset_meta['classes'])
+                cat_names=self.dataset_meta['classes']
+            )
         if self.img_ids is None:
             self.img_ids = self._coco_api.get_img_ids()
 
@@ -168,12 +172,15 @@ class ForgettingCocoMetric(CocoMetric):
                 image_id=prediction['img_id'],
                 category_id=self.cat_ids[label],
                 bbox=self.xyxy2xywh(bbox),
-                score=float(score)) for prediction in predictions
+                score=float(score),
+            )
+            for prediction in predictions
             for label, bbox, score in zip(
                 prediction['labels'],
                 prediction['bboxes'],
                 prediction['scores'],
-                strict=True)
+                strict=True,
+            )
         ]
         if detections:
             return self._coco_api.loadRes(detections)
@@ -194,8 +201,9 @@ class ForgettingCocoMetric(CocoMetric):
         evaluation.accumulate()
         return evaluation
 
-    def _collect(self, evaluation: COCOeval,
-                 names: list[str]) -> tuple[dict[str, float], list[tuple]]:
+    def _collect(
+        self, evaluation: COCOeval, names: list[str]
+    ) -> tuple[dict[str, float], list[tuple]]:
         """All metrics, and the rows of the table in the log."""
         cat_id_of = dict(zip(names, self.cat_ids, strict=True))
         index_of = {
@@ -205,104 +213,26 @@ class ForgettingCocoMetric(CocoMetric):
         precision = evaluation.eval['precision']
 
         metrics, rows = {}, []
-        items = _average(precision, evaluation.params)
+        items = average_precision(precision, evaluation.params)
         metrics.update({f'bbox_{key}': ap for key, ap in items.items()})
         rows.append(('all', len(names), items))
 
         for split, members in self.splits.items():
             cat_ids = sorted(cat_id_of[name] for name in members)
             if self.only_split_images:
-                chosen = _on_own_images(evaluation, cat_ids)
+                chosen = precision_on_own_images(evaluation, cat_ids)
             else:
                 chosen = precision[:, :, [index_of[i] for i in cat_ids]]
-            items = _average(chosen, evaluation.params)
+            items = average_precision(chosen, evaluation.params)
             metrics.update({f'{split}/{key}': ap for key, ap in items.items()})
             rows.append((split, len(members), items))
 
         for name in names:
             index = index_of[cat_id_of[name]]
-            items = _average(precision[:, :, index:index + 1],
-                             evaluation.params)
+            items = average_precision(
+                precision[:, :, index : index + 1], evaluation.params
+            )
             metrics[f'per_class/{name}'] = items['mAP']
             if self.classwise:
                 rows.append((name, 1, items))
         return metrics, rows
-
-
-def _average(precision: np.ndarray, params) -> dict[str, float]:
-    """COCO's summary of a precision array.
-
-    Args:
-        precision (np.ndarray): Shape (IoU thresholds, recalls, categories,
-            areas, 1); -1 where a category has no ground truth.
-        params: pycocotools' ``Params`` of the evaluation.
-
-    Returns:
-        dict: AP by the names of ``_ITEMS``; NaN without ground truth.
-    """
-    averages = {}
-    for key, (iou, area) in _ITEMS.items():
-        values = precision[:, :, :, params.areaRngLbl.index(area), 0]
-        if iou is not None:
-            values = values[np.isclose(params.iouThrs, iou)]
-        values = values[values > -1]
-        averages[key] = float(values.mean()) if values.size else float('nan')
-    return averages
-
-
-def _on_own_images(evaluation: COCOeval,
-                   cat_ids: Sequence[int]) -> np.ndarray:
-    """Precision of some categories on the images that show one of them.
-
-    The matches are those of ``evaluation``; only the accumulation over images
-    is repeated. (``COCOeval.accumulate(p)`` cannot do that: it looks up the
-    positions of ``p`` in a list laid out for all categories and images.)
-
-    Args:
-        evaluation (COCOeval): Evaluated on all categories and images.
-        cat_ids (Sequence[int]): Categories, a sorted part of the evaluated.
-
-    Returns:
-        np.ndarray: As ``COCOeval.eval['precision']`` of a run with these
-        ``catIds`` and ``imgIds``.
-    """
-    params = evaluation.params
-    shown = set().union(*(evaluation.cocoGt.catToImgs[i] for i in cat_ids))
-    part = copy.copy(evaluation)
-    part.params = copy.copy(params)
-    part.params.catIds = list(cat_ids)
-    part.params.imgIds = [i for i in params.imgIds if i in shown]
-
-    matches = np.empty(len(evaluation.evalImgs), dtype=object)
-    matches[:] = evaluation.evalImgs
-    matches = matches.reshape(
-        len(params.catIds), len(params.areaRng), len(params.imgIds))
-    matches = matches[np.isin(params.catIds, cat_ids)]
-    part.evalImgs = matches[:, :, np.isin(params.imgIds, list(shown))].ravel()
-    part.evalImgs = part.evalImgs.tolist()
-    part._paramsEval = part.params
-    with _quiet():
-        part.accumulate()
-    return part.eval['precision']
-
-
-def _table(rows: Sequence[tuple[str, int, dict[str, float]]]) -> str:
-    """The figures in percent, one line per split, as plain text."""
-    width = max(len(name) for name, _, _ in rows)
-    head = [f'{"split":<{max(width, 5)}}', 'classes']
-    lines = ['  '.join(head + [f'{key:>6}' for key in _ITEMS])]
-    for name, count, items in rows:
-        cells = [f'{name:<{max(width, 5)}}', f'{count:>7}']
-        cells += [
-            f'{"-":>6}' if np.isnan(items[key]) else f'{items[key]:>6.1%}'
-            for key in _ITEMS
-        ]
-        lines.append('  '.join(cells))
-    return '\n'.join(lines)
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Keep pycocotools' prints away from the console."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield

@@ -1,4 +1,5 @@
 """H-Mean, the one figure that a forgetting step is judged by."""
+
 import math
 
 
@@ -7,7 +8,7 @@ def h_mean(retain: float | None, drop: float | None) -> float | None:
 
     ``H = 2 * retain * drop / (retain + drop)`` with ``drop`` = score of the
     *pre-trained* model on the forget classes - their score now (GS-LoRA,
-    arXiv 2403.11530, section 5.1). The result has the unit of the arguments:
+    arXiv 2403.11530). The result has the unit of the arguments:
     fractions give a fraction, percents give percents.
 
     Args:

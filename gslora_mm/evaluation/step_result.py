@@ -1,4 +1,5 @@
 """One step's scores, in the shape of report.json."""
+
 import math
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +27,8 @@ def split_scores(
     scores = {}
     for split, names in splits.items():
         valid = [
-            score for score in map(_valid, map(per_class.get, names))
+            score
+            for score in map(_valid, map(per_class.get, names))
             if score is not None
         ]
         scores[split] = math.fsum(valid) / len(valid) if valid else None
@@ -83,17 +85,22 @@ def step_result(
 
 
 def per_class_scores(
-        metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    metrics: Mapping[str, float | None],
+) -> dict[str, float | None]:
     """The ``per_class/{name}`` entries of flat metrics, by class name."""
     return {
         key.removeprefix(_PER_CLASS): _valid(value)
-        for key, value in metrics.items() if key.startswith(_PER_CLASS)
+        for key, value in metrics.items()
+        if key.startswith(_PER_CLASS)
     }
 
 
-def _scores(splits: Mapping[str, Sequence[str]],
-            metrics: Mapping[str, float | None], prefix: str,
-            metric_key: str) -> dict[str, float | None]:
+def _scores(
+    splits: Mapping[str, Sequence[str]],
+    metrics: Mapping[str, float | None],
+    prefix: str,
+    metric_key: str,
+) -> dict[str, float | None]:
     """Score of each split: the metrics' own, else its classes' mean."""
     scores = split_scores(per_class_scores(metrics), splits)
     for split, names in splits.items():

@@ -94,27 +94,25 @@ def choose_images(
     Returns:
         list[int]: Positions in ``names``, in the order of their choice.
     """
-    forgotten = {name for request in requests for name in request}
+    seen = [set(objects) for objects in names]
+    forgotten = set().union(*requests)
     shown: set[str] = set()
     chosen: list[int] = []
     for turn in range(count if requests else 0):
         request = set(requests[turn % len(requests)])
-
-        def rank(index: int, request: set[str] = request) -> tuple:
-            own = set(names[index]) & request
-            return (
-                bool(own),
-                len(own - shown),
-                bool(set(names[index]) - forgotten),
+        ranks = [
+            (
+                len(seen[index] & request - shown),
+                bool(seen[index] - forgotten),
                 -max(len(names[index]), 3),  # one to three are all welcome
                 -index,
             )
-
-        left = [i for i in range(len(names)) if i not in chosen]
-        best = max(left, key=rank, default=None)
-        if best is not None and request & set(names[best]):
-            chosen.append(best)
-            shown |= set(names[best])
+            for index in range(len(names))
+            if index not in chosen and seen[index] & request
+        ]
+        if ranks:
+            chosen.append(-max(ranks)[-1])
+            shown |= seen[chosen[-1]]
     return chosen
 
 
@@ -165,9 +163,9 @@ def detect(
 
 def _build(config: Config, device: str) -> nn.Module:
     """The detector without weights; :func:`detect` loads them safely."""
-    with warnings.catch_warnings():
-        # mmdet's words on the checkpoint and the palette it was not given.
-        warnings.simplefilter('ignore')
+    # mmdet warns of the checkpoint it was not given, and sets the filter that
+    # shows it: only recording keeps it off the console.
+    with warnings.catch_warnings(record=True):
         return init_detector(
             copy.deepcopy(config), None, palette='random', device=device
         )

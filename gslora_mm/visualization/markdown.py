@@ -1,5 +1,6 @@
 """report.md: tables that read well as Markdown and as plain text."""
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 TIMING_HEADING = '## Time and memory'
@@ -74,7 +75,12 @@ def _header(report: Mapping, score_name: str) -> str:
         '',
     ]
     lines += [
-        f'{number}. {", ".join(request)}'
+        textwrap.fill(
+            f'{number}. {", ".join(request)}',
+            79,
+            subsequent_indent=' ' * len(f'{number}. '),
+            break_on_hyphens=False,
+        )
         for number, request in enumerate(report['requests'], start=1)
     ]
     return '\n'.join(lines)
@@ -100,7 +106,7 @@ def _summary(steps: Sequence[Mapping], score_name: str) -> str:
         ),
     }
     text = (
-        f'Score of the pre-trained model -> score after the step: '
+        'Score of the pre-trained model -> score after the step: '
         f'{score_name}_f on the classes forgotten at this step (lower is '
         f'better), {score_name}_r on the retained ones, {score_name}_o on '
         'those forgotten at earlier steps (lower is better)'
@@ -114,7 +120,7 @@ def _summary(steps: Sequence[Mapping], score_name: str) -> str:
         f'{score_name}_f. Bound: the H-Mean of forgetting completely and '
         'losing nothing else.'
     )
-    return _table(columns, steps) + '\n\n' + text
+    return _table(columns, steps) + '\n\n' + textwrap.fill(text, 79)
 
 
 def _adapter(steps: Sequence[Mapping]) -> str:
@@ -182,7 +188,7 @@ def _figure(name: str, figures: Mapping[str, str]) -> list[str]:
     if name not in figures:
         return []
     title, text = _FIGURES[name]
-    return [f'![{title}]({figures[name]})\n\n{text}']
+    return [f'![{title}]({figures[name]})', textwrap.fill(text, 79)]
 
 
 def _table(

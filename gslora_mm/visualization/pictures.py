@@ -13,7 +13,6 @@ from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
 from gslora_mm.utils import load_json
-
 from .detections import (
     Boxes,
     choose_images,
@@ -146,8 +145,14 @@ def plot_pictures(
         figure.legend(
             handles=[
                 Rectangle(
-                    (0, 0), 1, 1, fill=False, linewidth=1.5, label=label,
-                    edgecolor=colour, linestyle=line,
+                    (0, 0),
+                    1,
+                    1,
+                    fill=False,
+                    linewidth=1.5,
+                    label=label,
+                    edgecolor=colour,
+                    linestyle=line,
                 )
                 for label, (colour, line) in _LEGEND.items()
             ],
@@ -175,8 +180,13 @@ def _draw_boxes(
         x1, y1, x2, y2 = corners
         axes.add_patch(
             Rectangle(
-                (x1, y1), x2 - x1, y2 - y1, fill=False, linewidth=1.3,
-                edgecolor=colour, linestyle=line,
+                (x1, y1),
+                x2 - x1,
+                y2 - y1,
+                fill=False,
+                linewidth=1.3,
+                edgecolor=colour,
+                linestyle=line,
             )
         )
         label = name

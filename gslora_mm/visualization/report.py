@@ -1,5 +1,6 @@
 """The report of a sequence, made from the files of its work dir."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ from mmengine.logging import print_log
 
 from gslora_mm.evaluation.step_result import per_class_scores
 from gslora_mm.utils import ConfigError, atomic_write, load_json, save_json
-
 from .group_plot import plot_groups
 from .markdown import render_markdown
 from .score_plot import plot_scores
@@ -97,8 +97,8 @@ def comparable(report: Any) -> Any:
 def write_report(work_dir: str | os.PathLike, pictures: bool = True) -> dict:
     """Write ``report.json``, ``report.md`` and the figures of ``report/``.
 
-    Every file is written atomically, the figures first, so that the report
-    never shows a figure that is not there. The same run gives the same files,
+    Every file is written atomically, ``report.md`` last, so that it never
+    shows a figure that is not there. The same run gives the same files,
     bit for bit, but for the times and memory of :func:`comparable`.
 
     Args:
@@ -159,6 +159,6 @@ def _draw_pictures(work_dir: Path, report: dict, path: Path) -> bool:
         print_log(
             f'The report has no pictures: {error}',
             logger='current',
-            level=30,
+            level=logging.WARNING,
         )
         return False

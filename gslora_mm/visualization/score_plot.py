@@ -35,9 +35,7 @@ def plot_scores(
     ]
     with figure_style():
         figure = Figure(figsize=(8.6, 3.7), layout='constrained')
-        left, right = figure.subplots(
-            1, 2, sharey=True, width_ratios=(3, 2)
-        )
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         for place, split in enumerate(splits):
             _draw(
                 left,
@@ -84,13 +82,9 @@ def _draw(
     colour, marker = COLOURS[name], _MARKERS.get(name, 'o')
     axes.vlines(x, before, after, color=colour, linewidth=2.5, alpha=0.3)
     axes.plot(x, after, color=colour, linewidth=0.8, alpha=0.6)
-    style = dict(
-        color=colour, linestyle='none', marker=marker, markersize=5.5
-    )
+    style = dict(color=colour, linestyle='none', marker=marker, markersize=5.5)
     axes.plot(x, before, markerfacecolor='white', **style)
-    axes.plot(
-        x, after, label='H-Mean' if name == 'h_mean' else name, **style
-    )
+    axes.plot(x, after, label='H-Mean' if name == 'h_mean' else name, **style)
 
 
 def _write_ratios(axes: Axes, steps: Sequence[dict]) -> None:

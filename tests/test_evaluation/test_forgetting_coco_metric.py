@@ -1,4 +1,5 @@
 """The metric against pycocotools, run separately for every split."""
+
 import contextlib
 import io
 import json
@@ -7,28 +8,32 @@ import math
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
 from gslora_mm.evaluation import ForgettingCocoMetric
 from gslora_mm.registry import METRICS
 from gslora_mm.utils import ConfigError
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 # Ids as in COCO: with gaps, and not in the order of the dataset's classes.
 CATEGORIES = {'dog': 7, 'person': 1, 'car': 3, 'zebra': 24, 'tie': 32}
 CLASSES = ('person', 'car', 'dog', 'tie', 'zebra')
 SPLITS = dict(
-    forget=['dog', 'zebra'], retain=['person', 'tie'], old=['car'], empty=[])
+    forget=['dog', 'zebra'], retain=['person', 'tie'], old=['car'], empty=[]
+)
 STATS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 
 def random_boxes(rng, count):
     """Boxes (x, y, w, h) of small, medium and large area."""
     size = rng.choice([16, 50, 110], (count, 1)) * rng.uniform(
-        .7, 1.4, (count, 2))
+        0.7, 1.4, (count, 2)
+    )
     return np.hstack([rng.uniform(0, 200, (count, 2)), size])
 
 
-def make_data(seed, absent=(), crowd_share=.15, num_images=14):
+def make_data(seed, absent=(), crowd_share=0.15, num_images=14):
     """COCO ground truth, and per image (boxes xyxy, scores, labels).
 
     Detections are shaken ground truth, false alarms and other classes;
@@ -40,7 +45,8 @@ def make_data(seed, absent=(), crowd_share=.15, num_images=14):
     for number in range(num_images):
         image_id = 1000 - 7 * number  # not in ascending order
         images.append(
-            dict(id=image_id, width=400, height=400, file_name=f'{number}'))
+            dict(id=image_id, width=400, height=400, file_name=f'{number}')
+        )
         truth = random_boxes(rng, 0 if number % 5 == 4 else 6)
         chosen = rng.choice(names, len(truth))
         for box, name in zip(truth, chosen, strict=True):
@@ -51,15 +57,19 @@ def make_data(seed, absent=(), crowd_share=.15, num_images=14):
                     category_id=CATEGORIES[name],
                     bbox=box.tolist(),
                     area=float(box[2] * box[3]),
-                    iscrowd=int(rng.random() < crowd_share)))
+                    iscrowd=int(rng.random() < crowd_share),
+                )
+            )
         # Labels are numbered in the annotation file's order, as CocoDataset
         # does, not in the order of the class names.
         order = list(CATEGORIES)
         labels = [order.index(name) for name in chosen]
-        boxes = np.vstack([
-            truth + rng.normal(0, 3, truth.shape),
-            random_boxes(rng, 5),
-        ])
+        boxes = np.vstack(
+            [
+                truth + rng.normal(0, 3, truth.shape),
+                random_boxes(rng, 5),
+            ]
+        )
         labels = np.array(labels + rng.integers(0, len(order), 5).tolist())
         if number % 4 == 3:
             boxes, labels = boxes[:0], labels[:0]
@@ -70,7 +80,8 @@ def make_data(seed, absent=(), crowd_share=.15, num_images=14):
         annotations=annotations,
         categories=[
             dict(id=id_, name=name) for name, id_ in CATEGORIES.items()
-        ])
+        ],
+    )
     return truth, detections
 
 
@@ -80,7 +91,8 @@ def run_metric(tmp_path, truth, detections, **kwargs):
     ann_file.write_text(json.dumps(truth))
     kwargs = dict(splits=SPLITS, ann_file=str(ann_file)) | kwargs
     metric = METRICS.build(
-        dict(type='gslora_mm.ForgettingCocoMetric', **kwargs))
+        dict(type='gslora_mm.ForgettingCocoMetric', **kwargs)
+    )
     metric.dataset_meta = dict(classes=CLASSES)
     return evaluate(metric, detections)
 
@@ -93,7 +105,9 @@ def evaluate(metric, detections, instances=None):
             pred_instances=dict(
                 bboxes=torch.tensor(boxes, dtype=torch.float32),
                 scores=torch.tensor(scores, dtype=torch.float32),
-                labels=torch.tensor(labels, dtype=torch.long)))
+                labels=torch.tensor(labels, dtype=torch.long),
+            ),
+        )
         if instances is not None:
             sample['instances'] = instances[image_id]
         metric.process({}, [sample])
@@ -112,7 +126,9 @@ def run_pycocotools(tmp_path, truth, detections, names, own_images=False):
                     image_id=image_id,
                     category_id=list(CATEGORIES.values())[label],
                     bbox=[x1, y1, x2 - x1, y2 - y1],
-                    score=float(score)))
+                    score=float(score),
+                )
+            )
     (tmp_path / 'plain.json').write_text(json.dumps(truth))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(tmp_path / 'plain.json'))
@@ -120,11 +136,13 @@ def run_pycocotools(tmp_path, truth, detections, names, own_images=False):
         cat_ids = [CATEGORIES[name] for name in names]
         evaluation.params.catIds = cat_ids
         if own_images:
-            evaluation.params.imgIds = sorted({
-                annotation['image_id']
-                for annotation in truth['annotations']
-                if annotation['category_id'] in cat_ids
-            })
+            evaluation.params.imgIds = sorted(
+                {
+                    annotation['image_id']
+                    for annotation in truth['annotations']
+                    if annotation['category_id'] in cat_ids
+                }
+            )
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -142,18 +160,24 @@ def assert_same(metrics, prefix, expected):
 def test_equals_pycocotools_per_split(tmp_path, seed, own_images):
     truth, detections = make_data(seed)
     metrics = run_metric(
-        tmp_path, truth, detections, only_split_images=own_images)
+        tmp_path, truth, detections, only_split_images=own_images
+    )
     for split in ('forget', 'retain', 'old'):
         assert_same(
-            metrics, f'{split}/',
-            run_pycocotools(tmp_path, truth, detections, SPLITS[split],
-                            own_images))
-    assert_same(metrics, 'bbox_',
-                run_pycocotools(tmp_path, truth, detections, CLASSES))
+            metrics,
+            f'{split}/',
+            run_pycocotools(
+                tmp_path, truth, detections, SPLITS[split], own_images
+            ),
+        )
+    assert_same(
+        metrics, 'bbox_', run_pycocotools(tmp_path, truth, detections, CLASSES)
+    )
     for name in CLASSES:
         expected = run_pycocotools(tmp_path, truth, detections, [name])
         assert metrics[f'coco/per_class/{name}'] == pytest.approx(
-            expected['mAP'], abs=1e-12)
+            expected['mAP'], abs=1e-12
+        )
     assert 0 < metrics['coco/bbox_mAP'] < 1
 
 
@@ -171,13 +195,17 @@ def test_the_papers_images_change_the_score(tmp_path):
 def test_categories_without_ground_truth(tmp_path, own_images):
     truth, detections = make_data(5, absent=['zebra', 'car'])
     metrics = run_metric(
-        tmp_path, truth, detections, only_split_images=own_images)
+        tmp_path, truth, detections, only_split_images=own_images
+    )
     assert math.isnan(metrics['coco/per_class/zebra'])
     # A split's AP is that of the categories that can be scored.
     assert_same(
-        metrics, 'forget/',
-        run_pycocotools(tmp_path, truth, detections, SPLITS['forget'],
-                        own_images))
+        metrics,
+        'forget/',
+        run_pycocotools(
+            tmp_path, truth, detections, SPLITS['forget'], own_images
+        ),
+    )
     assert not math.isnan(metrics['coco/forget/mAP'])
     for key in STATS:
         assert math.isnan(metrics[f'coco/old/{key}'])
@@ -188,8 +216,23 @@ def test_categories_without_ground_truth(tmp_path, own_images):
 def test_only_crowds_are_nothing_to_detect(tmp_path, own_images):
     truth, detections = make_data(6, crowd_share=1)
     metrics = run_metric(
-        tmp_path, truth, detections, only_split_images=own_images)
+        tmp_path, truth, detections, only_split_images=own_images
+    )
     assert all(math.isnan(value) for value in metrics.values())
+
+
+@pytest.mark.parametrize('from_file', [False, True])
+def test_no_objects_at_all(tmp_path, from_file):
+    truth, detections = make_data(6)
+    truth['annotations'] = []
+    if from_file:
+        metrics = run_metric(tmp_path, truth, detections)
+    else:
+        metric = ForgettingCocoMetric(splits=SPLITS)
+        metric.dataset_meta = dict(classes=CLASSES)
+        metrics = evaluate(metric, detections, dict.fromkeys(detections, []))
+    assert all(math.isnan(value) for value in metrics.values())
+    assert len(metrics) == 6 * (1 + len(SPLITS)) + len(CLASSES)
 
 
 @pytest.mark.parametrize('own_images', [False, True])
@@ -200,7 +243,8 @@ def test_no_detections_at_all_is_zero(tmp_path, own_images):
         for image_id in detections
     }
     metrics = run_metric(
-        tmp_path, truth, nothing, only_split_images=own_images)
+        tmp_path, truth, nothing, only_split_images=own_images
+    )
     assert metrics['coco/bbox_mAP'] == 0
     assert metrics['coco/forget/mAP'] == metrics['coco/retain/mAP'] == 0
     assert metrics['coco/per_class/dog'] == 0
@@ -212,13 +256,14 @@ def test_perfect_detections_score_one(tmp_path):
     order = list(CATEGORIES.values())
     for image_id in detections:
         own = [
-            annotation for annotation in truth['annotations']
+            annotation
+            for annotation in truth['annotations']
             if annotation['image_id'] == image_id
         ]
         boxes = np.array([a['bbox'] for a in own]).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         labels = [order.index(a['category_id']) for a in own]
-        detections[image_id] = (boxes, np.full(len(own), .9), labels)
+        detections[image_id] = (boxes, np.full(len(own), 0.9), labels)
     metrics = run_metric(tmp_path, truth, detections)
     assert metrics['coco/forget/mAP'] == pytest.approx(1)
     assert metrics['coco/per_class/zebra'] == pytest.approx(1)
@@ -230,7 +275,8 @@ def test_is_unrounded_and_repeatable(tmp_path):
     ap = metrics['coco/forget/mAP']
     assert isinstance(ap, float) and ap != round(ap, 3)
     assert metrics == pytest.approx(
-        run_metric(tmp_path, truth, detections), abs=0, nan_ok=True)
+        run_metric(tmp_path, truth, detections), abs=0, nan_ok=True
+    )
 
 
 def test_more_than_a_hundred_detections_per_image(tmp_path):
@@ -247,8 +293,10 @@ def test_more_than_a_hundred_detections_per_image(tmp_path):
     metrics = run_metric(tmp_path, truth, detections)
     for split in ('forget', 'retain'):
         assert_same(
-            metrics, f'{split}/',
-            run_pycocotools(tmp_path, truth, detections, SPLITS[split]))
+            metrics,
+            f'{split}/',
+            run_pycocotools(tmp_path, truth, detections, SPLITS[split]),
+        )
 
 
 def test_ground_truth_from_the_data_samples(tmp_path):
@@ -264,7 +312,9 @@ def test_ground_truth_from_the_data_samples(tmp_path):
             dict(
                 bbox=[x, y, x + w, y + h],
                 bbox_label=to_label[annotation['category_id']],
-                ignore_flag=annotation['iscrowd']))
+                ignore_flag=annotation['iscrowd'],
+            )
+        )
     metric = ForgettingCocoMetric(splits=SPLITS)
     metric.dataset_meta = dict(classes=tuple(CATEGORIES))
     metrics = evaluate(metric, detections, instances)
@@ -280,18 +330,15 @@ def test_every_worker_process_gives_the_same(tmp_path):
 
 
 def test_console_stays_quiet_and_the_log_gets_one_table(
-        tmp_path, capsys, caplog):
+    tmp_path, capsys, monkeypatch
+):
     truth, detections = make_data(13)
     messages = []
-    from mmengine.logging import MMLogger
     logger = MMLogger.get_current_instance()
-    original, logger.info = logger.info, messages.append
-    try:
-        run_metric(tmp_path, truth, detections, classwise=True)
-    finally:
-        logger.info = original
+    monkeypatch.setattr(logger, 'info', messages.append)
+    run_metric(tmp_path, truth, detections, classwise=True)
     assert capsys.readouterr().out == ''
-    (table, ) = messages
+    (table,) = messages
     rows = [line.split()[0] for line in table.strip().splitlines()]
     assert rows == ['split', 'all', *SPLITS, *CATEGORIES]
     assert len({len(line) for line in table.strip().splitlines()}) == 1
@@ -304,7 +351,8 @@ def test_format_only_writes_detections_and_no_scores(tmp_path):
         truth,
         detections,
         format_only=True,
-        outfile_prefix=str(tmp_path / 'out'))
+        outfile_prefix=str(tmp_path / 'out'),
+    )
     assert metrics == {}
     written = json.loads((tmp_path / 'out.bbox.json').read_text())
     assert len(written) == sum(len(d[2]) for d in detections.values())
@@ -334,13 +382,31 @@ def test_only_boxes_are_scored():
         ForgettingCocoMetric(splits={}, metric=['bbox', 'segm'])
 
 
+def test_errors_of_other_arguments_are_not_the_files(tmp_path):
+    path = tmp_path / 'truth.json'
+    path.write_text(json.dumps(make_data(0)[0]))
+    with pytest.raises(TypeError, match='classwize'):
+        ForgettingCocoMetric(splits={}, ann_file=str(path), classwize=True)
+    with pytest.raises(AssertionError, match='outfile_prefix'):
+        ForgettingCocoMetric(splits={}, ann_file=str(path), format_only=True)
+
+
 def test_missing_annotation_file(tmp_path):
     path = str(tmp_path / 'nowhere.json')
     with pytest.raises(ConfigError, match='nowhere.json.*does not exist'):
         ForgettingCocoMetric(splits={}, ann_file=path)
 
 
-@pytest.mark.parametrize('content', ['{"images": [', '[1, 2]', ''])
+@pytest.mark.parametrize(
+    'content',
+    [
+        '{"images": [',
+        '[1, 2]',
+        '',
+        '{"annotations": [{}]}',
+        '{"annotations": 5}',
+    ],
+)
 def test_malformed_annotation_file(tmp_path, content):
     path = tmp_path / 'broken.json'
     path.write_text(content)

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from gslora_mm.evaluation import h_mean
 
 # Tables of the papers: retain, pre-trained forget, forget now, H-Mean.
@@ -18,26 +19,27 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize('retain, before, now, published', PUBLISHED)
-@pytest.mark.parametrize('unit', [1, .01], ids=['percent', 'fraction'])
+@pytest.mark.parametrize('unit', [1, 0.01], ids=['percent', 'fraction'])
 def test_published_rows(retain, before, now, published, unit):
     value = h_mean(retain * unit, (before - now) * unit)
-    assert value / unit == pytest.approx(published, abs=.006)
+    assert value / unit == pytest.approx(published, abs=0.006)
 
 
 def test_is_symmetric_and_between_its_arguments():
-    assert h_mean(.2, .8) == h_mean(.8, .2) == pytest.approx(.32)
-    assert h_mean(.5, .5) == .5
+    assert h_mean(0.2, 0.8) == h_mean(0.8, 0.2) == pytest.approx(0.32)
+    assert h_mean(0.5, 0.5) == 0.5
 
 
-@pytest.mark.parametrize('retain, drop', [
-    (0, 0), (-.1, -.2), (.4, 0), (0, .4), (.4, -.01), (.1, -.1)
-])
+@pytest.mark.parametrize(
+    'retain, drop',
+    [(0, 0), (-0.1, -0.2), (0.4, 0), (0, 0.4), (0.4, -0.01), (0.1, -0.1)],
+)
 def test_nothing_kept_or_nothing_forgotten_is_zero(retain, drop):
     assert h_mean(retain, drop) == 0
 
 
 @pytest.mark.parametrize('missing', [None, math.nan])
 def test_undefined_scores_propagate_as_none(missing):
-    assert h_mean(missing, .5) is None
-    assert h_mean(.5, missing) is None
+    assert h_mean(missing, 0.5) is None
+    assert h_mean(0.5, missing) is None
     assert h_mean(missing, missing) is None

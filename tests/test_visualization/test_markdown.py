@@ -1,9 +1,9 @@
 import re
 
 import pytest
+
 from gslora_mm.visualization import build_report
 from gslora_mm.visualization.markdown import TIMING_HEADING, render_markdown
-
 from tests.work_dirs import make_work_dir
 
 

@@ -7,6 +7,10 @@ import mmcv
 import numpy as np
 import pytest
 import torch
+from matplotlib.patches import Rectangle
+from mmengine.config import Config
+from PIL import Image
+
 from gslora_mm.utils import ConfigError
 from gslora_mm.visualization import pictures as pictures_module
 from gslora_mm.visualization import write_report
@@ -18,10 +22,6 @@ from gslora_mm.visualization.detections import (
     load_config,
 )
 from gslora_mm.visualization.pictures import draw_pictures, plot_pictures
-from matplotlib.patches import Rectangle
-from mmengine.config import Config
-from PIL import Image
-
 from tests.detectors import build_detector, tiny_detector_config
 from tests.work_dirs import make_work_dir
 
@@ -87,9 +87,7 @@ def make_data(folder):
         pixels = rng.integers(0, 255, (48, 64, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f'{image_id}.png')
         images.append(
-            dict(
-                id=image_id, width=64, height=48, file_name=f'{image_id}.png'
-            )
+            dict(id=image_id, width=64, height=48, file_name=f'{image_id}.png')
         )
         for place, name in enumerate([*names, 'zebra']):
             crowd = name == 'zebra'  # stands for a crowd of persons
@@ -106,9 +104,7 @@ def make_data(folder):
     categories = [dict(id=n, name=name) for n, name in enumerate(CLASSES, 1)]
     (folder / 'truth.json').write_text(
         json.dumps(
-            dict(
-                images=images, annotations=annotations, categories=categories
-            )
+            dict(images=images, annotations=annotations, categories=categories)
         )
     )
 
@@ -181,9 +177,9 @@ def forward(model, image):
     )
     pixels = torch.from_numpy(image).permute(2, 0, 1).contiguous()
     with torch.no_grad():
-        return model.test_step(
-            dict(inputs=[pixels], data_samples=[sample])
-        )[0].pred_instances
+        return model.test_step(dict(inputs=[pixels], data_samples=[sample]))[
+            0
+        ].pred_instances
 
 
 def test_threshold(work_dir):
@@ -304,7 +300,8 @@ def test_labels_do_not_cover_one_another(tmp_path, monkeypatch):
         'unused.png',
     )
     labels = [
-        patch.get_bbox() for patch in figures[0].axes[0].patches
+        patch.get_bbox()
+        for patch in figures[0].axes[0].patches
         if patch.get_fill()
     ]
     assert len(labels) == 4

@@ -1,31 +1,30 @@
-import subprocess
+import runpy
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.work_dirs import make_work_dir
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'report.py'
 
 
-def run(*args):
-    return subprocess.run(
-        [sys.executable, str(TOOL), *map(str, args)],
-        capture_output=True,
-        text=True,
-        cwd=TOOL.parents[2],
-        env={'PYTHONPATH': str(TOOL.parents[2]), 'OMP_NUM_THREADS': '1'},
-    )
+@pytest.fixture
+def run(monkeypatch):
+    def run_tool(*args):
+        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, args)])
+        runpy.run_path(str(TOOL), run_name='__main__')
+
+    return run_tool
 
 
-def test_makes_the_report_again(tmp_path):
+def test_makes_the_report_again(tmp_path, run, capsys):
     make_work_dir(tmp_path)
-    done = run(tmp_path, '--no-pictures')
-    assert done.returncode == 0, done.stderr
+    run(tmp_path, '--no-pictures')
     assert (tmp_path / 'report.json').exists()
-    assert 'report.md' in done.stdout
+    assert f'{tmp_path}/report.md' in capsys.readouterr().out
 
 
-def test_not_a_work_dir(tmp_path):
-    done = run(tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].startswith('error: work_dir')
+def test_not_a_work_dir(tmp_path, run):
+    with pytest.raises(SystemExit, match='^error: work_dir'):
+        run(tmp_path)

@@ -1,0 +1,102 @@
+"""From pycocotools' precisions to the figures of a split."""
+
+import contextlib
+import copy
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from pycocotools.cocoeval import COCOeval, Params
+
+# Names of mmdet's CocoMetric: (IoU threshold or None for all, area range).
+COCO_ITEMS = {
+    'mAP': (None, 'all'),
+    'mAP_50': (0.5, 'all'),
+    'mAP_75': (0.75, 'all'),
+    'mAP_s': (None, 'small'),
+    'mAP_m': (None, 'medium'),
+    'mAP_l': (None, 'large'),
+}
+
+
+def average_precision(
+    precision: np.ndarray, params: Params
+) -> dict[str, float]:
+    """COCO's summary of a precision array.
+
+    Args:
+        precision (np.ndarray): Shape (IoU thresholds, recalls, categories,
+            areas, 1); -1 where a category has no ground truth.
+        params (Params): Of the evaluation.
+
+    Returns:
+        dict: AP by the names of ``COCO_ITEMS``; NaN without ground truth.
+    """
+    averages = {}
+    for key, (iou, area) in COCO_ITEMS.items():
+        values = precision[:, :, :, params.areaRngLbl.index(area), 0]
+        if iou is not None:
+            values = values[np.isclose(params.iouThrs, iou)]
+        values = values[values > -1]
+        averages[key] = float(values.mean()) if values.size else float('nan')
+    return averages
+
+
+def precision_on_own_images(
+    evaluation: COCOeval, cat_ids: Sequence[int]
+) -> np.ndarray:
+    """Precision of some categories on the images that show one of them.
+
+    The matches are those of ``evaluation``; only the accumulation over images
+    is repeated. (``COCOeval.accumulate(p)`` cannot do that: it looks up the
+    positions of ``p`` in a list laid out for all categories and images.)
+
+    Args:
+        evaluation (COCOeval): Evaluated on all categories and images.
+        cat_ids (Sequence[int]): Categories, a sorted part of the evaluated.
+
+    Returns:
+        np.ndarray: As ``COCOeval.eval['precision']`` of a run with these
+        ``catIds`` and ``imgIds``.
+    """
+    params = evaluation.params
+    shown = set().union(*(evaluation.cocoGt.catToImgs[i] for i in cat_ids))
+    part = copy.copy(evaluation)
+    part.params = copy.copy(params)
+    part.params.catIds = list(cat_ids)
+    part.params.imgIds = [i for i in params.imgIds if i in shown]
+
+    matches = np.empty(len(evaluation.evalImgs), dtype=object)
+    matches[:] = evaluation.evalImgs
+    matches = matches.reshape(
+        len(params.catIds), len(params.areaRng), len(params.imgIds)
+    )
+    matches = matches[np.isin(params.catIds, cat_ids)]
+    part.evalImgs = matches[:, :, np.isin(params.imgIds, list(shown))].ravel()
+    part.evalImgs = part.evalImgs.tolist()
+    part._paramsEval = part.params
+    with quiet():
+        part.accumulate()
+    return part.eval['precision']
+
+
+def score_table(rows: Sequence[tuple[str, int, dict[str, float]]]) -> str:
+    """The figures in percent, one line per split, as plain text."""
+    width = max(len(name) for name, _, _ in rows)
+    head = [f'{"split":<{max(width, 5)}}', 'classes']
+    lines = ['  '.join(head + [f'{key:>6}' for key in COCO_ITEMS])]
+    for name, count, items in rows:
+        cells = [f'{name:<{max(width, 5)}}', f'{count:>7}']
+        cells += [
+            f'{"-":>6}' if np.isnan(items[key]) else f'{items[key]:>6.1%}'
+            for key in COCO_ITEMS
+        ]
+        lines.append('  '.join(cells))
+    return '\n'.join(lines)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pycocotools' prints away from the console."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield

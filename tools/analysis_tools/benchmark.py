@@ -1,0 +1,211 @@
+"""Measure what forgetting with an adapter costs next to full fine-tuning.
+
+One process measures everything on the same images, iteration by iteration in
+turn, so that whatever else the machine does falls on all alike; ratios of
+medians are reported. Without a config it measures the full-size
+Deformable-DETR R50 on four images of 384 x 384.
+"""
+
+import argparse
+import gc
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+
+from gslora_mm.engine import enable_amp
+from gslora_mm.models import ForgettingModel
+from gslora_mm.registry import MODELS
+from gslora_mm.utils import save_json
+from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory
+
+DEFAULT = (
+    os.path.dirname(__file__) + '/../../configs/deformable_detr/'
+    'gs-lora_deformable-detr_r50_coco_7x10.py'
+)
+VARIANTS = ('full fine-tuning', 'adapter')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('config', nargs='?', default=DEFAULT)
+    parser.add_argument('--images', type=int, default=4, help='batch size')
+    parser.add_argument('--size', type=int, default=384, help='pixels')
+    parser.add_argument('--objects', type=int, default=5, help='an image')
+    parser.add_argument('--iters', type=int, default=5, help='measured')
+    parser.add_argument('--threads', type=int, help='CPU threads')
+    parser.add_argument('--amp', action='store_true')
+    parser.add_argument('--out', help='JSON file for the figures')
+    parser.add_argument('--memory-of', help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def make_batch(args: argparse.Namespace, num_classes: int) -> dict:
+    """Random images with boxes, the first half to forget."""
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    rng = np.random.default_rng(0)
+    inputs, samples = [], []
+    for i in range(args.images):
+        shape = (3, args.size, args.size)
+        inputs.append(torch.from_numpy(rng.integers(0, 256, shape, np.uint8)))
+        corners = rng.uniform(0, args.size * 0.6, (args.objects, 2))
+        sides = rng.uniform(8, args.size * 0.4, (args.objects, 2))
+        boxes = np.concatenate([corners, corners + sides], axis=1)
+        labels = rng.integers(0, num_classes, args.objects)
+        sample = DetDataSample(
+            gt_instances=InstanceData(
+                bboxes=torch.from_numpy(boxes).float(),
+                labels=torch.from_numpy(labels),
+            )
+        )
+        sample.set_metainfo(
+            dict(
+                img_id=i,
+                img_shape=shape[1:],
+                ori_shape=shape[1:],
+                batch_input_shape=shape[1:],
+                scale_factor=(1.0, 1.0),
+                role='forget' if i < args.images // 2 else 'retain',
+            )
+        )
+        samples.append(sample)
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def make_step(
+    variant: str, cfg: Config, args: argparse.Namespace
+) -> tuple[Callable[[], None], torch.nn.Module]:
+    """One training iteration of a variant, as a function."""
+    torch.manual_seed(0)
+    model_cfg = ConfigDict(cfg.model.to_dict())
+    if variant == 'full fine-tuning':
+        model = MODELS.build(model_cfg)
+        optim_cfg = cfg.get('optim_wrapper') or cfg.schedule.optim_wrapper
+    else:
+        method = {k: v for k, v in cfg.method.items() if k == 'type'}
+        model = ForgettingModel(
+            model_cfg,
+            cfg.get('task') or dict(type='gslora_mm.DetectionTask'),
+            method,
+            cfg.adapter,
+        )
+        optim_cfg = cfg.schedule.optim_wrapper
+    if args.amp:
+        optim_cfg = enable_amp(optim_cfg)
+    model = model.to('cuda' if torch.cuda.is_available() else 'cpu').train()
+    optim_wrapper = build_optim_wrapper(model, optim_cfg)
+    batch = make_batch(args, model_cfg.bbox_head.num_classes)
+
+    def step() -> None:
+        model.train_step(batch, optim_wrapper)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    return step, model
+
+
+def timed(step: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def measure_memory(variant: str, cfg: Config, args: argparse.Namespace):
+    """Peak of one variant alone, printed for the parent process."""
+    step, _ = make_step(variant, cfg, args)
+    reset_peak_memory()
+    for _ in range(2):
+        step()
+    print(f'peak {peak_memory_mb()}')
+
+
+def peak_of(variant: str) -> int:
+    """Peak of one variant, measured in a process of its own."""
+    command = [sys.executable, *sys.argv, '--memory-of', variant]
+    out = subprocess.run(
+        command, check=True, capture_output=True, text=True
+    ).stdout
+    return int(out.split('peak ')[-1])
+
+
+def main() -> None:
+    args = parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    cfg = Config.fromfile(args.config)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    if args.memory_of:
+        measure_memory(args.memory_of, cfg, args)
+        return
+
+    memory = {variant: peak_of(variant) for variant in VARIANTS}
+    steps = {variant: make_step(variant, cfg, args) for variant in VARIANTS}
+    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    for i in range(args.iters + 1):
+        for variant, (step, _) in steps.items():
+            elapsed = timed(step)
+            if i:  # the first warms up
+                seconds[variant].append(elapsed)
+            gc.collect()
+    model = steps['adapter'][1]
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in steps['full fine-tuning'][1].parameters())
+    report(args, seconds, memory, trainable, total, len(model.groups))
+
+
+def report(args, seconds, memory, trainable, total, groups) -> None:
+    """Print the table, and write it if asked to."""
+    median = {name: statistics.median(v) for name, v in seconds.items()}
+    full, adapter = VARIANTS
+    figures = dict(
+        images=args.images,
+        size=args.size,
+        threads=torch.get_num_threads(),
+        device=torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else 'cpu',
+        seconds=seconds,
+        median_seconds=median,
+        time_ratio=median[adapter] / median[full],
+        peak_memory_mb=memory,
+        memory_ratio=memory[adapter] / memory[full],
+        trainable_parameters=trainable,
+        total_parameters=total,
+        groups=groups,
+    )
+    print(
+        f'{args.images} images of {args.size} x {args.size}, '
+        f'{figures["device"]}, {figures["threads"]} threads, '
+        f'median of {args.iters} iterations'
+    )
+    print(f'{"":<18}{"s/iter":>9}{"min":>9}{"max":>9}{"peak MiB":>10}')
+    for name in VARIANTS:
+        print(
+            f'{name:<18}{median[name]:>9.3f}{min(seconds[name]):>9.3f}'
+            f'{max(seconds[name]):>9.3f}{memory[name]:>10}'
+        )
+    print(
+        f'{"ratio":<18}{figures["time_ratio"]:>9.3f}{"":>18}'
+        f'{figures["memory_ratio"]:>10.3f}'
+    )
+    print(
+        f'trainable: {trainable:,} of {total:,} parameters in {groups} groups'
+    )
+    if args.out:
+        save_json(figures, args.out)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,33 @@
+"""Make the report of a sequence again, from the files of its work dir."""
+
+import argparse
+
+from gslora_mm.utils import ConfigError
+from gslora_mm.visualization import write_report
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('work_dir', help='work dir of a sequence')
+    parser.add_argument(
+        '--no-pictures',
+        action='store_true',
+        help='leave out the before-and-after pictures, for which the '
+        'detectors are run on a few validation images',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Write report.json, report.md and the figures; say where they are."""
+    args = parse_args()
+    try:
+        write_report(args.work_dir, pictures=not args.no_pictures)
+    except ConfigError as error:
+        raise SystemExit(f'error: {error}') from None
+    print(f'Report written to {args.work_dir}/report.md')
+
+
+if __name__ == '__main__':
+    main()
