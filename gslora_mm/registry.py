@@ -38,9 +38,7 @@ def class_of(cfg: dict, registry: Registry) -> type:
     name = str(cfg.get('type')).removeprefix('gslora_mm.')
     registry.import_from_location()
     if name not in registry.module_dict:
-        raise unknown_name(
-            f'{registry.name}.type', name, registry.module_dict
-        )
+        raise unknown_name(f'{registry.name}.type', name, registry.module_dict)
     return registry.module_dict[name]
 
 

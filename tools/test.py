@@ -13,10 +13,16 @@ import sys
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS, init_default_scope
 
-from gslora_mm.engine import init_processes_without_gpu
-from gslora_mm.engine.hooks.method_hook import model_of
-from gslora_mm.models import load_stock_checkpoint
 from gslora_mm.utils import ConfigError, save_json
+from gslora_mm.utils.quiet import hush, no_prints
+
+hush()
+with no_prints():
+    import mmdet.datasets  # noqa: F401  (greets on import)
+
+    from gslora_mm.engine import init_processes_without_gpu
+    from gslora_mm.engine.hooks.method_hook import model_of
+    from gslora_mm.models import load_stock_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,7 +52,10 @@ def parse_args() -> argparse.Namespace:
         help='how this process was started',
     )
     parser.add_argument(
-        '--local_rank', '--local-rank', type=int, default=0,
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=0,
         help=argparse.SUPPRESS,
     )
     return parser.parse_args()
@@ -70,7 +79,7 @@ def evaluation_config(cfg: Config) -> Config:
     hooks = cfg.get('default_hooks') or {}
     cfg.default_hooks = {**hooks, 'checkpoint': None}
     cfg.runner_type = 'gslora_mm.QuietRunner'
-    cfg.console = ('logger_hook', )
+    cfg.console = ('logger_hook',)
     return cfg
 
 
@@ -81,8 +90,8 @@ def test(args: argparse.Namespace) -> None:
         cfg.merge_from_dict(args.cfg_options)
     cfg = evaluation_config(cfg)
     name = osp.splitext(osp.basename(args.config))[0]
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join(
-        'work_dirs', name
+    cfg.work_dir = (
+        args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
     )
     if args.launcher != 'none':
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

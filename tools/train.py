@@ -13,13 +13,19 @@ import sys
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS, init_default_scope
 
-from gslora_mm.engine import (
-    ForgettingSequence,
-    enable_amp,
-    init_processes_without_gpu,
-    run_step,
-)
 from gslora_mm.utils import ConfigError, SaveError
+from gslora_mm.utils.quiet import hush, no_prints
+
+hush()
+with no_prints():
+    import mmdet.datasets  # noqa: F401  (greets on import)
+
+    from gslora_mm.engine import (
+        ForgettingSequence,
+        enable_amp,
+        init_processes_without_gpu,
+        run_step,
+    )
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,7 +65,10 @@ def parse_args() -> argparse.Namespace:
         help='how this process was started',
     )
     parser.add_argument(
-        '--local_rank', '--local-rank', type=int, default=0,
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=0,
         help=argparse.SUPPRESS,
     )
     return parser.parse_args()
@@ -97,7 +106,8 @@ def train(args: argparse.Namespace) -> None:
         cfg.setdefault('runner_type', 'gslora_mm.QuietRunner')
         cfg.resume = args.resume is not None
         cfg.load_from = (
-            cfg.get('load_from') if args.resume in (None, 'auto')
+            cfg.get('load_from')
+            if args.resume in (None, 'auto')
             else args.resume
         )
         RUNNERS.build(cfg).train()

@@ -97,5 +97,9 @@ param_scheduler = [
         convert_to_iter_based=True)
 ]
 
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+# Two, because mmengine deletes an old checkpoint before it saves a new one.
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
+custom_hooks = [
+    dict(type='gslora_mm.StockCheckpointHook', filename='pretrained.pth')
+]
 randomness = dict(seed=0)

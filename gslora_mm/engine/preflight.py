@@ -11,6 +11,7 @@ from gslora_mm.models import ForgettingModel
 from gslora_mm.models.tasks import BaseTask
 from gslora_mm.registry import DATASETS, METHODS, TASKS
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.quiet import no_prints
 from .plan import ForgettingPlan
 from .step_config import (
     FORGETTING_DEFAULTS,
@@ -157,7 +158,8 @@ def _default_task(cfg: Config) -> dict:
     if scope not in TASK_OF_SCOPE:
         raise ConfigError(
             f'task is missing, and default_scope = {scope!r} does not tell '
-            f'it; set task = dict(type=...), one of {sorted(TASKS.module_dict)}'
+            'it; set task = dict(type=...), one of '
+            f'{sorted(TASKS.module_dict)}'
         )
     return dict(type=TASK_OF_SCOPE[scope])
 
@@ -166,9 +168,10 @@ def _build_dataset(config: dict, key: str):
     """Build a dataset, turning what can go wrong with files into words."""
     where = f'{key}.dataset'
     try:
-        dataset = DATASETS.build(config)
-        if hasattr(dataset, 'full_init'):
-            dataset.full_init()
+        with no_prints():
+            dataset = DATASETS.build(config)
+            if hasattr(dataset, 'full_init'):
+                dataset.full_init()
     except FileNotFoundError as error:
         raise ConfigError(
             f'{where}: {error.filename or error} does not exist; check '

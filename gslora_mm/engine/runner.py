@@ -1,12 +1,18 @@
 import logging
+import os.path as osp
 
 import torch
+from mmengine.dist import master_only
+from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from gslora_mm.registry import RUNNERS
+from gslora_mm.utils import atomic_path
 from gslora_mm.utils.checkpoint import load_checkpoint
+from gslora_mm.utils.quiet import NOISE, no_prints
 
 
 @RUNNERS.register_module()
@@ -15,25 +21,34 @@ class QuietRunner(Runner):
 
     Environment, config, hooks and parameter initialisation go to the log
     file, as always; the console gets warnings and what the modules named in
-    the config entry ``console`` log (by default MMEngine's logger hook). Two
-    more things an ordinary Runner lacks: data parallel training on CPUs,
-    and resuming from the small state that a forgetting step saves, without
-    ever executing pickled code.
+    the config entry ``console`` log (by default MMEngine's logger hook).
+    Three more things an ordinary Runner lacks: data parallel training on
+    CPUs, checkpoints that are never half written, and resuming from the
+    small state that a forgetting step saves without executing pickled code.
     """
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
-        modules = self.cfg.get('console', ('logger_hook', ))
+        modules = self.cfg.get('console', ('logger_hook',))
 
         def for_console(record: logging.LogRecord) -> bool:
-            return (
-                record.levelno >= logging.WARNING or record.module in modules
-            )
+            if record.levelno >= logging.WARNING:
+                return not record.getMessage().startswith(NOISE)
+            return record.module in modules
 
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(for_console)
         return logger
+
+    @staticmethod
+    def build_dataloader(*args, **kwargs) -> DataLoader:
+        with no_prints():
+            return Runner.build_dataloader(*args, **kwargs)
+
+    def build_evaluator(self, evaluator) -> Evaluator:
+        with no_prints():
+            return super().build_evaluator(evaluator)
 
     def wrap_model(self, model_wrapper_cfg, model):
         on_cpu = not torch.cuda.is_available()
@@ -47,21 +62,40 @@ class QuietRunner(Runner):
             ),
         )
 
+    @master_only
+    def save_checkpoint(self, out_dir, filename, *args, **kwargs) -> None:
+        """Save a checkpoint as a whole or not at all; see the base class."""
+        with atomic_path(osp.join(out_dir, filename)) as path:
+            super().save_checkpoint(
+                str(path.parent), path.name, *args, **kwargs
+            )
+
     def load_checkpoint(
-        self, filename, map_location='cpu', strict=False, revise_keys=()
+        self,
+        filename,
+        map_location='cpu',
+        strict=False,
+        revise_keys=((r'^module.', ''),),
     ) -> dict:
-        """Load a checkpoint of this runner; see the base class."""
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        """Load a checkpoint without executing code; see the base class.
+
+        Raises:
+            ConfigError: If a local file holds more than data.
+        """
+        model = self.model
+        if is_model_wrapper(model):
+            model = model.module
         if not hasattr(model, 'load_resume_state_dict'):
+            if osp.isfile(filename):
+                load_checkpoint(filename, key='load_from')
             return super().load_checkpoint(
-                filename, map_location, strict, revise_keys or [(r'^module.', '')]
+                filename, map_location, strict, revise_keys
             )
         checkpoint = load_checkpoint(filename, key='resume')
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model.load_resume_state_dict(checkpoint['state_dict'])
         self._has_loaded = True
         return checkpoint
-
 
 
 def init_processes_without_gpu(launcher: str) -> None:

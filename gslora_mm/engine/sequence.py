@@ -123,6 +123,8 @@ class ForgettingSequence:
             task=checked.task.name,
             method=class_of(self.cfg.method, METHODS).name,
             metric=checked.task.metric,
+            model=self.cfg.model.type,
+            allow_pickle=checked.forgetting['allow_pickle'],
             classes=list(checked.plan.classes),
             steps=[list(names) for names in checked.plan.steps],
             pretrained_path=str(checked.forgetting['pretrained']),
@@ -167,9 +169,7 @@ class ForgettingSequence:
             for name, classes in checked.plan.splits(step).items()
             if classes
         }
-        cfg = stock_config(
-            self.cfg, folder, self._evaluator(checked, splits)
-        )
+        cfg = stock_config(self.cfg, folder, self._evaluator(checked, splits))
         os.makedirs(folder, exist_ok=True)
         if is_main_process():
             dump_config(cfg, osp.join(folder, CONFIG_FILE))

@@ -4,7 +4,6 @@ import os
 import os.path as osp
 import time
 
-import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 
@@ -17,7 +16,8 @@ from gslora_mm.lora import (
 )
 from gslora_mm.registry import RUNNERS
 from gslora_mm.utils import atomic_path, load_json, save_json
-from gslora_mm.utils.atomic import remove_leftovers, save_torch
+from gslora_mm.utils.atomic import remove_leftovers
+from gslora_mm.utils.checkpoint import save_stock_checkpoint
 from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory
 from .hooks.method_hook import model_of
 from .hooks.progress_hook import TRAIN_SECONDS
@@ -103,27 +103,6 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     del runner, model
     gc.collect()
     return result
-
-
-def save_stock_checkpoint(
-    model: torch.nn.Module, metainfo: dict, path: str
-) -> None:
-    """Save a model as a checkpoint of mmdet or mmpretrain, nothing else.
-
-    Args:
-        model (nn.Module): The stock model, adapter merged.
-        metainfo (dict): Of the dataset; classes and palette are kept, which
-            the inference APIs of both libraries read.
-        path (str): The file to write.
-    """
-    dataset_meta = {
-        key: metainfo[key] for key in ('classes', 'palette') if key in metainfo
-    }
-    state_dict = {k: v.cpu() for k, v in model.state_dict().items()}
-    save_torch(
-        {'meta': {'dataset_meta': dataset_meta}, 'state_dict': state_dict},
-        path,
-    )
 
 
 def dump_config(cfg: Config, path: str) -> None:

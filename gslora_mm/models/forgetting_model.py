@@ -1,3 +1,4 @@
+import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -49,7 +50,8 @@ class ForgettingModel(BaseModel):
         # The stock model owns the data preprocessor; BaseModel would make a
         # default one that nothing needs.
         super().__init__(data_preprocessor=torch.nn.Identity())
-        model = dict(model)
+        # mmdet's detectors write into the config that they are built from.
+        model = copy.deepcopy(model)
         if data_preprocessor is not None:
             model.setdefault('data_preprocessor', data_preprocessor)
         self.model = MODELS.build(model)
@@ -204,4 +206,3 @@ def load_stock_checkpoint(
 
     checkpoint = load_checkpoint(path, allow_pickle=allow_pickle, key=key)
     load_state_dict_strictly(model, state_dict_of(checkpoint), key=key)
-

@@ -49,7 +49,7 @@ class ForgettingEarlyStopHook(Hook):
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
         self.history.append(
-            (float(outputs['loss_forget']), float(outputs['loss_retain']))
+            (outputs['loss_forget'].item(), outputs['loss_retain'].item())
         )
         done = runner.iter + 1
         if done < max(self.min_iters, 2 * self.window) or not self._stable():

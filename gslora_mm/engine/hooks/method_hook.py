@@ -33,12 +33,12 @@ class MethodHook(Hook):
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
-        loss = float(outputs['loss'])
+        loss = outputs['loss'].item()
         if not math.isfinite(loss):
             raise NonFiniteLossError(
                 f'the loss is {loss} at iteration {runner.iter + 1} of '
                 f'{runner.max_iters} ('
-                + ', '.join(f'{k} {float(v):.4g}' for k, v in outputs.items())
+                + ', '.join(f'{k} {v.item():.4g}' for k, v in outputs.items())
                 + f'). The last good state of this step, if any, is kept in '
                 f'{runner.work_dir}, and all finished steps are untouched; '
                 'lower schedule.optim_wrapper.optimizer.lr, method.beta or '

@@ -55,7 +55,7 @@ class ProgressHook(Hook):
         speed = (now - self._start) / (done - self._first_iter)
         eta = speed * (runner.max_iters - done)
         losses = '  '.join(
-            f'{name.removeprefix("loss_")} {float(value):.3f}'
+            f'{name.removeprefix("loss_")} {value.item():.3f}'
             for name, value in outputs.items()
             if name.startswith('loss_')
         )

@@ -1,10 +1,7 @@
-import os.path as osp
-
 from mmengine.hooks import Hook
 
 from gslora_mm.registry import HOOKS
 from gslora_mm.utils import ConfigError
-from gslora_mm.utils.atomic import atomic_path
 from .method_hook import model_of
 
 #: The state of an unfinished step, in its work dir.
@@ -15,9 +12,10 @@ RESUME_FILE = 'resume.pth'
 class StepCheckpointHook(Hook):
     """Save what an unfinished step needs to go on, atomically.
 
-    One file, replaced as a whole: adapter, optimizer, schedulers, averages,
-    counters and logs, but not the frozen model, which the step's starting
-    checkpoint has. A process killed while saving leaves the file of before.
+    One file, which the runner replaces as a whole: adapter, optimizer,
+    schedulers, averages, counters and logs, but not the frozen model, which
+    the step's starting checkpoint has. A process killed while saving leaves
+    the file of before.
 
     Args:
         interval (int): Iterations between two saves; the end of training is
@@ -41,7 +39,9 @@ class StepCheckpointHook(Hook):
             runner.iter + 1 == runner.max_iters
         )
         if last or self.every_n_train_iters(runner, self.interval):
-            self._save(runner)
+            runner.save_checkpoint(
+                runner.work_dir, RESUME_FILE, by_epoch=False
+            )
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         checkpoint['state_dict'] = {
@@ -53,11 +53,3 @@ class StepCheckpointHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         stopped = checkpoint.get('stop_training', False)
         runner.train_loop.stop_training = stopped
-
-    def _save(self, runner) -> None:
-        if runner.rank != 0:
-            return
-        with atomic_path(osp.join(runner.work_dir, RESUME_FILE)) as path:
-            runner.save_checkpoint(
-                str(path.parent), path.name, by_epoch=False
-            )

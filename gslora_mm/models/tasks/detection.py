@@ -132,8 +132,11 @@ class DetectionTask(BaseTask):
         splits: dict[str, list[str]],
         only_split_images: bool,
     ) -> dict:
-        name = str(evaluator.get('type')) if isinstance(evaluator, dict) else ''
-        if name.split('.')[-1] not in ('CocoMetric', 'ForgettingCocoMetric'):
+        known = ('CocoMetric', 'ForgettingCocoMetric')
+        if (
+            not isinstance(evaluator, dict)
+            or str(evaluator.get('type')).split('.')[-1] not in known
+        ):
             raise ConfigError(
                 f'val_evaluator = {evaluator!r}: detection is scored by COCO '
                 "AP, so it must be one dict(type='CocoMetric', ann_file=...)"

@@ -1,0 +1,31 @@
+"""Keep a user's console free of what the stack says about itself."""
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Iterator
+
+#: Warnings of the stack that no user of this package can act on, by the
+#: beginning of their text.
+NOISE = (
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+    'torch.meshgrid: in an upcoming release',
+    'faster_coco_eval is not installed',
+    '`torch.jit.',
+    'checkpoint is None, use COCO classes',
+)
+
+
+def hush() -> None:
+    """Ignore the warnings of :data:`NOISE` for the rest of the process."""
+    for beginning in NOISE:
+        warnings.filterwarnings('ignore', message=re.escape(beginning))
+
+
+@contextlib.contextmanager
+def no_prints() -> Iterator[None]:
+    """Swallow what the enclosed code prints (pycocotools, imports)."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield

@@ -1,0 +1,75 @@
+import pytest
+
+from gslora_mm.engine import ForgettingPlan
+from gslora_mm.utils import ConfigError
+
+CLASSES = ('cat', 'dog', 'car', 'bus', 'bird')
+
+
+def plan(steps, **settings):
+    return ForgettingPlan.from_config(dict(steps=steps, **settings), CLASSES)
+
+
+def test_splits_of_every_step():
+    made = plan([['dog'], ['car', 'cat']], missing=['bus'])
+    assert len(made) == 2
+    assert made.splits(1) == dict(
+        forget=['dog'],
+        retain=['cat', 'car', 'bus', 'bird'],
+        old=[],
+        missing=['bus'],
+    )
+    assert made.splits(2) == dict(
+        forget=['cat', 'car'],
+        retain=['bus', 'bird'],
+        old=['dog'],
+        missing=['bus'],
+    )
+
+
+def test_a_missing_class_can_be_forgotten_later():
+    made = plan([['dog'], ['bus']], missing=['bus'])
+    assert made.splits(1)['missing'] == ['bus']
+    assert made.splits(2)['missing'] == []
+
+
+def test_class_order_of_the_papers():
+    made = plan(
+        dict(
+            type='gslora_mm.ClassOrder',
+            scheme='numpy',
+            seed=123,
+            num_steps=2,
+            classes_per_step=2,
+        )
+    )
+    names = [name for step in made.steps for name in step]
+    assert len(set(names)) == 4
+    assert len(made.splits(2)['retain']) == 1
+
+
+@pytest.mark.parametrize(
+    ('steps', 'settings', 'message'),
+    [
+        (None, {}, 'forgetting.steps = None'),
+        ([], {}, r'forgetting.steps = \[\]'),
+        ('cat', {}, 'forgetting.steps'),
+        ([['cat'], []], {}, r'steps\[1\] = \[\].*forgets nothing'),
+        (['cat'], {}, r"steps\[0\] = 'cat'"),
+        ([['cta']], {}, "unknown name 'cta'.*'cat'"),
+        ([['cat'], ['cat']], {}, "'cat'.*steps 1 and 2"),
+        ([['cat', 'cat']], {}, "'cat'.*step 1, twice"),
+        ([list(CLASSES)], {}, 'all 5 classes'),
+        ([['cat']], dict(missing=['dgo']), "missing.*'dgo'.*'dog'"),
+        (
+            [['cat']],
+            dict(missing=['dog', 'car', 'bus', 'bird']),
+            'no retained class',
+        ),
+        (dict(num_steps=2), {}, 'classes_per_step'),
+        (dict(num_steps=1, classes_per_step=1, sed=1), {}, 'sed'),
+    ],
+)
+def test_bad_steps_are_named(steps, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        plan(steps, **settings)

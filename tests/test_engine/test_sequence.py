@@ -1,0 +1,201 @@
+"""Whole sequences: files, chaining, resuming, seeds."""
+
+import copy
+import json
+import shutil
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+from gslora_mm.engine import ForgettingSequence, StepCheckpointHook, run_step
+from gslora_mm.utils import ConfigError, load_json
+from gslora_mm.utils.checkpoint import load_checkpoint
+from gslora_mm.visualization import comparable
+from tests.sequences import tiny_sequence
+
+
+class Killed(BaseException):
+    """What a test throws instead of ``kill -9``."""
+
+
+@pytest.fixture(scope='module')
+def finished(inputs, tmp_path_factory):
+    """A sequence that ran through, and its report."""
+    work_dir = tmp_path_factory.mktemp('finished') / 'run'
+    report = ForgettingSequence(tiny_sequence(inputs, work_dir)).run()
+    return work_dir, report
+
+
+def same(report, other):
+    return json.dumps(comparable(report)) == json.dumps(comparable(other))
+
+
+def test_leaves_the_files_of_the_contract(finished):
+    work_dir, report = finished
+    assert load_json(work_dir / 'report.json') == json.loads(
+        json.dumps(report)
+    )
+    assert (work_dir / 'report.md').is_file()
+    for step in ('step_01', 'step_02'):
+        for name in ('config.py', 'adapter.safetensors', 'merged.pth'):
+            assert (work_dir / step / name).is_file()
+        assert not (work_dir / step / 'resume.pth').exists()
+
+
+def test_report_tells_the_steps_apart(finished):
+    _, report = finished
+    first, second = report['steps']
+    assert first['forget'] == ['one', 'seven']
+    assert first['old'] == [] and first['old_score'] is None
+    assert second['forget'] == ['three']
+    assert second['old'] == ['one', 'seven']
+    assert second['old_score'] is not None
+    assert first['iterations'] == second['iterations'] == 4
+    assert first['trainable_parameters'] == second['trainable_parameters']
+    assert set(first['groups']) == {
+        'encoder.layers.0.ffn',
+        'decoder.layers.0.ffn',
+        'decoder.layers.1.ffn',
+    }
+    assert all(group['active'] for group in first['groups'].values())
+
+
+def test_merged_checkpoint_is_stock(finished, inputs):
+    work_dir, _ = finished
+    cfg = tiny_sequence(inputs, work_dir)
+    before = load_checkpoint(inputs / 'pretrained.pth')['state_dict']
+    for step in ('step_01', 'step_02'):
+        checkpoint = load_checkpoint(work_dir / step / 'merged.pth')
+        assert set(checkpoint) == {'meta', 'state_dict'}
+        assert set(checkpoint['meta']) == {'dataset_meta'}
+        model = MODELS.build(copy.deepcopy(cfg.model))
+        model.load_state_dict(checkpoint['state_dict'], strict=True)
+        changed = {
+            key
+            for key, value in checkpoint['state_dict'].items()
+            if not torch.equal(value, before[key])
+        }
+        assert changed and all(
+            '.ffn.' in key and key.endswith('.weight') for key in changed
+        )
+        before = checkpoint['state_dict']
+
+
+def test_the_same_seed_gives_the_same_report(finished, inputs, tmp_path):
+    _, report = finished
+    again = ForgettingSequence(tiny_sequence(inputs, tmp_path / 'run')).run()
+    assert same(report, again)
+
+
+def test_another_seed_gives_another_adapter(finished, inputs, tmp_path):
+    _, report = finished
+    cfg = tiny_sequence(inputs, tmp_path / 'run', randomness__seed=1)
+    assert not same(report, ForgettingSequence(cfg).run())
+
+
+def test_a_dumped_step_config_runs_by_itself(finished, tmp_path):
+    work_dir, report = finished
+    cfg = Config.fromfile(work_dir / 'step_02' / 'config.py')
+    cfg.work_dir = str(tmp_path / 'step')
+    cfg.experiment_name = 'by_itself'
+    result = run_step(cfg)
+    timings = ('train_seconds', 'eval_seconds', 'peak_memory_mb')
+    expected = report['steps'][1]
+    assert {k: v for k, v in result.items() if k not in timings} == {
+        k: v for k, v in expected.items() if k not in timings
+    }
+
+
+@pytest.mark.parametrize('saves', [1, 2, 3, 4])
+def test_killed_after_a_save_and_resumed(
+    finished, inputs, tmp_path, monkeypatch, saves
+):
+    """Saves 1 and 2 are of step 1 (middle, end), 3 and 4 of step 2."""
+    _, report = finished
+    after_train_iter = StepCheckpointHook.after_train_iter
+    count = 0
+
+    def killed_after(self, runner, *args, **kwargs):
+        nonlocal count
+        after_train_iter(self, runner, *args, **kwargs)
+        count += (runner.iter + 1) % 2 == 0
+        if count == saves:
+            raise Killed
+
+    cfg = tiny_sequence(inputs, tmp_path / 'run')
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(StepCheckpointHook, 'after_train_iter', killed_after)
+        ForgettingSequence(cfg).run()
+    resumed = ForgettingSequence(cfg, resume=True).run()
+    assert same(report, resumed)
+
+
+def test_killed_while_writing_results_and_resumed(finished, inputs, tmp_path):
+    """Whatever was written after training is written again."""
+    work_dir, report = finished
+    copy = tmp_path / 'run'
+    cfg = tiny_sequence(inputs, copy)
+    ForgettingSequence(cfg).run()
+    (copy / 'step_02' / 'result.json').unlink()
+    (copy / 'step_02' / 'merged.pth').write_bytes(b'half')
+    shutil.rmtree(copy / 'report')
+    assert same(report, ForgettingSequence(cfg, resume=True).run())
+
+
+def test_a_finished_sequence_is_not_run_again(finished, inputs, monkeypatch):
+    work_dir, report = finished
+    monkeypatch.setattr('gslora_mm.engine.sequence.run_step', None)
+    monkeypatch.setattr('gslora_mm.engine.sequence.RUNNERS', None)
+    cfg = tiny_sequence(inputs, work_dir)
+    assert same(report, ForgettingSequence(cfg, resume=True).run())
+
+
+def test_results_are_never_overwritten_unasked(finished, inputs):
+    work_dir, _ = finished
+    with pytest.raises(ConfigError, match='--resume'):
+        ForgettingSequence(tiny_sequence(inputs, work_dir)).run()
+
+
+def test_a_work_dir_of_another_sequence_is_refused(finished, inputs):
+    work_dir, _ = finished
+    cfg = tiny_sequence(inputs, work_dir, method__beta=0.5)
+    with pytest.raises(
+        ConfigError, match='method.beta is 0.3 there and 0.5 here'
+    ):
+        ForgettingSequence(cfg, resume=True).run()
+
+
+def test_ema_and_proximal_steps_resume_too(inputs, tmp_path, monkeypatch):
+    options = dict(
+        schedule__hooks=[
+            dict(type='gslora_mm.AdapterEMAHook', decay=0.5),
+            dict(
+                type='gslora_mm.ForgettingEarlyStopHook',
+                window=1,
+                forget_tolerance=100.0,
+                retain_tolerance=100.0,
+                min_iters=3,
+            ),
+        ],
+        method__sparsity='proximal',
+        method__alpha_s=1.0,
+    )
+    cfg = tiny_sequence(inputs, tmp_path / 'whole', **options)
+    whole = ForgettingSequence(cfg).run()
+    assert [step['iterations'] for step in whole['steps']] == [3, 3]
+    assert all(step['stopped_early'] for step in whole['steps'])
+
+    after_train_iter = StepCheckpointHook.after_train_iter
+
+    def killed_after(self, runner, *args, **kwargs):
+        after_train_iter(self, runner, *args, **kwargs)
+        if runner.iter + 1 == 2:
+            raise Killed
+
+    cfg = tiny_sequence(inputs, tmp_path / 'resumed', **options)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(StepCheckpointHook, 'after_train_iter', killed_after)
+        ForgettingSequence(cfg).run()
+    assert same(whole, ForgettingSequence(cfg, resume=True).run())

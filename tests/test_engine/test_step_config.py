@@ -1,0 +1,78 @@
+import pytest
+
+from gslora_mm.engine import ForgettingPlan
+from gslora_mm.engine.step_config import (
+    for_step,
+    method_for_step,
+    replay_for_step,
+    schedulers,
+    with_defaults,
+)
+from gslora_mm.utils import ConfigError
+
+
+def test_one_value_or_one_a_step():
+    assert for_step(0.3, 2, 3, 'x') == 0.3
+    assert for_step([0.1, 0.2, 0.3], 2, 3, 'x') == 0.2
+    with pytest.raises(ConfigError, match='method.beta.* 2 entries for 3'):
+        for_step([0.1, 0.2], 1, 3, 'method.beta')
+
+
+def test_method_of_a_step():
+    method = dict(type='gslora_mm.GSLoRA', beta=[0.1, 0.2], bound=5.0)
+    assert method_for_step(method, 2, 2) == dict(
+        type='gslora_mm.GSLoRA', beta=0.2, bound=5.0
+    )
+    with pytest.raises(ConfigError, match="unknown name 'GSLora'.*'GSLoRA'"):
+        method_for_step(dict(type='gslora_mm.GSLora'), 1, 1)
+
+
+def test_replay_of_a_step():
+    plan = ForgettingPlan(
+        ('cat', 'dog', 'car', 'bus'), (('cat',), ('dog',)), ('bus',)
+    )
+    forgetting = dict(
+        retain_share=0.1,
+        forget_share=0.5,
+        shots=None,
+        sampling='balanced',
+        other_annotations='drop',
+        seed=7,
+    )
+    replay = replay_for_step(forgetting, plan, 2)
+    assert replay['forget']['classes'] == ['dog']
+    assert replay['forget']['share'] == 0.5
+    # Forgotten classes are not retained, missing ones have no replay data.
+    assert replay['retain']['classes'] == ['car']
+    assert replay['retain']['exclude'] == ['bus']
+    assert replay['retain']['share'] == 0.1
+    seeds = {
+        half['seed']
+        for step in (1, 2)
+        for half in replay_for_step(forgetting, plan, step).values()
+    }
+    assert len(seeds) == 4
+
+
+def test_unknown_and_missing_entries_are_named():
+    with pytest.raises(ConfigError, match='schedule.iters is not an entry'):
+        with_defaults(dict(iters=3), dict(max_iters=1), {}, 'schedule')
+    with pytest.raises(ConfigError, match='forgetting.steps is missing: who'):
+        with_defaults({}, {}, dict(steps='who'), 'forgetting')
+
+
+def test_schedulers_count_the_iterations_of_the_step():
+    made = schedulers(
+        [
+            dict(type='LinearLR', end=10),
+            dict(type='CosineAnnealingLR', begin=10, eta_min=1e-5),
+        ],
+        300,
+    )
+    assert [config['by_epoch'] for config in made] == [False, False]
+    assert made[0]['end'] == 10
+    assert made[1]['end'] == 300
+    assert made[1]['T_max'] == 290
+    assert schedulers(None, 300) == []
+    with pytest.raises(ConfigError, match='by_epoch=True'):
+        schedulers(dict(type='LinearLR', by_epoch=True), 300)

@@ -1,0 +1,107 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from gslora_mm.methods import GSLoRA
+from gslora_mm.utils import ConfigError
+
+
+class Half:
+    """A half batch with given losses."""
+
+    def __init__(self, loss_cls, loss_rest):
+        self.loss_cls = torch.tensor(loss_cls, requires_grad=True)
+        self.loss_rest = torch.tensor(loss_rest, requires_grad=True)
+
+    @property
+    def loss(self):
+        return self.loss_cls + self.loss_rest
+
+
+def set_up(**settings):
+    method = GSLoRA(**settings)
+    groups = {
+        'a': [torch.nn.Parameter(torch.tensor([3.0, 4.0]))],
+        'b': [torch.nn.Parameter(torch.tensor([[12.0], [5.0]]))],
+    }
+    method.setup(SimpleNamespace(groups=groups))
+    return method, groups
+
+
+def total(losses):
+    return sum(value for key, value in losses.items() if 'loss' in key)
+
+
+def test_total_loss_by_hand():
+    method, _ = set_up(beta=0.3, bound=5.0, alpha_s=0.01)
+    losses = method.loss(Half(1.5, 0.7), Half(0.4, 0.2))
+    expected = (0.4 + 0.2) + 0.3 * ((5.0 - 1.5) + 0.7) + 0.01 * (5 + 13)
+    assert total(losses).item() == pytest.approx(expected, 1e-6)
+
+
+def test_signs_of_the_gradients():
+    """Classification is pushed up, boxes of the forget half go down."""
+    method, _ = set_up(beta=0.3, bound=5.0)
+    forget, retain = Half(1.5, 0.7), Half(0.4, 0.2)
+    total(method.loss(forget, retain)).backward()
+    assert forget.loss_cls.grad == pytest.approx(-0.3)
+    assert forget.loss_rest.grad == pytest.approx(0.3)
+    assert retain.loss_cls.grad == retain.loss_rest.grad == 1
+
+
+def test_nothing_is_pushed_beyond_the_bound():
+    method, _ = set_up(beta=0.3, bound=5.0)
+    forget = Half(6.0, 0.7)
+    losses = method.loss(forget, Half(0.4, 0.2))
+    total(losses).backward()
+    assert losses['loss_forget'] == 0
+    assert forget.loss_cls.grad == 0
+
+
+def test_alpha_s_waits_for_the_end_of_the_warmup():
+    method, groups = set_up(alpha_s=0.5, warmup_iters=10)
+    assert method.loss(Half(1.0, 0.0), Half(1.0, 0.0))['loss_structure'] == 0
+    method.iteration = 10
+    losses = method.loss(Half(1.0, 0.0), Half(1.0, 0.0))
+    assert losses['loss_structure'].item() == pytest.approx(0.5 * 18)
+
+
+def test_proximal_keeps_the_structure_out_of_the_loss():
+    method, groups = set_up(alpha_s=10.0, sparsity='proximal')
+    parameters = [p for group in groups.values() for p in group]
+    optimizer = torch.optim.SGD(parameters, lr=1.0)
+    assert 'loss_structure' not in method.loss(Half(1.0, 0.0), Half(1.0, 0.0))
+    method.after_update(optimizer)
+    assert torch.equal(groups['a'][0], torch.zeros(2))
+    assert groups['b'][0].norm().item() == pytest.approx(3.0)
+
+
+def test_proximal_waits_for_the_end_of_the_warmup():
+    method, groups = set_up(alpha_s=10.0, sparsity='proximal', warmup_iters=5)
+    optimizer = torch.optim.SGD(groups['a'] + groups['b'], lr=1.0)
+    method.after_update(optimizer)
+    assert groups['a'][0].norm() == 5
+
+
+@pytest.mark.parametrize(
+    ('settings', 'named'),
+    [
+        (dict(beta=-0.1), 'method.beta = -0.1'),
+        (dict(alpha_s=-1), 'method.alpha_s = -1'),
+        (dict(beta=float('nan')), 'method.beta = nan'),
+        (dict(bound=0), 'method.bound = 0'),
+        (dict(beta='big'), "method.beta = 'big'"),
+        (dict(warmup_iters=-1), 'method.warmup_iters = -1'),
+        (dict(sparsity='l1'), "method.sparsity = 'l1'"),
+    ],
+)
+def test_bad_settings_are_named(settings, named):
+    with pytest.raises(ConfigError, match='must be') as error:
+        GSLoRA(**settings)
+    assert named in str(error.value)
+
+
+def test_needs_an_adapter():
+    with pytest.raises(ConfigError, match='adapter'):
+        GSLoRA().setup(SimpleNamespace(groups={}))
