@@ -15,7 +15,8 @@ Box = tuple[int, int, int, int]
 
 NUM_CLASSES = 10
 _VAL_SHARE = 0.2  # of the scans of each class: never seen in training
-_SCALES = (18, 44)  # px, side of the square that a scan is drawn into
+_HEIGHTS = (24, 44)  # px, of a digit
+_STRETCH = (1.0, 1.3)  # of its width
 _MAX_OVERLAP = 0.03  # of two boxes, as a share of the smaller one
 _MIN_CONTRAST = 85  # of luminance (0..255), digit against its background
 
@@ -77,7 +78,7 @@ def draw_scene(
                 _overlap(box, other) <= _MAX_OVERLAP for _, other in objects
             ):
                 region = picture[y : y + h, x : x + w]
-                colour = _contrasting_colour(rng, region)
+                colour = _bright_colour(rng, region)
                 region += ink[..., None] * (colour - region)
                 objects.append((int(label), box))
                 break
@@ -85,21 +86,22 @@ def draw_scene(
 
 
 def _draw_background(rng: np.random.RandomState, size: int) -> np.ndarray:
-    """Soft blotches around a muted colour under a fine grain, float RGB."""
-    base = rng.uniform(40, 215, 3)
-    base += 0.45 * (base.mean() - base)
+    """Soft blotches around a dark colour under a fine grain, float RGB."""
+    base = rng.uniform(30, 110, 3)
     cells = rng.randint(3, 7)
     blotches = rng.randint(0, 256, (cells, cells)).astype(np.uint8)
     texture = _resize(blotches, size, size)[..., None] / 255 - 0.5
     grain = rng.randint(-7, 8, (size, size, 1))
-    return base + texture * rng.uniform(-70, 70, 3) + grain
+    return base + texture * rng.uniform(-60, 60, 3) + grain
 
 
 def _draw_digit(rng: np.random.RandomState, scan: np.ndarray) -> np.ndarray:
     """Opacity (h, w) in 0..1 of a scan at a random scale, cut to its ink."""
-    side = rng.uniform(*_SCALES) * 10 / 8  # with the blank border added here
-    height, width = side, side * rng.uniform(0.85, 1.1)
-    blurred = _resize(np.pad(scan, 1), round(height), round(width)) / 255
+    scale = rng.uniform(*_HEIGHTS) / len(scan)
+    blank = np.pad(scan, 1)  # else ink at the border would be cut off
+    height, width = scale * np.array(blank.shape)
+    width *= rng.uniform(*_STRETCH)
+    blurred = _resize(blank, round(height), round(width)) / 255
     ink = ((blurred - 0.33) / 0.27).clip(0, 1)  # a firm edge, still smooth
     solid = ink >= 0.5
     rows, columns = (np.flatnonzero(solid.any(axis)) for axis in (1, 0))
@@ -113,17 +115,17 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     )
 
 
-def _contrasting_colour(
+def _bright_colour(
     rng: np.random.RandomState, region: np.ndarray
 ) -> np.ndarray:
-    """A random RGB colour that is legible on ``region``."""
+    """A random RGB colour that stands out from ``region``."""
     luminance = np.array([0.299, 0.587, 0.114])
     ground = (region.mean((0, 1)) * luminance).sum()
     for _ in range(50):
         colour = rng.uniform(0, 255, 3)
-        if abs((colour * luminance).sum() - ground) >= _MIN_CONTRAST:
+        if (colour * luminance).sum() - ground >= _MIN_CONTRAST:
             return colour
-    return np.full(3, 255.0 if ground < 128 else 0.0)
+    return np.full(3, 255.0)
 
 
 def _overlap(box: Box, other: Box) -> float:

@@ -100,9 +100,8 @@ class ForgetRetainSampler(Sampler):
         part = int(slot >= self.part_sizes[0])
         slot -= part * self.part_sizes[0]
         # Position in what all processes together draw from this set.
-        joint = (iteration * self.world_size + self.rank) * self.part_sizes[
-            part
-        ] + slot
+        turn = iteration * self.world_size + self.rank
+        joint = turn * self.part_sizes[part] + slot
         round_, place = divmod(joint, len(self.dataset.datasets[part]))
         index = int(self._order(part, round_)[place])
         if part:

@@ -1,15 +1,23 @@
 """Everything that can be found wrong before the first iteration."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.dist import get_world_size
 
-from gslora_mm.datasets import ForgetRetainDataset, ForgetRetainSampler
+from gslora_mm.datasets import (
+    ForgetRetainDataset,
+    ForgetRetainSampler,
+    LabelTable,
+    build_dataset,
+)
 from gslora_mm.models import ForgettingModel
 from gslora_mm.models.tasks import BaseTask
-from gslora_mm.registry import DATASETS, METHODS, TASKS
+from gslora_mm.registry import METHODS, TASKS
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.quiet import no_prints
 from .plan import ForgettingPlan
@@ -24,6 +32,22 @@ from .step_config import (
 
 #: The task that reads the models of a library, by its default scope.
 TASK_OF_SCOPE = {'mmdet': 'gslora_mm.DetectionTask'}
+
+#: What the arguments of the two subsets are called in a sequence config.
+SUBSET_KEYS = {
+    'forget.share': 'forgetting.forget_share',
+    'retain.share': 'forgetting.retain_share',
+    'forget.shots': 'forgetting.shots',
+    'retain.shots': 'forgetting.shots',
+    'forget.classes': 'forgetting.steps',
+    'retain.classes': 'retained classes',
+    'retain.exclude': 'forgetting.missing',
+    **{
+        f'{role}.{name}': f'forgetting.{name}'
+        for role in ('forget', 'retain')
+        for name in ('sampling', 'other_annotations', 'seed')
+    },
+}
 
 
 @dataclass
@@ -89,8 +113,9 @@ def check_sequence(cfg: Config) -> CheckedSequence:
     task_cfg = cfg.get('task') or _default_task(cfg)
     task = TASKS.build(task_cfg)
 
-    base = _build_dataset(cfg.train_dataloader.dataset, 'train_dataloader')
-    _build_dataset(cfg.val_dataloader.dataset, 'val_dataloader')
+    base = _read_dataset(cfg.train_dataloader.dataset, 'train_dataloader')
+    _read_dataset(cfg.val_dataloader.dataset, 'val_dataloader')
+    table = LabelTable.scan(base)
     plan = ForgettingPlan.from_config(forgetting, base.metainfo['classes'])
     steps = range(1, len(plan) + 1)
     for step in steps:
@@ -103,14 +128,16 @@ def check_sequence(cfg: Config) -> CheckedSequence:
     images, max_iters = [], []
     for step in steps:
         METHODS.build(method_for_step(cfg.method, step, len(plan)))
-        dataset = ForgetRetainDataset(
-            base, **replay_for_step(forgetting, plan, step)
-        )
+        with _renamed(SUBSET_KEYS):
+            dataset = ForgetRetainDataset(
+                base, **replay_for_step(forgetting, plan, step), table=table
+            )
         forget, retain = map(len, dataset.datasets)
         images.append(dict(forget=forget, retain=retain))
-        sampler = ForgetRetainSampler(
-            dataset, schedule['batch_size'], schedule['forget_ratio']
-        )
+        with _renamed({'sampler.': 'schedule.'}):
+            sampler = ForgetRetainSampler(
+                dataset, schedule['batch_size'], schedule['forget_ratio']
+            )
         per_epoch = math.ceil(
             retain / (sampler.part_sizes[1] * get_world_size())
         )
@@ -164,30 +191,28 @@ def _default_task(cfg: Config) -> dict:
     return dict(type=TASK_OF_SCOPE[scope])
 
 
-def _build_dataset(config: dict, key: str):
-    """Build a dataset, turning what can go wrong with files into words."""
-    where = f'{key}.dataset'
-    try:
-        with no_prints():
-            dataset = DATASETS.build(config)
-            if hasattr(dataset, 'full_init'):
-                dataset.full_init()
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f'{where}: {error.filename or error} does not exist; check '
-            'data_root and ann_file'
-        ) from error
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ConfigError(
-            f'{where}: the annotations cannot be read '
-            f'({type(error).__name__}: {error}); ann_file = '
-            f'{config.get("ann_file")!r} must be a complete annotation file'
-        ) from error
+def _read_dataset(config: dict, loader: str) -> BaseDataset:
+    """Build the dataset of a loader and read its annotations."""
+    with no_prints(), _renamed({'dataset.': f'{loader}.dataset.'}):
+        dataset = build_dataset(config)
     if not dataset.metainfo.get('classes'):
         raise ConfigError(
-            f'{where} has no class names; set metainfo=dict(classes=[...])'
+            f'{loader}.dataset has no class names; set '
+            'metainfo=dict(classes=[...])'
         )
     return dataset
+
+
+@contextlib.contextmanager
+def _renamed(keys: dict[str, str]) -> Iterator[None]:
+    """Let errors of a part name the entries of the whole config."""
+    try:
+        yield
+    except ConfigError as error:
+        message = str(error)
+        for inner, outer in keys.items():
+            message = message.replace(inner, outer)
+        raise ConfigError(message) from error
 
 
 def _iterations(schedule: dict, per_epoch: int) -> int:

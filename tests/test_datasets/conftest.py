@@ -56,6 +56,7 @@ class Pack:
 @pytest.fixture
 def make_dataset() -> Callable[..., ListDataset]:
     def make(labels, draw=lambda: 0.0, **kwargs):
+        kwargs.setdefault('serialize_data', False)  # faster to make
         return ListDataset(labels, pipeline=[Pack(draw)], **kwargs)
 
     return make

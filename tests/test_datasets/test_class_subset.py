@@ -85,16 +85,15 @@ def test_replay(make_dataset, random_labels):
     assert again.indices.tolist() == shots.indices.tolist()
 
 
-def test_classes_that_a_share_leaves_out_are_named(make_dataset, caplog):
-    ClassSubset(
-        make_dataset([[0]] * 9 + [[4]]),
-        ['person', 'dog'],
-        share=0.1,
-        role='retain',
+def test_classes_that_a_share_leaves_out_are_named(make_dataset, monkeypatch):
+    logged = []
+    monkeypatch.setattr(
+        'gslora_mm.datasets.class_subset.print_log',
+        lambda message, *_: logged.append(message),
     )
-    assert "retain.share=0.1 of the images leaves none for ['dog']" in (
-        caplog.text
-    )
+    dataset = make_dataset([[0]] * 9 + [[4]])
+    ClassSubset(dataset, ['person', 'dog'], share=0.1, role='retain')
+    assert logged == ["retain.share=0.1 of the images leaves none for ['dog']"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +104,6 @@ def test_classes_that_a_share_leaves_out_are_named(make_dataset, caplog):
         (dict(classes=[]), 'classes: names no class'),
         (dict(classes=['dog'], exclude=['dog']), "'dog' is in classes, too"),
         (dict(classes=['motorcycle']), "no image shows 'motorcycle'"),
-        (dict(classes=['bicycle'], exclude=['dog', 'bicycle']), 'exclude'),
         (
             dict(classes=['person'], exclude=['car', 'dog']),
             "no image shows 'person'",

@@ -1,0 +1,194 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from gslora_mm.datasets import (
+    ForgetRetainDataset,
+    ForgetRetainSampler,
+    LabelTable,
+)
+from gslora_mm.datasets.forget_retain import seeded
+from gslora_mm.registry import DATASETS
+from gslora_mm.utils import ConfigError
+
+
+def draw_all():
+    """One number of each of the generators that pipelines use."""
+    return random.random(), np.random.rand(), torch.rand(1).item()
+
+
+def seed_all(seed):
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@pytest.fixture(autouse=True)
+def fresh_generators():
+    seed_all(0)
+
+
+@pytest.fixture
+def dataset(make_dataset, random_labels):
+    return ForgetRetainDataset(
+        make_dataset(random_labels, draw_all),
+        forget=dict(classes=['dog']),
+        retain=dict(classes=['person', 'car'], share=0.5),
+    )
+
+
+def test_halves_over_one_data_set(dataset):
+    forget, retain = dataset.datasets
+    assert (forget.role, retain.role) == ('forget', 'retain')
+    assert forget.dataset is retain.dataset
+    assert dataset.cumulative_sizes == [len(forget), len(dataset)]
+    assert dataset.metainfo == forget.dataset.metainfo
+    roles = [dataset[i]['data_samples'].role for i in range(len(dataset))]
+    assert roles == ['forget'] * len(forget) + ['retain'] * len(retain)
+    for i in range(len(dataset)):
+        kept = {4} if i < len(forget) else {0, 2}
+        instances = dataset.get_data_info(i)['instances']
+        assert instances
+        assert {instance['bbox_label'] for instance in instances} <= kept
+
+
+def test_annotations_are_read_once(monkeypatch, make_dataset, random_labels):
+    scans, loads = [], []
+    scan = LabelTable.scan
+    monkeypatch.setattr(
+        LabelTable, 'scan', lambda data: scans.append(data) or scan(data)
+    )
+    base = make_dataset(random_labels, lazy_init=True)
+    load = base.load_data_list
+    base.load_data_list = lambda: loads.append(1) or load()
+    halves = dict(forget=dict(classes=['dog']), retain=dict(classes=['car']))
+    ForgetRetainDataset(base, **halves).full_init()
+    assert len(scans) == len(loads) == 1
+    ForgetRetainDataset(base, **halves, table=scan(base))
+    assert len(scans) == len(loads) == 1
+
+
+def test_negative_and_impossible_indices(dataset):
+    last = dataset.get_data_info(len(dataset) - 1)
+    assert dataset.get_data_info(-1) == last
+    for index in (len(dataset), -len(dataset) - 1):
+        with pytest.raises(IndexError, match=f'index {index} of'):
+            dataset[index]
+
+
+def test_sample_depends_on_index_and_seed_alone(dataset):
+    first = dataset[3, 17]['inputs']
+    draw_all()
+    dataset[5]
+    assert dataset[3, 17]['inputs'] == first
+    assert dataset[3, 18]['inputs'] != first
+    assert dataset[3]['inputs'] != first
+
+
+def test_global_generators_are_put_back(dataset):
+    expected = draw_all()
+    seed_all(0)
+    dataset[3, 17]
+    assert draw_all() == expected
+    seed_all(0)
+    with pytest.raises(KeyError), seeded(5):
+        draw_all()
+        raise KeyError
+    assert draw_all() == expected
+
+
+def test_failed_sample_is_replaced_within_its_half(
+    make_dataset, random_labels
+):
+    def draw():
+        value = np.random.rand()
+        return value if value > 0.8 else None
+
+    dataset = ForgetRetainDataset(
+        make_dataset(random_labels, draw),
+        forget=dict(classes=['dog']),
+        retain=dict(classes=['person']),
+    )
+    num_forget = dataset.cumulative_sizes[0]
+    images = []
+    for index in (0, 1, num_forget, num_forget + 1):
+        role = 'forget' if index < num_forget else 'retain'
+        subset = dataset.datasets[role == 'retain']
+        img_ids = {
+            info['img_id']
+            for info in map(subset.get_data_info, range(len(subset)))
+        }
+        for seed in range(10):
+            sample = dataset[index, seed]['data_samples']
+            assert sample.role == role
+            assert sample.img_id in img_ids
+            seed_all(seed + 1)
+            again = dataset[index, seed]['data_samples']
+            assert again.img_id == sample.img_id
+            images.append((index, sample.img_id))
+    assert len(set(images)) > 20  # replacements are not always the same
+
+
+def test_batches_do_not_depend_on_workers(dataset):
+    def batches(num_workers):
+        loader = DataLoader(
+            dataset,
+            batch_size=4,
+            sampler=ForgetRetainSampler(dataset, 4),
+            num_workers=num_workers,
+            collate_fn=list,
+        )
+        return [
+            [(d['inputs'], d['data_samples'].img_id) for d in batch]
+            for batch, _ in zip(loader, range(6), strict=False)
+        ]
+
+    assert batches(0) == batches(2)
+
+
+def test_from_config(mini_coco):
+    dataset = DATASETS.build(
+        dict(
+            type='ForgetRetainDataset',
+            dataset=dict(
+                type='mmdet.CocoDataset',
+                data_root=str(mini_coco),
+                ann_file='annotations/instances_train.json',
+                data_prefix=dict(img='train/'),
+                metainfo=dict(
+                    classes=(
+                        *('zero', 'one', 'two', 'three', 'four', 'five'),
+                        *('six', 'seven', 'eight', 'nine'),
+                    )
+                ),
+                pipeline=[
+                    dict(type='mmdet.LoadImageFromFile'),
+                    dict(type='mmdet.LoadAnnotations', with_bbox=True),
+                    dict(type='mmdet.RandomFlip', prob=0.5),
+                    dict(type='mmdet.PackDetInputs'),
+                ],
+            ),
+            forget=dict(classes=['three']),
+            retain=dict(classes=['one', 'two'], share=0.5),
+        )
+    )
+    flips = [dataset[0, seed]['data_samples'].flip for seed in range(10)]
+    assert flips == [
+        dataset[0, seed]['data_samples'].flip for seed in range(10)
+    ]
+    assert len(set(flips)) == 2
+
+
+def test_errors_name_the_half(make_dataset, random_labels):
+    dataset = make_dataset(random_labels)
+    with pytest.raises(ConfigError, match=r"forget.classes: .*'dgo'.*'dog'"):
+        ForgetRetainDataset(
+            dataset, dict(classes=['dgo']), dict(classes=['car'])
+        )
+    with pytest.raises(ConfigError, match=r'retain.share=2: must be in'):
+        ForgetRetainDataset(
+            dataset, dict(classes=['dog']), dict(classes=['car'], share=2)
+        )
