@@ -28,6 +28,7 @@ PRETRAINED := $(DEMO)/pretrain/pretrained.pth
 INSTALL = PATH="$(abspath $(BIN)):$$PATH" MAX_JOBS=$(MAX_JOBS) \
 	$(BIN)/python -m pip install -q --disable-pip-version-check \
 	-c requirements/tested.txt $(PIP_ARGS)
+HAS_PIP = $(BIN)/python -m pip --version >/dev/null 2>&1
 HAS_OPS = $(BIN)/python -c 'import torch, mmcv._ext' 2>/dev/null
 
 .PHONY: install test test-all demo lint clean mini-coco
@@ -40,9 +41,8 @@ install: $(STAMP)
 # without an INSTALLER file was cut off while it was copied and would pass for
 # installed; folders that begin with ~ are packages it was about to replace.
 $(STAMP): $(wildcard requirements/*.txt) setup.py
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
-		$(MAKE) --no-print-directory check-python && \
-		$(PYTHON) -m venv --clear $(VENV); }
+	@$(HAS_PIP) || $(MAKE) --no-print-directory check-python
+	@$(HAS_PIP) || $(PYTHON) -m venv --clear $(VENV)
 	@rm -rf $(SITE)/~*
 	@for info in $(SITE)/*.dist-info; do \
 		[ ! -d "$$info" ] || [ -e "$$info/INSTALLER" ] || rm -r "$$info"; \
@@ -59,7 +59,7 @@ $(STAMP): $(wildcard requirements/*.txt) setup.py
 	@$(INSTALL) --no-build-isolation onedl-mmdetection onedl-mmpretrain
 	@$(INSTALL) -r requirements/runtime.txt -r requirements/optional.txt \
 		-r requirements/tests.txt
-	@$(INSTALL) --no-build-isolation --no-deps -e .
+	@PYTHONWARNINGS=ignore $(INSTALL) --no-build-isolation --no-deps -e .
 	@$(BIN)/python -m gslora_mm.utils.check_env
 	@touch $@
 
@@ -84,7 +84,8 @@ check-compiler:
 		echo "mmcv is built from source and needs Python's headers" \
 			"(Debian, Ubuntu: apt install python3-dev)." >&2; \
 		exit 1; }
-	@echo "Building mmcv: about 12 minutes on 2 cores, only once ..."
+	@echo "Installing mmcv; built from source, about 12 minutes on 2 cores," \
+		"unless pip has kept the wheel of an earlier build ..."
 
 test: export OMP_NUM_THREADS = $(TEST_THREADS)
 test: $(STAMP)

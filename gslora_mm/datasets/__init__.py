@@ -1,5 +1,6 @@
 """Data of a forgetting sequence: class order, subsets, replay, batches."""
 
+from .build import build_dataset
 from .class_order import ClassOrder, class_order
 from .class_subset import ClassSubset
 from .forget_retain import ForgetRetainDataset
@@ -15,6 +16,7 @@ __all__ = [
     'ForgetRetainDataset',
     'ForgetRetainSampler',
     'LabelTable',
+    'build_dataset',
     'class_order',
     'make_mini_coco',
     'select_images',

@@ -128,7 +128,7 @@ def check_sequence(cfg: Config) -> CheckedSequence:
     images, max_iters = [], []
     for step in steps:
         METHODS.build(method_for_step(cfg.method, step, len(plan)))
-        with _renamed(SUBSET_KEYS):
+        with _renamed(SUBSET_KEYS, f'step {step}: '):
             dataset = ForgetRetainDataset(
                 base, **replay_for_step(forgetting, plan, step), table=table
             )
@@ -204,7 +204,7 @@ def _read_dataset(config: dict, loader: str) -> BaseDataset:
 
 
 @contextlib.contextmanager
-def _renamed(keys: dict[str, str]) -> Iterator[None]:
+def _renamed(keys: dict[str, str], where: str = '') -> Iterator[None]:
     """Let errors of a part name the entries of the whole config."""
     try:
         yield
@@ -212,7 +212,7 @@ def _renamed(keys: dict[str, str]) -> Iterator[None]:
         message = str(error)
         for inner, outer in keys.items():
             message = message.replace(inner, outer)
-        raise ConfigError(message) from error
+        raise ConfigError(where + message) from error
 
 
 def _iterations(schedule: dict, per_epoch: int) -> int:

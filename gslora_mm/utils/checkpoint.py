@@ -8,28 +8,28 @@ only data passes, unless the user allows more.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
-import pickle
 import re
-import shutil
-import urllib.parse
-import urllib.request
-import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer, print_log
 from torch import nn
 
-from .atomic import atomic_write
-from .errors import ConfigError, SaveError
+from .atomic import save_torch
+from .data_only import RefusedPickle, load_data_only
+from .download import KEY, local_path
+from .errors import ConfigError
 
-KEY = 'forgetting.pretrained'
+__all__ = [
+    'load_checkpoint',
+    'load_state_dict_strictly',
+    'local_path',
+    'save_stock_checkpoint',
+    'sha256_of',
+    'state_dict_of',
+]
 
 
 def load_checkpoint(
@@ -61,19 +61,20 @@ def load_checkpoint(
     path = local_path(path_or_url, key)
     where = f'{key}={str(path_or_url)!r}'
     try:
-        with torch.serialization.safe_globals(_data_only_globals()):
+        if allow_pickle:
             checkpoint = torch.load(
-                path, map_location='cpu', weights_only=not allow_pickle
+                path, map_location='cpu', weights_only=False
             )
+        else:
+            checkpoint = load_data_only(path)
+    except RefusedPickle as error:
+        allow = f'{key.rpartition(".")[0]}.allow_pickle'.lstrip('.')
+        raise ConfigError(
+            f'{where} holds more than data: {error}. Reading it could '
+            'execute code. If you trust where the file comes from, allow it '
+            f'with {allow}=True'
+        ) from None
     except Exception as error:
-        refused = None if allow_pickle else _refused_globals(path, error)
-        if refused:
-            allow = f'{key.rpartition(".")[0]}.allow_pickle'.lstrip('.')
-            raise ConfigError(
-                f'{where} holds more than data: {", ".join(refused)}. '
-                'Reading it could execute code. If you trust where the file '
-                f'comes from, allow it with {allow}=True'
-            ) from None
         size = path.stat().st_size
         raise ConfigError(
             f'{where} is no checkpoint, or is damaged ({size} bytes): '
@@ -86,55 +87,6 @@ def load_checkpoint(
             "dictionary, such as mmengine's checkpoints or a state dict"
         )
     return checkpoint
-
-
-def local_path(path_or_url: str | os.PathLike, key: str = KEY) -> Path:
-    """Find the local file of a checkpoint; download it at first use.
-
-    Downloads go to torch.hub's folder for checkpoints and are complete or
-    not there. A file whose name lacks a hash of its content goes to a
-    subfolder named by its address: ``epoch_12.pth`` is a common name.
-
-    Args:
-        path_or_url (str | os.PathLike): A file, or an http(s) or file URL.
-        key (str): Config key named in errors.
-
-    Returns:
-        Path: An existing file.
-
-    Raises:
-        ConfigError: If there is no such file or it cannot be downloaded.
-        SaveError: If the download cannot be stored.
-    """
-    where = f'{key}={str(path_or_url)!r}'
-    path = Path(path_or_url).expanduser()
-    url = urllib.parse.urlsplit(str(path_or_url))
-    if '://' in str(path_or_url):
-        path = Path(urllib.parse.unquote(url.path))
-    if url.scheme in ('http', 'https') and path.name:
-        folder = Path(torch.hub.get_dir(), 'checkpoints')
-        if not re.search(r'-[0-9a-f]{8,}\.', path.name):
-            address = str(path_or_url).encode()
-            folder /= hashlib.sha256(address).hexdigest()[:8]
-        path = folder / path.name
-        if not path.is_file():
-            _download(str(path_or_url), path, where)
-    elif '://' in str(path_or_url) and url.scheme != 'file':
-        raise ConfigError(
-            f'{where} is no address of a file. Valid: a path, or an address '
-            'that begins with http://, https:// or file://'
-        )
-    if path.is_dir():
-        raise ConfigError(
-            f'{where} is a folder. Valid: a checkpoint file, for example '
-            f'{path / "epoch_12.pth"}'
-        )
-    if not path.exists():
-        raise ConfigError(
-            f'{where}: no such file ({path.absolute()}). Valid: a path or an '
-            'http(s) address of a checkpoint'
-        )
-    return path
 
 
 def state_dict_of(
@@ -251,6 +203,27 @@ def load_state_dict_strictly(
         )
 
 
+def save_stock_checkpoint(
+    model: nn.Module, metainfo: Mapping, path: str | os.PathLike
+) -> None:
+    """Save a model as a checkpoint of mmdet or mmpretrain, nothing else.
+
+    Args:
+        model (nn.Module): The stock model, adapter merged.
+        metainfo (Mapping): Of the dataset; classes and palette are kept, which
+            the inference APIs of both libraries read.
+        path (str | os.PathLike): The file to write, atomically.
+    """
+    dataset_meta = {
+        key: metainfo[key] for key in ('classes', 'palette') if key in metainfo
+    }
+    state_dict = {k: v.cpu() for k, v in model.state_dict().items()}
+    save_torch(
+        {'meta': {'dataset_meta': dataset_meta}, 'state_dict': state_dict},
+        path,
+    )
+
+
 def sha256_of(path: str | os.PathLike) -> str:
     """Hash a file.
 
@@ -265,67 +238,6 @@ def sha256_of(path: str | os.PathLike) -> str:
         while block := f.read(2**20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _data_only_globals() -> list[Any]:
-    """List what a checkpoint may refer to beside torch's own safe classes."""
-    core = np._core if hasattr(np, '_core') else np.core
-    allowed: list[Any] = [slice, np.ndarray, np.dtype]
-    # Arrays of objects (O) and structured ones (V) are no weights.
-    codes = set(np.typecodes['All']) - set('OV')
-    allowed += {type(np.dtype(code)) for code in codes}
-    for package in ('numpy.core', 'numpy._core'):
-        for name in ('_reconstruct', 'scalar'):
-            function = getattr(core.multiarray, name)
-            allowed.append((function, f'{package}.multiarray.{name}'))
-    allowed += [HistoryBuffer, (_method_by_name, 'builtins.getattr')]
-    return allowed
-
-
-def _method_by_name(owner: Any, name: str) -> Callable:
-    """Stand in for ``getattr``, which no file may call freely.
-
-    mmengine's message hub keeps HistoryBuffers, and those pickle a table of
-    their own methods in this way.
-    """
-    if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
-        return getattr(HistoryBuffer, name)
-    raise pickle.UnpicklingError('GLOBAL builtins.getattr is restricted')
-
-
-def _refused_globals(path: Path, error: Exception) -> list[str]:
-    """Name what made a safe load fail; empty if the file is damaged."""
-    if not isinstance(error, pickle.UnpicklingError):
-        return []
-    try:
-        with torch.serialization.safe_globals(_data_only_globals()):
-            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # not in torch's zip format, or not readable so far
-        names = []
-    names = names or re.findall(r'GLOBAL (\S+)', str(error))[:1]
-    if not names and zipfile.is_zipfile(path):
-        names = ['a kind of pickle that cannot be checked']
-    return sorted(names)
-
-
-def _download(url: str, path: Path, where: str) -> None:
-    print_log(f'Downloading {url} to {path}', logger='current')
-    try:
-        with urllib.request.urlopen(url, timeout=60) as response:
-            with atomic_write(path) as f:
-                shutil.copyfileobj(response, f, 2**20)
-                length = response.headers.get('Content-Length')
-                if length is not None and f.tell() != int(length):
-                    raise http.client.IncompleteRead(
-                        b'', int(length) - f.tell()
-                    )
-    except SaveError:
-        raise
-    except (OSError, http.client.HTTPException) as error:
-        raise ConfigError(
-            f'{where}: cannot be downloaded: {error}. Valid: an address that '
-            'can be reached, or the path of a file fetched by other means'
-        ) from error
 
 
 _SHAPE = r'torch\.Size\((\[[\d, ]*\])\)'

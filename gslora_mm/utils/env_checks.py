@@ -112,6 +112,30 @@ def check_python(env: Environment) -> Iterator[Finding]:
         )
 
 
+def check_packages(env: Environment) -> Iterator[Finding]:
+    """The packages below and beside the mm* ones can be imported."""
+    no_numpy = env.import_error('numpy')
+    for module in ('numpy', 'matplotlib', 'pycocotools', 'safetensors'):
+        submodule = {'pycocotools': 'pycocotools.mask'}.get(module, module)
+        error = env.import_error(submodule)
+        if error and module not in env.versions:
+            yield Finding(f'{module} is missing.', f'{PIP} install {module}')
+        elif error and (module == 'numpy' or not no_numpy):
+            version = env.versions[module]
+            yield Finding(
+                f'{module} {version} cannot be imported ({error}).',
+                f'{PIP} install --force-reinstall --no-deps '
+                f'{module}=={version}',
+            )
+    if 'scikit-learn' not in env.versions:
+        yield Finding(
+            'scikit-learn is missing; only the data of the demo '
+            '(mini_coco) needs it.',
+            f'{PIP} install scikit-learn',
+            broken=False,
+        )
+
+
 def check_torch(env: Environment) -> Iterator[Finding]:
     """torch is there and can be imported."""
     error = env.import_error('torch')
@@ -122,8 +146,8 @@ def check_torch(env: Environment) -> Iterator[Finding]:
 
 def check_torchvision(env: Environment) -> Iterator[Finding]:
     """torchvision fits torch, or the shim makes up for it."""
-    if env.import_error('torch'):
-        return  # reported already, with a command for both
+    if env.import_error('numpy') or env.import_error('torch'):
+        return  # reported already
     if 'torchvision' not in env.versions:
         yield Finding(
             'torchvision is missing; mmpretrain needs it.',
@@ -133,53 +157,32 @@ def check_torchvision(env: Environment) -> Iterator[Finding]:
     state = env.torchvision()
     if state == 'unneeded':
         return
+    version = env.versions['torchvision']
     mismatch = (
-        f'torchvision {env.versions["torchvision"]} was built for another '
-        f'torch than the installed {env.versions.get("torch", "one")}'
+        'built for another torch than the installed '
+        f'{env.versions.get("torch", "one")}'
     )
     if state == 'active':
         yield Finding(
-            f'{mismatch}. gslora_mm declares the operators that it then '
-            'lacks, so that `import torchvision` works; nothing here calls '
-            'them, so this may stay as it is.',
+            f'torchvision {version} was {mismatch}. gslora_mm declares the '
+            'operators that it then lacks, so that `import torchvision` '
+            'works; nothing here calls them, so this may stay as it is.',
             command='',
             broken=False,
         )
     else:
         yield Finding(
-            f'{mismatch}, or is damaged: it cannot be imported '
-            f'({env.import_error("torchvision")}).',
+            f'torchvision {version} cannot be imported '
+            f'({env.import_error("torchvision")}). Probably it was '
+            f'{mismatch}.',
             _reinstall_torch(env),
-        )
-
-
-def check_packages(env: Environment) -> Iterator[Finding]:
-    """The other packages that runs need can be imported."""
-    modules = ('numpy', 'pycocotools', 'safetensors', 'matplotlib')
-    for module in modules:
-        submodule = {'pycocotools': 'pycocotools.mask'}.get(module, module)
-        error = env.import_error(submodule)
-        if error and module in env.versions:
-            yield Finding(
-                f'{module} {env.versions[module]} cannot be imported '
-                f'({error}); it may have been built for another NumPy.',
-                f'{PIP} install --force-reinstall --no-deps {module}',
-            )
-        elif error:
-            yield Finding(f'{module} is missing.', f'{PIP} install {module}')
-    if 'scikit-learn' not in env.versions:
-        yield Finding(
-            'scikit-learn is missing; only the data of the demo '
-            '(mini_coco) needs it.',
-            f'{PIP} install scikit-learn',
-            broken=False,
         )
 
 
 def check_cv2(env: Environment) -> Iterator[Finding]:
     """OpenCV, which mmcv imports, works."""
     error = env.import_error('cv2')
-    if not error:
+    if not error or env.import_error('numpy'):
         return
     names = [name for name in env.versions if name.startswith('opencv-')]
     install = f'{PIP} install opencv-python-headless'
@@ -223,7 +226,7 @@ def check_transformers(env: Environment) -> Iterator[Finding]:
 def check_mm_packages(env: Environment) -> Iterator[Finding]:
     """The mm* packages can be imported, and mmcv has its compiled ops."""
     # What is broken underneath is reported by another check.
-    blocked = bool(env.import_error('torch') or env.import_error('cv2'))
+    blocked = any(map(env.import_error, ('numpy', 'torch', 'cv2')))
     for module in FAMILIES:
         if module == 'mmpretrain' and _transformers_too_new(env):
             continue
@@ -255,9 +258,9 @@ def check_mm_packages(env: Environment) -> Iterator[Finding]:
 #: In the order in which to mend what they find.
 CHECKS = (
     check_python,
+    check_packages,
     check_torch,
     check_torchvision,
-    check_packages,
     check_cv2,
     check_families,
     check_transformers,
@@ -298,12 +301,14 @@ def _reinstall_torch(env: Environment) -> str:
 def _reinstall(env: Environment, *modules: str) -> str:
     """Command that puts the tested distributions of mm* modules in place.
 
-    Where another family is installed, all four are replaced: half of one
-    family does not work with half of the other.
+    What another family provides is replaced as well: half of one does not
+    work with half of the other.
     """
-    forks = {names[0] for names in FAMILIES.values()}
-    if set(env.providers(*FAMILIES)) - forks:
-        modules = tuple(FAMILIES)
+    modules = tuple(
+        module
+        for module, (fork, *others) in FAMILIES.items()
+        if module in modules or any(name in env.versions for name in others)
+    )
     commands = []
     if present := env.providers(*modules):
         commands.append(f'{PIP} uninstall -y {" ".join(present)}')

@@ -1,0 +1,145 @@
+"""Bad input is refused with words before any training."""
+
+import json
+
+import pytest
+import torch
+
+from gslora_mm.engine import ForgettingSequence
+from gslora_mm.engine.preflight import check_sequence
+from gslora_mm.utils import ConfigError
+from tests.sequences import tiny_sequence
+
+
+def test_what_is_found_out(inputs, tmp_path):
+    checked = check_sequence(tiny_sequence(inputs, tmp_path / 'run'))
+    assert checked.max_iters == [4, 4]
+    assert [len(step) for step in checked.plan.steps] == [2, 1]
+    assert all(images['forget'] > 0 for images in checked.images)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_epochs_are_passes_over_the_retain_images(inputs, tmp_path):
+    cfg = tiny_sequence(
+        inputs,
+        tmp_path / 'run',
+        schedule__max_iters=None,
+        schedule__max_epochs=3,
+    )
+    checked = check_sequence(cfg)
+    for images, iters in zip(checked.images, checked.max_iters, strict=True):
+        assert iters == 3 * -(-images['retain'] // 2)
+
+
+CASES = {
+    'unknown category': (
+        dict(forgetting__steps=[['sevn']]),
+        r"forgetting.steps\[0\].*'sevn'.*'seven'",
+    ),
+    'category in two steps': (
+        dict(forgetting__steps=[['one'], ['one']]),
+        "'one'.*steps 1 and 2",
+    ),
+    'empty step': (dict(forgetting__steps=[['one'], []]), 'forgets nothing'),
+    'unknown entry': (dict(forgetting__share=0.1), 'forgetting.share'),
+    'share': (
+        dict(forgetting__retain_share=1.5),
+        r'forgetting.retain_share=1.5.*\(0, 1\]',
+    ),
+    'share and shots': (dict(forgetting__shots=3), 'forgetting.shots'),
+    'too many shots': (
+        dict(
+            forgetting__shots=1000,
+            forgetting__retain_share=None,
+            forgetting__forget_share=None,
+        ),
+        r'step 1: forgetting.shots=1000: only \d+ images show',
+    ),
+    'annotation file missing': (
+        dict(train_dataloader__dataset__ann_file='annotations/no.json'),
+        'train_dataloader.dataset.ann_file=.*no.json',
+    ),
+    'checkpoint missing': (
+        dict(forgetting__pretrained='no/where.pth'),
+        'forgetting.pretrained=.*no such file',
+    ),
+    'another model': (
+        dict(model__encoder__num_layers=2),
+        r'forgetting.pretrained.*encoder.layers.1',
+    ),
+    'rank': (dict(adapter__rank=0), 'rank'),
+    'no such target': (dict(adapter__target='no_such_module'), 'target'),
+    'negative weight': (dict(method__beta=-1.0), 'method.beta = -1'),
+    'weights for other steps': (
+        dict(method__beta=[0.1, 0.2, 0.3]),
+        'method.beta.*3 entries for 2 steps',
+    ),
+    'unknown method': (dict(method__type='GSLora'), "'GSLora'.*'GSLoRA'"),
+    'unknown argument': (dict(method__betta=1), 'betta.*arguments are'),
+    'empty half': (
+        dict(schedule__batch_size=1),
+        'schedule.batch_size=1.*at least 1',
+    ),
+    'ratio': (dict(schedule__forget_ratio=0.01), 'schedule.forget_ratio'),
+    'no length': (dict(schedule__max_iters=None), 'exactly one'),
+    'negative length': (dict(schedule__max_iters=-4), 'max_iters = -4'),
+    'another metric': (
+        dict(val_evaluator__type='VOCMetric'),
+        'val_evaluator.*CocoMetric',
+    ),
+    'auxiliary losses': (
+        dict(task=dict(type='gslora_mm.DetectionTask', aux_loss=dict(f=1))),
+        'task.aux_loss',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_bad_input_is_named_and_nothing_happens(inputs, tmp_path, name):
+    options, message = CASES[name]
+    work_dir = tmp_path / 'run'
+    cfg = tiny_sequence(inputs, work_dir, **options)
+    with pytest.raises(ConfigError, match=f'(?s){message}'):
+        ForgettingSequence(cfg).run()
+    assert not work_dir.exists()
+
+
+def test_malformed_annotations(inputs, tmp_path):
+    (tmp_path / 'half.json').write_text('{"images": [')
+    cfg = tiny_sequence(
+        inputs,
+        tmp_path / 'run',
+        train_dataloader__dataset__ann_file=str(tmp_path / 'half.json'),
+    )
+    with pytest.raises(ConfigError, match='half.json'):
+        check_sequence(cfg)
+
+
+def test_no_image_of_a_category(inputs, tmp_path):
+    folder = inputs / 'data' / 'annotations'
+    content = json.loads((folder / 'instances_train.json').read_text())
+    content['annotations'] = [
+        a for a in content['annotations'] if a['category_id'] != 8
+    ]
+    path = tmp_path / 'no_sevens.json'
+    path.write_text(json.dumps(content))
+    cfg = tiny_sequence(
+        inputs,
+        tmp_path / 'run',
+        train_dataloader__dataset__ann_file=str(path),
+    )
+    with pytest.raises(ConfigError, match="step 1.*no image shows 'seven'"):
+        check_sequence(cfg)
+
+
+def test_a_checkpoint_with_code_needs_permission(inputs, tmp_path):
+    checkpoint = torch.load(inputs / 'pretrained.pth')
+    checkpoint['meta']['code'] = json.JSONDecoder()
+    path = tmp_path / 'code.pth'
+    torch.save(checkpoint, path)
+    options = dict(forgetting__pretrained=str(path))
+    cfg = tiny_sequence(inputs, tmp_path / 'run', **options)
+    with pytest.raises(ConfigError, match='forgetting.allow_pickle=True'):
+        check_sequence(cfg)
+    cfg.forgetting.allow_pickle = True
+    assert check_sequence(cfg).max_iters == [4, 4]

@@ -1,0 +1,113 @@
+"""The command line, in processes of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gslora_mm.utils import load_json
+from gslora_mm.visualization import comparable
+from tests.sequences import ROOT, make_inputs, tiny_sequence
+
+LOSSES = ('loss', 'loss_retain', 'loss_forget', 'loss_forget_rest')
+
+
+@pytest.fixture(scope='module')
+def inputs(tmp_path_factory):
+    return make_inputs(tmp_path_factory.mktemp('inputs'))
+
+
+def command(inputs, work_dir, *arguments, processes=1, **options):
+    """The command that runs a tiny sequence with tools/train.py."""
+    config = inputs / f'{work_dir.name}.py'
+    tiny_sequence(inputs, work_dir, **options).dump(config)
+    start = [sys.executable]
+    if processes > 1:
+        start += ['-m', 'torch.distributed.run', '--standalone']
+        start += [f'--nproc-per-node={processes}']
+        arguments += ('--launcher', 'pytorch')
+    return [*start, str(ROOT / 'tools/train.py'), str(config), *arguments]
+
+
+def run(*args, **kwargs):
+    return subprocess.run(
+        command(*args, **kwargs), capture_output=True, text=True, cwd=ROOT
+    )
+
+
+def losses_of(step_dir):
+    """Logged values of every iteration of a step."""
+    (path,) = step_dir.glob('*/vis_data/scalars.json')
+    lines = map(json.loads, path.read_text().splitlines())
+    return [
+        [line[name] for name in LOSSES] for line in lines if 'loss' in line
+    ]
+
+
+def test_mistakes_are_told_in_one_line(inputs, tmp_path):
+    done = run(inputs, tmp_path / 'run', forgetting__steps=[['tree']])
+    assert done.returncode == 1
+    assert done.stderr.startswith('ConfigError: forgetting.steps[0]')
+    assert 'Traceback' not in done.stderr
+
+
+def test_two_processes_train_as_one_with_the_joint_batch(inputs, tmp_path):
+    options = dict(schedule__log_interval=1, log_processor=dict(window_size=1))
+    one = run(inputs, tmp_path / 'one', schedule__batch_size=8, **options)
+    assert one.returncode == 0, one.stderr
+    two = run(
+        inputs,
+        tmp_path / 'two',
+        processes=2,
+        schedule__batch_size=4,
+        **options,
+    )
+    assert two.returncode == 0, two.stderr
+    for step in ('step_01', 'step_02'):
+        expected = losses_of(tmp_path / 'one' / step)
+        assert len(expected) == 4
+        for now, then in zip(
+            losses_of(tmp_path / 'two' / step), expected, strict=True
+        ):
+            assert now == pytest.approx(then, abs=1e-4)
+    reports = [
+        load_json(tmp_path / name / 'report.json') for name in ('one', 'two')
+    ]
+    scores = [
+        [step['retain_score'] for step in report['steps']]
+        for report in reports
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_point_and_resume(inputs, tmp_path):
+    whole = run(inputs, tmp_path / 'whole', schedule__max_iters=20)
+    assert whole.returncode == 0, whole.stderr
+    arguments = command(
+        inputs, tmp_path / 'killed', '--resume', schedule__max_iters=20
+    )
+    # Each try gets a little further than the start-up of the one before.
+    for patience in (8, 9, 10, 11, 12, 13, 14):
+        process = subprocess.Popen(
+            arguments,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(patience)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    reports = [
+        comparable(load_json(tmp_path / name / 'report.json'))
+        for name in ('whole', 'killed')
+    ]
+    assert reports[0] == reports[1]
+    assert not list((tmp_path / 'killed').rglob('.*gslora-tmp'))
