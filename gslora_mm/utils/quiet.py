@@ -14,6 +14,9 @@ NOISE = (
     'torch.meshgrid: in an upcoming release',
     'faster_coco_eval is not installed',
     '`torch.jit.',
+    '`broadcast_buffers` is deprecated',
+    'Setting MKL_NUM_THREADS',
+    'Setting OMP_NUM_THREADS',
     'checkpoint is None, use COCO classes',
 )
 

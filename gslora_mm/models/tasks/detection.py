@@ -48,7 +48,8 @@ class DetectionHalf(HalfBatch):
             **head_inputs, batch_data_samples=self._data_samples
         )
         return {
-            name: loss
+            # Synchronised averages leave a dimension of size one.
+            name: loss.mean()
             for name, loss in losses.items()
             if self._aux_loss or name.startswith('loss_')
         }
