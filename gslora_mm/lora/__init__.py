@@ -14,8 +14,9 @@ from .layers import (
     lora_layers,
     lora_parameters,
 )
-from .linear import LoRALinear, LoRAProjection
+from .linear import LoRALinear
 from .merge import merge_adapter
+from .projection import LoRAProjection
 from .state import (
     adapter_state_dict,
     load_adapter,

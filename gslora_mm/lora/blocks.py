@@ -18,7 +18,11 @@ FFN_CLASSES = frozenset({'FFN', 'DeiT3FFN', 'MixFFN', 'SwiGLUFFN'})
 # 'Atten' rather than 'Attention': XCiT has a class ClassAttntion beside XCA.
 ATTENTION_CLASS = re.compile(r'Attention$|Attntion$|MSA(V2)?$|^XCA$')
 CONTAINERS = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
-TARGETS = ('ffn', 'attention', 'all')
+TARGETS = {
+    'ffn': ('ffns',),
+    'attention': ('attentions',),
+    'all': ('ffns', 'attentions'),
+}
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,12 @@ def find_linears(
         ConfigError: If the expression is malformed or nothing is found.
     """
     linears = [n for n, m in model.named_modules() if n and is_linear(m)]
-    if target in TARGETS:
+    if isinstance(target, str) and target in TARGETS:
         holders = [
             path
             for block in transformer_blocks(model)
-            for path in (
-                (block.ffns if target != 'attention' else ())
-                + (block.attentions if target != 'ffn' else ())
-            )
+            for part in TARGETS[target]
+            for path in getattr(block, part)
         ]
         found = [name for name in linears if is_inside(name, holders)]
     else:
@@ -91,18 +93,18 @@ def find_linears(
             pattern = re.compile(target)
         except (re.error, TypeError) as error:
             raise ConfigError(
-                f'lora.target = {target!r}: neither one of {TARGETS} nor a '
-                f'regular expression ({error})'
+                f'adapter.target = {target!r}: neither one of '
+                f'{tuple(TARGETS)} nor a regular expression ({error})'
             ) from error
         found = [name for name in linears if pattern.search(name)]
     found = [name for name in found if not is_inside(name, exclude)]
     if not found:
         raise ConfigError(
-            f'lora.target = {target!r}: no linear layer fits, with '
+            f'adapter.target = {target!r}: no linear layer fits, with '
             f'{tuple(exclude)} left out. Linear layers are held by: '
-            f'{_holder_classes(model)}. Valid are {TARGETS} and a regular '
-            'expression that is searched in the names of the layers, such '
-            f'as {linears[0] if linears else "fc1"!r}'
+            f'{_holder_classes(model, linears)}. Valid are {tuple(TARGETS)} '
+            'and a regular expression that is searched in the names of the '
+            f'layers, such as {linears[0] if linears else "fc1"!r}'
         )
     return found
 
@@ -122,22 +124,21 @@ def is_linear(module: nn.Module) -> bool:
 
 def is_inside(name: str, holders: Sequence[str]) -> bool:
     """Whether a module is one of ``holders`` or lies in one of them."""
-    return any(
-        not h or name == h or name.startswith(f'{h}.') for h in holders
-    )
+    return any(not h or name == h or name.startswith(f'{h}.') for h in holders)
 
 
 def is_ffn(module: nn.Module) -> bool:
+    """Whether a module is a feed-forward network, by its class."""
     return any(c.__name__ in FFN_CLASSES for c in type(module).__mro__)
 
 
 def is_attention(module: nn.Module) -> bool:
-    return any(ATTENTION_CLASS.search(c.__name__) for c in type(module).__mro__)
+    return any(
+        ATTENTION_CLASS.search(c.__name__) for c in type(module).__mro__
+    )
 
 
-def _held_by(
-    module: nn.Module, name: str
-) -> Iterator[tuple[str, nn.Module]]:
+def _held_by(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     """Children of a module, looking through lists, with their paths."""
     for key, child in module.named_children():
         path = f'{name}.{key}' if name else key
@@ -147,13 +148,13 @@ def _held_by(
             yield path, child
 
 
-def _holder_classes(model: nn.Module) -> str:
-    counts = Counter(
-        type(model.get_submodule(name.rpartition('.')[0])).__name__
-        for name, module in model.named_modules()
-        if name and is_linear(module)
-    )
-    return (
-        ', '.join(f'{name} ({count})' for name, count in counts.items())
-        or 'no module at all'
-    )
+def _holder_classes(model: nn.Module, linears: Sequence[str]) -> str:
+    """Count the layers by the class that holds them, for a message."""
+    counts: Counter[str] = Counter()
+    for name in linears:
+        holder: nn.Module = nn.ModuleList()
+        while name and isinstance(holder, CONTAINERS):
+            name = name.rpartition('.')[0]
+            holder = model.get_submodule(name)
+        counts[type(holder).__name__] += 1
+    return ', '.join(f'{n} ({c})' for n, c in counts.items()) or 'no module'

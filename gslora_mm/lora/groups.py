@@ -1,8 +1,11 @@
 """Groups of the adapter's parameters: what the sparsity loss selects.
 
-Source: method.md, "The adapter"; GS-LoRA, arXiv 2403.11530, section 4.3.
+Source: Zhao et al., "Continual Forgetting for Pre-trained Vision Models",
+CVPR 2024, arXiv 2403.11530: one group per Transformer block by default, one
+per LoRA and one per matrix as ablations.
 """
 
+import math
 from collections.abc import Iterable
 from typing import TypedDict
 
@@ -10,7 +13,6 @@ import torch
 from torch import nn
 
 from gslora_mm.utils import ConfigError
-
 from .blocks import is_inside, transformer_blocks
 from .layers import lora_layers
 from .linear import LoRALinear
@@ -46,12 +48,10 @@ def lora_groups(
     Raises:
         ConfigError: If ``group_by`` is unknown.
     """
-    groups: dict[str, list[nn.Parameter]] = {}
-    for group, members in _members(model, group_by).items():
-        groups[group] = [
-            getattr(layer, matrix) for layer, matrix in members
-        ]
-    return groups
+    return {
+        group: [getattr(layer, matrix) for layer, matrix in members]
+        for group, members in _members(model, group_by).items()
+    }
 
 
 @torch.no_grad()
@@ -66,23 +66,16 @@ def group_norms(
         ``(alpha / rank) B A`` of the layers it belongs to; ``active``,
         False if all entries are exactly zero.
     """
-    return {
-        group: dict(
-            norm=_root_of_sum(
-                getattr(layer, matrix).double().square().sum().item()
-                for layer, matrix in members
-            ),
-            update_norm=_root_of_sum(
-                _squared_update(layer)
-                for layer in {id(layer): layer for layer, _ in members}.values()
-            ),
-            active=any(
-                bool(getattr(layer, matrix).any())
-                for layer, matrix in members
-            ),
+    norms: dict[str, GroupNorms] = {}
+    for group, members in _members(model, group_by).items():
+        matrices = [getattr(layer, matrix) for layer, matrix in members]
+        layers = {id(layer): layer for layer, _ in members}.values()
+        norms[group] = dict(
+            norm=_root(m.double().square().sum().item() for m in matrices),
+            update_norm=_root(_squared_update(layer) for layer in layers),
+            active=any(bool(matrix.any()) for matrix in matrices),
         )
-        for group, members in _members(model, group_by).items()
-    }
+    return norms
 
 
 def _members(
@@ -91,16 +84,16 @@ def _members(
     """Groups as pairs of a layer and the name of its matrix."""
     if group_by not in GROUPINGS:
         raise ConfigError(
-            f'group_by = {group_by!r}: it must be one of {GROUPINGS}'
+            f'adapter.group_by = {group_by!r}: it must be one of {GROUPINGS}'
         )
     layers = lora_layers(model)
     groups: dict[str, list[tuple[LoRALinear, str]]] = {}
     names = _block_groups(model, list(layers)) if group_by == 'block' else {}
     for name, layer in layers.items():
         for matrix in ('lora_A', 'lora_B'):
-            group = f'{name}.{matrix}' if group_by == 'matrix' else (
-                names.get(name, name)
-            )
+            group = names.get(name, name)
+            if group_by == 'matrix':
+                group = f'{name}.{matrix}'
             groups.setdefault(group, []).append((layer, matrix))
     return groups
 
@@ -128,5 +121,5 @@ def _squared_update(layer: LoRALinear) -> float:
     return layer.scaling**2 * max(inner, 0.0)
 
 
-def _root_of_sum(squares: Iterable[float]) -> float:
-    return sum(squares) ** 0.5
+def _root(squares: Iterable[float]) -> float:
+    return math.sqrt(sum(squares))

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from gslora_mm.utils import ConfigError
-
 from .blocks import find_linears, is_attention
 from .layers import lora_layers
-from .linear import LoRALinear, LoRAProjection, check_settings
+from .linear import LoRALinear
+from .projection import LoRAProjection
+from .settings import check_settings
 
 
 def inject_lora(
@@ -84,10 +85,8 @@ def merge_lora(model: nn.Module) -> nn.Module:
     """
     if isinstance(model, LoRALinear):
         return model.to_linear()
-    _replace(
-        model,
-        {id(layer): layer.to_linear() for layer in lora_layers(model).values()},
-    )
+    layers = lora_layers(model).values()
+    _replace(model, {id(layer): layer.to_linear() for layer in layers})
     for module in model.modules():
         injection = module.__dict__.pop('lora_injection', None)
         for name in injection['frozen'] if injection else ():
@@ -101,17 +100,15 @@ def unmerge_lora(model: nn.Module) -> None:
         layer.unmerge()
 
 
-def _refuse_tied(
-    model: nn.Module, names: Sequence[str], target: str
-) -> None:
+def _refuse_tied(model: nn.Module, names: Sequence[str], target: str) -> None:
     owners = Counter(
         id(p) for m in model.modules() for p in m.parameters(recurse=False)
     )
     for name in names:
         if owners[id(model.get_parameter(f'{name}.weight'))] > 1:
             raise ConfigError(
-                f'lora.target = {target!r}: the weight of {name} is tied to '
-                'another module, which the update would change as well'
+                f'adapter.target = {target!r}: the weight of {name} is tied '
+                'to another module, which the update would change as well'
             )
 
 

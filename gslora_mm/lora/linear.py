@@ -1,7 +1,7 @@
 """The adapter: a linear layer with a low-rank update.
 
-Source: method.md, "The adapter"; Hu et al., "LoRA: Low-Rank Adaptation of
-Large Language Models", arXiv 2106.09685, section 4.1.
+Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models",
+arXiv 2106.09685, section 4.1.
 """
 
 import math
@@ -14,31 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gslora_mm.utils import ConfigError
-
-
-def check_settings(rank: int, alpha: float, dropout: float) -> None:
-    """Refuse settings that no adapter can have.
-
-    Raises:
-        ConfigError: If ``rank`` is not an integer >= 1, ``alpha`` not a
-            number > 0 or ``dropout`` outside [0, 1).
-    """
-    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        raise ConfigError(
-            f'lora.rank = {rank!r}: it must be an integer of at least 1'
-        )
-    if not _is_number(alpha) or not 0 < alpha < math.inf:
-        raise ConfigError(
-            f'lora.alpha = {alpha!r}: it must be a number above 0'
-        )
-    if not _is_number(dropout) or not 0 <= dropout < 1:
-        raise ConfigError(
-            f'lora.dropout = {dropout!r}: it must be at least 0 and below 1'
-        )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+from .settings import check_settings
 
 
 def merge_weight(
@@ -177,7 +153,7 @@ class LoRALinear(nn.Linear):
         smaller = min(self.in_features, self.out_features)
         if rank > smaller:
             warnings.warn(
-                f'lora.rank = {rank} is above the rank {smaller} that a '
+                f'adapter.rank = {rank} is above the rank {smaller} that a '
                 f'{self.in_features} x {self.out_features} layer can have',
                 stacklevel=3,
             )
@@ -253,7 +229,12 @@ class LoRALinear(nn.Linear):
         # Adding in place into the fresh output saves a tensor of its size.
         # Autocast leaves in-place functions alone, hence the casts.
         out.addmm_(hidden, self.lora_B.t().to(out.dtype), alpha=self.scaling)
-        return out.view(*x.shape[:-1], self.out_features)
+        # Not a view for autograd: the in-place activation of an FFN on a view
+        # would copy the whole gradient once more. ``out`` ends here, so that
+        # nothing else sees the shared memory.
+        return torch.ops.aten._unsafe_view(
+            out, (*x.shape[:-1], self.out_features)
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any) -> Any:
         if self._stock is not None:  # moves with the parameters
@@ -276,38 +257,4 @@ class LoRALinear(nn.Linear):
         return (
             f'{super().extra_repr()}, rank={self.rank}, alpha={self.alpha}, '
             f'dropout={self.dropout}'
-        )
-
-
-class LoRAProjection(LoRALinear):
-    """A :class:`LoRALinear` whose weight may be read instead of called.
-
-    Some attention modules never call their projections but read their
-    ``weight`` (torch's ``nn.MultiheadAttention``: ``out_proj``; mmpretrain's
-    ``BEiTAttention``: ``qkv``). Here the attribute ``weight`` gives the
-    weight in effect, ``W + (alpha / rank) B A`` while the adapter is enabled
-    and W otherwise, with gradient to A and B. The state dict and
-    ``parameters()`` hold the stock parameter under the same name as ever.
-
-    The input is not seen by a reader, so its dropout becomes one mask over
-    the input features for each reading, shared by all tokens.
-    """
-
-    @property
-    def weight(self) -> Tensor:
-        """The weight in effect, (out, in)."""
-        if self._parameters.get('lora_B') is None:  # under construction
-            return nn.Module.__getattr__(self, 'weight')
-        if not self.enabled:
-            return self.stock_weight
-        if self.merged:
-            return self._parameters['weight']
-        weight = self._parameters['weight']
-        lora_A = self.lora_A
-        if self.training and self.dropout:
-            lora_A = lora_A * F.dropout(
-                lora_A.new_ones(self.in_features), self.dropout
-            )
-        return weight + (self.scaling * (self.lora_B @ lora_A)).to(
-            weight.dtype
         )

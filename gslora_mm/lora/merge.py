@@ -29,6 +29,8 @@ def merge_adapter(
         ConfigError: If the adapter does not fit the state dict.
     """
     merged = OrderedDict(state_dict)
+    if hasattr(state_dict, '_metadata'):  # versions of the modules
+        merged._metadata = state_dict._metadata
     problems = []
     for prefix in dict.fromkeys(key.rpartition('lora_')[0] for key in adapter):
         lora_A = adapter.get(f'{prefix}lora_A')

@@ -13,13 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from gslora_mm.utils import ConfigError, atomic_write
-
 from .layers import lora_layers
 from .linear import LoRALinear
 
@@ -172,7 +170,7 @@ def load_adapter(
     alphas = {layer.alpha for layer in lora_layers(model).values()}
     if alphas != {float(metadata['alpha'])}:
         raise ConfigError(
-            f'adapter {path}: lora.alpha = {sorted(alphas)} in the model, '
+            f'adapter {path}: alpha is {sorted(alphas)} in the model, '
             f'{metadata["alpha"]} in the file'
         )
     missing = [key for key in own if key not in loaded]
@@ -204,7 +202,7 @@ def adapter_settings(model: nn.Module) -> dict[str, object]:
     }
     if len(settings) != 1:
         raise ConfigError(
-            f'lora: one rank, alpha and dropout for all layers expected, '
+            'adapter: one rank, alpha and dropout for all layers expected, '
             f'found {sorted(settings) or "no adapted layer"}'
         )
     ((rank, alpha, dropout),) = settings
