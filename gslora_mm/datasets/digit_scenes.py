@@ -15,7 +15,7 @@ Box = tuple[int, int, int, int]
 
 NUM_CLASSES = 10
 _VAL_SHARE = 0.2  # of the scans of each class: never seen in training
-_HEIGHTS = (24, 44)  # px, of a digit
+_HEIGHTS = (28, 48)  # px, of a digit
 _STRETCH = (1.0, 1.3)  # of its width
 _MAX_OVERLAP = 0.03  # of two boxes, as a share of the smaller one
 _MIN_CONTRAST = 85  # of luminance (0..255), digit against its background

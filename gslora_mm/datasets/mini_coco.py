@@ -21,7 +21,7 @@ MINI_COCO_CLASSES = (
 )
 MARKER = 'mini_coco.json'
 SPLITS = ('train', 'val')
-_VERSION = 2  # of the way scenes are drawn: part of the settings
+_VERSION = 3  # of the way scenes are drawn: part of the settings
 
 
 def make_mini_coco(

@@ -1,7 +1,9 @@
 """Whole sequences: files, chaining, resuming, seeds."""
 
 import copy
+import errno
 import json
+import os
 import shutil
 
 import pytest
@@ -9,8 +11,14 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from gslora_mm.engine import ForgettingSequence, StepCheckpointHook, run_step
-from gslora_mm.utils import ConfigError, load_json
+from gslora_mm.engine import (
+    ForgettingSequence,
+    NonFiniteLossError,
+    StepCheckpointHook,
+    run_step,
+)
+from gslora_mm.methods import GSLoRA
+from gslora_mm.utils import ConfigError, SaveError, load_json
 from gslora_mm.utils.checkpoint import load_checkpoint
 from gslora_mm.visualization import comparable
 from tests.sequences import tiny_sequence
@@ -199,3 +207,48 @@ def test_ema_and_proximal_steps_resume_too(inputs, tmp_path, monkeypatch):
         patch.setattr(StepCheckpointHook, 'after_train_iter', killed_after)
         ForgettingSequence(cfg).run()
     assert same(whole, ForgettingSequence(cfg, resume=True).run())
+
+
+def test_nan_stops_the_run_and_keeps_the_last_good_state(
+    finished, inputs, tmp_path, monkeypatch
+):
+    _, report = finished
+    loss = GSLoRA.loss
+
+    def nan_in_iteration_4(self, forget, retain):
+        losses = loss(self, forget, retain)
+        if self.iteration == 3:
+            losses['loss_retain'] = losses['loss_retain'] * float('nan')
+        return losses
+
+    cfg = tiny_sequence(inputs, tmp_path / 'run')
+    with monkeypatch.context() as patch:
+        patch.setattr(GSLoRA, 'loss', nan_in_iteration_4)
+        with pytest.raises(NonFiniteLossError, match='nan at iteration 4 of'):
+            ForgettingSequence(cfg).run()
+    state = load_checkpoint(tmp_path / 'run' / 'step_01' / 'resume.pth')
+    assert state['meta']['iter'] == 2
+    assert all(t.isfinite().all() for t in state['state_dict'].values())
+    assert same(report, ForgettingSequence(cfg, resume=True).run())
+
+
+def test_a_full_disk_loses_nothing(finished, inputs, tmp_path, monkeypatch):
+    _, report = finished
+    replace = os.replace
+    calls = 0
+
+    def full_from_the_second_state_on(source, target):
+        nonlocal calls
+        calls += str(target).endswith('resume.pth')
+        if calls > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    cfg = tiny_sequence(inputs, tmp_path / 'run')
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'replace', full_from_the_second_state_on)
+        with pytest.raises(SaveError, match='previous version was kept'):
+            ForgettingSequence(cfg).run()
+    state = load_checkpoint(tmp_path / 'run' / 'step_01' / 'resume.pth')
+    assert state['meta']['iter'] == 2
+    assert same(report, ForgettingSequence(cfg, resume=True).run())

@@ -3,7 +3,9 @@
 One process measures everything on the same images, iteration by iteration in
 turn, so that whatever else the machine does falls on all alike; ratios of
 medians are reported. Without a config it measures the full-size
-Deformable-DETR R50 on four images of 384 x 384.
+Deformable-DETR R50 on four images of 384 x 384. With ``--run`` it compares
+the steps of a finished run instead: seconds of an iteration and of the one
+evaluation, both relative to the first step.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from mmengine.registry import init_default_scope
 from gslora_mm.engine import enable_amp
 from gslora_mm.models import ForgettingModel
 from gslora_mm.registry import MODELS
-from gslora_mm.utils import save_json
+from gslora_mm.utils import load_json, save_json
 from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory
 
 DEFAULT = (
@@ -46,6 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--threads', type=int, help='CPU threads')
     parser.add_argument('--amp', action='store_true')
     parser.add_argument('--out', help='JSON file for the figures')
+    parser.add_argument('--run', help='work dir of a finished sequence')
     parser.add_argument('--memory-of', help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -140,8 +143,30 @@ def peak_of(variant: str) -> int:
     return int(out.split('peak ')[-1])
 
 
+def compare_steps(work_dir: str) -> None:
+    """Print what every step of a run cost, relative to the first one."""
+    report = load_json(os.path.join(work_dir, 'report.json'))
+    steps = report['steps']
+    speeds = [step['train_seconds'] / step['iterations'] for step in steps]
+    evaluation = report['pretrained']['eval_seconds']
+    print(
+        f'{"step":<6}{"s/iter":>9}{"ratio":>8}{"eval s":>9}'
+        f'{"/ pre-trained":>15}{"peak MiB":>10}'
+    )
+    for step, speed in zip(steps, speeds, strict=True):
+        print(
+            f'{step["step"]:<6}{speed:>9.3f}{speed / speeds[0]:>8.3f}'
+            f'{step["eval_seconds"]:>9.1f}'
+            f'{step["eval_seconds"] / evaluation:>15.3f}'
+            f'{step["peak_memory_mb"]:>10}'
+        )
+
+
 def main() -> None:
     args = parse_args()
+    if args.run:
+        compare_steps(args.run)
+        return
     if args.threads:
         torch.set_num_threads(args.threads)
     cfg = Config.fromfile(args.config)
