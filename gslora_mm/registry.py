@@ -8,12 +8,17 @@ this project's own axes and have no parent.
 """
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from mmengine import registry as mmengine_registry
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 
 from gslora_mm.utils import ConfigError, unknown_name
+
+# So that a config elsewhere can say _base_ = 'gslora_mm::...'.
+MODULE2PACKAGE.setdefault('gslora_mm', 'gslora_mm')
 
 
 def _child(name: str, parent: Registry, *locations: str) -> Registry:
@@ -46,14 +51,29 @@ def _build(cfg: dict, registry: Registry) -> Any:
     """Build from a registry of this project, whatever the default scope."""
     settings = {key: value for key, value in cfg.items() if key != 'type'}
     cls = class_of(cfg, registry)
+    check_arguments(cls, settings, registry.name)
+    return cls(**settings)
+
+
+def check_arguments(function: Callable, settings: dict, key: str) -> None:
+    """Refuse an entry of a config that does not fit what it is for.
+
+    Args:
+        function (Callable): What will be called with the settings.
+        settings (dict): Its keyword arguments.
+        key (str): Config key that the error names.
+
+    Raises:
+        ConfigError: If an argument is unknown or missing.
+    """
+    signature = inspect.signature(function)
     try:
-        inspect.signature(cls).bind(**settings)
+        signature.bind(**settings)
     except TypeError as error:
         raise ConfigError(
-            f'{registry.name} = {dict(cfg)}: {error}; arguments are '
-            + ', '.join(inspect.signature(cls).parameters)
+            f'{key} = {settings}: {error}; arguments are '
+            + ', '.join(signature.parameters)
         ) from None
-    return cls(**settings)
 
 
 def _own(name: str, location: str) -> Registry:

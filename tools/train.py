@@ -6,10 +6,13 @@ training run of mmdet or mmpretrain.
 """
 
 import argparse
+import logging
 import os
 import os.path as osp
 import sys
 
+import torch
+from mmengine import dist
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS, init_default_scope
 
@@ -120,6 +123,21 @@ def main() -> None:
     except (ConfigError, SaveError, FloatingPointError) as error:
         # What the user can mend needs no traceback.
         sys.exit(f'{type(error).__name__}: {error}')
+    leave()
+
+
+def leave() -> None:
+    """End a process of several on CPUs without taking its group apart.
+
+    Freeing a gloo group at interpreter exit can hang: its destructor holds
+    the lock of Python while it waits for a thread that needs it.
+    """
+    if dist.is_distributed() and not torch.cuda.is_available():
+        dist.barrier()
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 if __name__ == '__main__':

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.dist import get_world_size
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS
 
 from gslora_mm.datasets import (
     ForgetRetainDataset,
@@ -17,7 +19,7 @@ from gslora_mm.datasets import (
 )
 from gslora_mm.models import ForgettingModel
 from gslora_mm.models.tasks import BaseTask
-from gslora_mm.registry import METHODS, TASKS
+from gslora_mm.registry import HOOKS, METHODS, TASKS
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.quiet import no_prints
 from .plan import ForgettingPlan
@@ -47,6 +49,11 @@ SUBSET_KEYS = {
         for role in ('forget', 'retain')
         for name in ('sampling', 'other_annotations', 'seed')
     },
+}
+
+CHECKPOINT_KEYS = {
+    'model.checkpoint': 'forgetting.pretrained',
+    'model.allow_pickle': 'forgetting.allow_pickle',
 }
 
 
@@ -110,7 +117,7 @@ def check_sequence(cfg: Config) -> CheckedSequence:
         ),
         'schedule',
     )
-    task_cfg = cfg.get('task') or _default_task(cfg)
+    task_cfg = _task_config(cfg)
     task = TASKS.build(task_cfg)
 
     base = _read_dataset(cfg.train_dataloader.dataset, 'train_dataloader')
@@ -142,17 +149,18 @@ def check_sequence(cfg: Config) -> CheckedSequence:
             retain / (sampler.part_sizes[1] * get_world_size())
         )
         max_iters.append(_iterations(schedule, per_epoch))
-        schedulers(schedule['param_scheduler'], max_iters[-1])
 
-    model = ForgettingModel(
-        cfg.model.to_dict(),
-        task_cfg,
-        method_for_step(cfg.method, 1, len(plan)),
-        cfg.get('adapter'),
-        forgetting['pretrained'],
-        forgetting['allow_pickle'],
-        cfg.get('data_preprocessor'),
-    )
+    with _renamed(CHECKPOINT_KEYS):
+        model = ForgettingModel(
+            cfg.model.to_dict(),
+            task_cfg,
+            method_for_step(cfg.method, 1, len(plan)),
+            cfg.get('adapter'),
+            forgetting['pretrained'],
+            forgetting['allow_pickle'],
+            cfg.get('data_preprocessor'),
+        )
+    _check_schedule(schedule, model, max_iters)
     if task.num_classes(model.model) != len(plan.classes):
         raise ConfigError(
             f'the model tells {task.num_classes(model.model)} classes apart, '
@@ -180,15 +188,17 @@ def check_entries(cfg: Config) -> None:
             raise ConfigError(f'{name} is missing from the config: {meaning}')
 
 
-def _default_task(cfg: Config) -> dict:
+def _task_config(cfg: Config) -> dict:
+    """The task of the config, its type told by the library if need be."""
+    task = dict(cfg.get('task') or {})
     scope = cfg.get('default_scope')
-    if scope not in TASK_OF_SCOPE:
+    if 'type' not in task and scope not in TASK_OF_SCOPE:
+        TASKS.import_from_location()
         raise ConfigError(
-            f'task is missing, and default_scope = {scope!r} does not tell '
-            'it; set task = dict(type=...), one of '
-            f'{sorted(TASKS.module_dict)}'
+            f'task.type is missing, and default_scope = {scope!r} does not '
+            f'tell it; known tasks: {", ".join(sorted(TASKS.module_dict))}'
         )
-    return dict(type=TASK_OF_SCOPE[scope])
+    return {'type': TASK_OF_SCOPE.get(scope), **task}
 
 
 def _read_dataset(config: dict, loader: str) -> BaseDataset:
@@ -213,6 +223,35 @@ def _renamed(keys: dict[str, str], where: str = '') -> Iterator[None]:
         for inner, outer in keys.items():
             message = message.replace(inner, outer)
         raise ConfigError(where + message) from error
+
+
+def _check_schedule(
+    schedule: dict, model: ForgettingModel, max_iters: list[int]
+) -> None:
+    """Build what the Runner would build from the schedule."""
+    with _as_config_error('schedule.optim_wrapper'):
+        optim_wrapper = build_optim_wrapper(model, schedule['optim_wrapper'])
+    for config in schedulers(schedule['param_scheduler'], min(max_iters)):
+        with _as_config_error('schedule.param_scheduler'):
+            PARAM_SCHEDULERS.build(
+                config, default_args=dict(optimizer=optim_wrapper)
+            )
+    for config in schedule['hooks']:
+        with _as_config_error('schedule.hooks'):
+            HOOKS.build(config)
+
+
+@contextlib.contextmanager
+def _as_config_error(key: str) -> Iterator[None]:
+    """Name the entry of the config that something was built from."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f'{key}: {error}') from error
+    except Exception as error:
+        raise ConfigError(
+            f'{key} cannot be built: {type(error).__name__}: {error}'
+        ) from error
 
 
 def _iterations(schedule: dict, per_epoch: int) -> int:

@@ -131,9 +131,11 @@ class ForgettingSequence:
             checkpoint_sha256=sha256_of(
                 local_path(checked.forgetting['pretrained'])
             ),
+            processes=get_world_size(),
             config=self._fingerprint(),
         )
-        if osp.exists(path):
+        has_results = osp.exists(self._path(PRETRAINED_DIR, METRICS_FILE))
+        if osp.exists(path) and has_results:
             found = load_json(path)
             difference = _first_difference(found, sequence)
             if difference:
@@ -141,9 +143,7 @@ class ForgettingSequence:
                     f'work_dir = {self.work_dir!r} holds another sequence: '
                     f'{difference}; choose another --work-dir'
                 )
-            if not self.resume and osp.exists(
-                self._path(PRETRAINED_DIR, METRICS_FILE)
-            ):
+            if not self.resume:
                 raise ConfigError(
                     f'work_dir = {self.work_dir!r} already holds results of '
                     'this sequence; pass --resume to go on, or choose '
@@ -178,6 +178,7 @@ class ForgettingSequence:
             model_of(runner),
             checked.forgetting['pretrained'],
             checked.forgetting['allow_pickle'],
+            'forgetting.pretrained',
         )
         start = time.perf_counter()
         metrics = without_prefix(runner.val())
@@ -199,8 +200,9 @@ class ForgettingSequence:
 
     def _run_step(self, checked: CheckedSequence, step: int) -> None:
         folder = self._step_dir(step)
-        if osp.exists(osp.join(folder, RESULT_FILE)):
-            result = load_json(osp.join(folder, RESULT_FILE))
+        result_file = osp.join(folder, RESULT_FILE)
+        if osp.exists(result_file):
+            result = load_json(result_file)
         else:
             splits = checked.plan.splits(step)
             cfg = step_config(

@@ -15,7 +15,7 @@ from gslora_mm.lora import (
     save_adapter,
 )
 from gslora_mm.registry import RUNNERS
-from gslora_mm.utils import atomic_path, load_json, save_json
+from gslora_mm.utils import ConfigError, atomic_path, load_json, save_json
 from gslora_mm.utils.atomic import remove_leftovers
 from gslora_mm.utils.checkpoint import save_stock_checkpoint
 from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory
@@ -46,6 +46,14 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
         dict: The step's entry in ``report.json``.
     """
     work_dir = cfg.work_dir
+    result_file = osp.join(work_dir, RESULT_FILE)
+    if osp.exists(result_file):
+        if resume:
+            return load_json(result_file)
+        raise ConfigError(
+            f'work_dir = {work_dir!r} holds a finished step; choose another '
+            '--work-dir'
+        )
     os.makedirs(work_dir, exist_ok=True)
     if is_main_process():
         remove_leftovers(work_dir)
@@ -96,9 +104,10 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     result.update(facts)
     if is_main_process():
         save_json({'metrics': metrics}, osp.join(work_dir, METRICS_FILE))
-        save_json(result, osp.join(work_dir, RESULT_FILE))
+        save_json(result, result_file)
         if osp.exists(state_file):
             os.remove(state_file)
+    runner.visualizer.close()
     barrier()
     del runner, model
     gc.collect()

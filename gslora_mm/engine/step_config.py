@@ -92,8 +92,10 @@ def replay_for_step(
 ) -> dict[str, dict]:
     """Arguments of the forget and the retain subset of a step."""
     splits = plan.splits(step)
+    annotations = forgetting['other_annotations']
+    if not isinstance(annotations, dict):
+        annotations = dict(forget=annotations, retain=annotations)
     shared = dict(
-        other_annotations=forgetting['other_annotations'],
         sampling=forgetting['sampling'],
         shots=forgetting['shots'],
     )
@@ -101,6 +103,7 @@ def replay_for_step(
     return dict(
         forget=dict(
             classes=splits['forget'],
+            other_annotations=annotations.get('forget', 'drop'),
             share=forgetting['forget_share'],
             seed=forgetting['seed'] + 2 * step,
             **shared,
@@ -108,6 +111,7 @@ def replay_for_step(
         retain=dict(
             classes=[name for name in splits['retain'] if name not in missing],
             exclude=splits['missing'],
+            other_annotations=annotations.get('retain', 'drop'),
             share=forgetting['retain_share'],
             seed=forgetting['seed'] + 2 * step + 1,
             **shared,
@@ -246,7 +250,7 @@ def step_config(
     interval = schedule['log_interval']
     out['default_hooks'] = {
         **out['default_hooks'],
-        'logger': dict(type='LoggerHook', interval=interval),
+        'logger': dict(type='gslora_mm.StepLoggerHook', interval=interval),
         'checkpoint': dict(
             type='gslora_mm.StepCheckpointHook',
             interval=schedule['checkpoint_interval'],

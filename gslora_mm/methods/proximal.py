@@ -43,8 +43,11 @@ def group_soft_threshold(
         optimizer (Optimizer): The optimizer, after its step.
         weight (float): :math:`\alpha_s`, not negative.
     """
+    settings = _settings(group, optimizer)
+    if 'betas' in settings and any(p not in optimizer.state for p in group):
+        return  # mixed precision may skip the very first steps
     theta = torch.cat([parameter.flatten() for parameter in group]).double()
-    c = weight * _step_sizes(group, optimizer)
+    c = weight * _step_sizes(group, optimizer, settings)
     # 1 / ||theta / (t + c)|| is concave and nearly linear in t, as in the
     # secular equation of trust-region methods, so that Newton's method comes
     # from the left without overshooting.
@@ -60,14 +63,20 @@ def group_soft_threshold(
         parameter.copy_(values.view_as(parameter))
 
 
-def _step_sizes(group: Sequence[Tensor], optimizer: Optimizer) -> Tensor:
-    """Learning rate over D for every entry of a group, in float64."""
+def _settings(group: Sequence[Tensor], optimizer: Optimizer) -> dict:
+    """The optimizer's settings for a group."""
     ids = {id(parameter) for parameter in group}
-    settings = next(
+    return next(
         param_group
         for param_group in optimizer.param_groups
         if any(id(p) in ids for p in param_group['params'])
     )
+
+
+def _step_sizes(
+    group: Sequence[Tensor], optimizer: Optimizer, settings: dict
+) -> Tensor:
+    """Learning rate over D for every entry of a group, in float64."""
     lr = float(settings['lr'])
     sizes = []
     for parameter in group:

@@ -1,13 +1,14 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
 from gslora_mm.lora import inject_lora, lora_groups
-from gslora_mm.registry import METHODS, MODELS, TASKS
+from gslora_mm.registry import METHODS, MODELS, TASKS, check_arguments
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.distributed import mean_over_processes
 from .tasks import ROLES
@@ -67,6 +68,9 @@ class ForgettingModel(BaseModel):
             adapter = dict(adapter)
             self.group_by = adapter.pop('group_by', 'block')
             adapter.setdefault('exclude', self.task.trunk)
+            check_arguments(
+                partial(inject_lora, self.model), adapter, 'adapter'
+            )
             inject_lora(self.model, **adapter)
             self.groups = lora_groups(self.model, self.group_by)
         self.trunk_is_frozen = not any(
@@ -184,7 +188,7 @@ def load_stock_checkpoint(
     model: torch.nn.Module,
     path: str,
     allow_pickle: bool = False,
-    key: str = 'forgetting.pretrained',
+    key: str = 'model.checkpoint',
 ) -> None:
     """Load a stock checkpoint of mmdet or mmpretrain strictly.
 

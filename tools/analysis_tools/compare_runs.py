@@ -58,14 +58,20 @@ def figures(step: dict) -> dict[str, float | None]:
     def percent(value: float | None) -> float | None:
         return None if value is None else 100 * value
 
+    before, after = step['retain_before'], step['retain_score']
+    bound = step['h_mean_upper_bound']
     groups = step['groups'].values()
     return {
         'AP_f': percent(step['forget_score']),
         'AP_r': percent(step['retain_score']),
-        'AP_r lost': percent(step['retain_before'] - step['retain_score']),
+        'AP_r lost': percent(before - after)
+        if None not in (before, after)
+        else None,
         'AP_o': percent(step['old_score']),
         'H': percent(step['h_mean']),
-        'H / bound': step['h_mean'] / step['h_mean_upper_bound'],
+        'H / bound': step['h_mean'] / bound
+        if bound and step['h_mean'] is not None
+        else None,
         'zero groups': sum(not group['active'] for group in groups),
     }
 
@@ -109,10 +115,13 @@ def plot(runs: dict[str, list[dict]], path: str) -> None:
     points = []
     for name, reports in runs.items():
         rows = [figures(s) for report in reports for s in report['steps']]
+        ratios = [r['H / bound'] for r in rows if r['H / bound'] is not None]
+        if not ratios:
+            continue
         points.append(
             (
                 statistics.mean(row['zero groups'] for row in rows),
-                statistics.mean(row['H / bound'] for row in rows),
+                statistics.mean(ratios),
                 name,
             )
         )

@@ -4,6 +4,7 @@ from .group_norm_hook import GroupNormHook
 from .method_hook import MethodHook, NonFiniteLossError
 from .progress_hook import ProgressHook
 from .step_checkpoint_hook import StepCheckpointHook
+from .step_logger_hook import StepLoggerHook
 from .stock_checkpoint_hook import StockCheckpointHook
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     'NonFiniteLossError',
     'ProgressHook',
     'StepCheckpointHook',
+    'StepLoggerHook',
     'StockCheckpointHook',
 ]

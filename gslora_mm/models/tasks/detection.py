@@ -1,11 +1,15 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gslora_mm.registry import TASKS
 from gslora_mm.utils import ConfigError
 from .base import ROLES, BaseTask, HalfBatch
+
+QUERIES = ('all', 'matched')
 
 
 class DetectionHalf(HalfBatch):
@@ -22,6 +26,7 @@ class DetectionHalf(HalfBatch):
         role (str): ``'forget'`` or ``'retain'``.
         aux_loss (bool): Whether the losses of the earlier decoder layers,
             of the encoder's proposals and of denoising queries count.
+        queries (str): ``'all'`` or ``'matched'``, see :class:`DetectionTask`.
     """
 
     def __init__(
@@ -31,12 +36,14 @@ class DetectionHalf(HalfBatch):
         data_samples: list,
         role: str,
         aux_loss: bool,
+        queries: str,
     ) -> None:
         super().__init__(role, len(data_samples))
         self._model = model
         self._features = features
         self._data_samples = data_samples
         self._aux_loss = aux_loss
+        self._queries = queries
 
     @cached_property
     def losses(self) -> dict[str, Tensor]:
@@ -44,9 +51,12 @@ class DetectionHalf(HalfBatch):
         head_inputs = self._model.forward_transformer(
             self._features, self._data_samples
         )
-        losses = self._model.bbox_head.loss(
-            **head_inputs, batch_data_samples=self._data_samples
-        )
+        head = self._model.bbox_head
+        only_matched = self._queries == 'matched'
+        with matched_queries(head) if only_matched else nullcontext():
+            losses = head.loss(
+                **head_inputs, batch_data_samples=self._data_samples
+            )
         return {
             # Synchronised averages leave a dimension of size one.
             name: loss.mean()
@@ -63,6 +73,40 @@ class DetectionHalf(HalfBatch):
         return sum(v for name, v in self.losses.items() if name != 'loss_cls')
 
 
+@contextmanager
+def matched_queries(head: nn.Module) -> Iterator[None]:
+    """Let only queries that are matched to an object be classified.
+
+    Args:
+        head (nn.Module): A ``DETRHead`` of mmdet. Its targets are where all
+            heads of the family decide what a query is trained for; inside
+            the block, unmatched queries get a classification weight of 0.
+    """
+    get_targets = head.get_targets
+
+    def without_unmatched(*args, **kwargs) -> tuple:
+        labels, weights, *rest = get_targets(*args, **kwargs)
+        if head.loss_cls.use_sigmoid:
+            # One binary loss a class, and the background has none.
+            weights = [
+                weight[:, None]
+                * F.one_hot(label, head.num_classes + 1)[:, :-1]
+                for weight, label in zip(weights, labels, strict=True)
+            ]
+        else:
+            weights = [
+                weight * (label < head.num_classes)
+                for weight, label in zip(weights, labels, strict=True)
+            ]
+        return (labels, weights, *rest)
+
+    head.get_targets = without_unmatched
+    try:
+        yield
+    finally:
+        del head.get_targets  # the method of the class is back
+
+
 @TASKS.register_module()
 class DetectionTask(BaseTask):
     """Detectors of the DETR family in mmdet.
@@ -76,13 +120,23 @@ class DetectionTask(BaseTask):
             papers switch them off for both; for the forget half they stay
             off, because the bound of the forgetting loss is set for the
             loss of one layer. Defaults to ``dict(retain=False)``.
+        forget_queries (str): Whose classification loss on the forget half
+            is pushed up. ``'all'`` queries, as in the papers; or only those
+            ``'matched'`` to an object to forget. Where the other classes'
+            annotations are dropped, their objects are background in the
+            forget images, and the loss of all queries can reach its bound
+            by finding them with ever more confidence, with nothing
+            forgotten; that of matched queries cannot.
+            Defaults to ``'all'``.
     """
 
     name = 'detection'
     metric = 'mAP'
     trunk = ('backbone', 'neck')
 
-    def __init__(self, aux_loss: dict | None = None) -> None:
+    def __init__(
+        self, aux_loss: dict | None = None, forget_queries: str = 'all'
+    ) -> None:
         aux_loss = dict(aux_loss or {})
         if not set(aux_loss) <= {'retain'} or not all(
             isinstance(value, bool) for value in aux_loss.values()
@@ -92,6 +146,12 @@ class DetectionTask(BaseTask):
                 'dict(retain=False) is possible; the forget half takes no '
                 'auxiliary losses'
             )
+        if forget_queries not in QUERIES:
+            raise ConfigError(
+                f'task.forget_queries = {forget_queries!r}: must be one of '
+                f'{QUERIES}'
+            )
+        self.queries = dict(forget=forget_queries, retain='all')
         self.aux_loss = {role: aux_loss.get(role, False) for role in ROLES}
 
     def check_model(self, model: nn.Module) -> None:
@@ -125,6 +185,7 @@ class DetectionTask(BaseTask):
             [data_samples[i] for i in index.tolist()],
             role,
             self.aux_loss[role],
+            self.queries[role],
         )
 
     def evaluator(

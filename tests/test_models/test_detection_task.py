@@ -1,0 +1,172 @@
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from gslora_mm.models import DetectionTask, ForgettingModel
+from gslora_mm.utils import ConfigError
+from tests.detectors import (
+    DETECTORS,
+    build_detector,
+    random_batch,
+    tiny_detector_config,
+)
+
+LAST_LAYER = {'loss_cls', 'loss_bbox', 'loss_iou'}
+
+
+def halves_of(task, model, num_images=4):
+    """Forget and retain half of a random batch, and the batch."""
+    batch = model.data_preprocessor(random_batch(num_images), True)
+    inputs, samples = batch['inputs'], batch['data_samples']
+    features = task.extract(model, inputs)
+    index = torch.arange(num_images).chunk(2)
+    halves = {
+        role: task.half(model, features, samples, part, role)
+        for role, part in zip(('forget', 'retain'), index, strict=True)
+    }
+    return halves, inputs, samples
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_a_half_has_the_losses_of_an_ordinary_batch(name):
+    model = build_detector(name).eval()
+    task = DetectionTask(aux_loss=dict(retain=True))
+    halves, inputs, samples = halves_of(task, model)
+    parts = dict(forget=slice(0, 2), retain=slice(2, 4))
+    for role, part in parts.items():
+        torch.manual_seed(0)  # denoising queries are drawn
+        expected = model.loss(inputs[part], samples[part])
+        torch.manual_seed(0)
+        found = halves[role].losses
+        wanted = LAST_LAYER if role == 'forget' else set(expected)
+        assert set(found) == wanted
+        for key in wanted:
+            # Channels-last or blocked kernels may round a batch differently.
+            assert found[key].item() == pytest.approx(
+                expected[key].item(), rel=1e-4
+            )
+        total = sum(expected[key] for key in wanted)
+        assert halves[role].loss.item() == pytest.approx(
+            total.item(), rel=1e-4
+        )
+
+
+def test_auxiliary_losses_are_off_by_default():
+    halves, *_ = halves_of(DetectionTask(), build_detector('deformable_detr'))
+    assert set(halves['retain'].losses) == LAST_LAYER
+    assert set(halves['forget'].losses) == LAST_LAYER
+
+
+def test_nothing_is_computed_unasked(monkeypatch):
+    model = build_detector('deformable_detr')
+    monkeypatch.setattr(model, 'forward_transformer', None)
+    halves_of(DetectionTask(), model)
+
+
+@pytest.mark.parametrize('name', ['deformable_detr', 'detr', 'dino'])
+def test_only_matched_queries_are_pushed_if_asked_to(name):
+    """Unmatched queries keep their logits out of the forgetting loss."""
+    model = build_detector(name).eval()
+    seen = {}
+
+    def keep_logits(cls_scores, *args, **kwargs):
+        cls_scores.retain_grad()
+        seen['logits'] = cls_scores
+        return loss_by_feat_single(cls_scores, *args, **kwargs)
+
+    loss_by_feat_single = model.bbox_head.loss_by_feat_single
+    gradients = {}
+    for queries in ('all', 'matched'):
+        task = DetectionTask(forget_queries=queries)
+        halves, _, samples = halves_of(task, model)
+        model.bbox_head.loss_by_feat_single = keep_logits
+        loss = halves['forget'].losses['loss_cls']
+        del model.bbox_head.loss_by_feat_single
+        loss.backward()
+        if name != 'deformable_detr':
+            continue
+        gradients[queries] = seen['logits'].grad.abs().sum(-1) > 0
+    assert 'get_targets' not in vars(model.bbox_head)
+    if gradients:
+        objects = sum(len(s.gt_instances) for s in samples[:2])
+        assert gradients['matched'].sum() == objects
+        assert gradients['all'].all()
+
+
+@pytest.mark.parametrize(
+    ('settings', 'named'),
+    [
+        (dict(aux_loss=dict(forget=True)), 'task.aux_loss'),
+        (dict(aux_loss=dict(retain=1)), 'task.aux_loss'),
+        (dict(forget_queries='some'), "task.forget_queries = 'some'"),
+    ],
+)
+def test_bad_settings_are_named(settings, named):
+    with pytest.raises(ConfigError, match=named):
+        DetectionTask(**settings)
+
+
+def test_reads_the_detr_family_only():
+    with pytest.raises(ConfigError, match="model.type = 'Linear'"):
+        DetectionTask().check_model(torch.nn.Linear(1, 1))
+
+
+def forgetting_model(**kwargs):
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    return ForgettingModel(
+        tiny_detector_config('deformable_detr'),
+        dict(type='gslora_mm.DetectionTask'),
+        dict(type='gslora_mm.GSLoRA', beta=0.3, bound=5.0),
+        dict(rank=2),
+        **kwargs,
+    )
+
+
+def batch_with_roles():
+    batch = random_batch(4)
+    for i, sample in enumerate(batch['data_samples']):
+        role = 'forget' if i % 2 else 'retain'
+        sample.set_metainfo(dict(role=role))
+    return batch
+
+
+def test_only_the_adapter_gets_gradients():
+    model = forgetting_model().train()
+    losses = model(**model.data_preprocessor(batch_with_roles()), mode='loss')
+    sum(v for k, v in losses.items() if 'loss' in k).backward()
+    for name, parameter in model.named_parameters():
+        is_adapter = name.split('.')[-1] in ('lora_A', 'lora_B')
+        assert parameter.requires_grad == is_adapter
+        assert (parameter.grad is not None) == is_adapter
+
+
+def test_the_frozen_trunk_stays_in_evaluation_mode():
+    model = forgetting_model().train()
+    assert model.model.encoder.training
+    assert not model.model.backbone.training
+    before = {k: v.clone() for k, v in model.model.backbone.named_buffers()}
+    model(**model.data_preprocessor(batch_with_roles()), mode='loss')
+    for name, buffer in model.model.backbone.named_buffers():
+        assert torch.equal(buffer, before[name])
+
+
+def test_a_batch_without_roles_is_refused():
+    model = forgetting_model()
+    with pytest.raises(ValueError, match='role'):
+        model(**model.data_preprocessor(random_batch(2)), mode='loss')
+
+
+def test_what_is_saved_for_a_resume_is_small_and_enough():
+    model = forgetting_model()
+    state = {k: v.clone() for k, v in model.resume_state_dict().items()}
+    assert all('lora_' in key for key in state)
+    with torch.no_grad():
+        for parameter in model.groups['encoder.layers.0.ffn']:
+            parameter += 1
+    model.load_resume_state_dict(state)
+    for key, value in model.resume_state_dict().items():
+        assert torch.equal(value, state[key])
+    state.pop(next(iter(state)))
+    with pytest.raises(ConfigError, match='1 keys differ'):
+        model.load_resume_state_dict(state)
