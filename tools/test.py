@@ -8,19 +8,18 @@ The checkpoint is a stock one: a merged one of this package, or any other.
 import argparse
 import os
 import os.path as osp
-import sys
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS, init_default_scope
 
-from gslora_mm.utils import ConfigError, save_json
+from gslora_mm.utils import ConfigError, SaveError, save_json
 from gslora_mm.utils.quiet import hush, no_prints
 
 hush()
 with no_prints():
     import mmdet.datasets  # noqa: F401  (greets on import)
 
-    from gslora_mm.engine import init_processes_without_gpu
+    from gslora_mm.engine import init_processes, leave
     from gslora_mm.engine.hooks.method_hook import model_of
     from gslora_mm.models import load_stock_checkpoint
 
@@ -32,7 +31,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='stock checkpoint')
     parser.add_argument('--work-dir', help='folder for logs and metrics')
-    parser.add_argument('--out', help='JSON file for the metrics')
+    parser.add_argument('--metrics', help='JSON file for the metrics')
+    parser.add_argument('--out', help='pickle file for the predictions')
+    parser.add_argument(
+        '--show', action='store_true', help='show the predictions'
+    )
+    parser.add_argument(
+        '--show-dir', help='folder in the work dir for painted images'
+    )
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds between images'
+    )
     parser.add_argument(
         '--allow-pickle',
         action='store_true',
@@ -83,6 +92,26 @@ def evaluation_config(cfg: Config) -> Config:
     return cfg
 
 
+def add_outputs(cfg: Config, args: argparse.Namespace) -> None:
+    """Predictions to a file, pictures to a folder or a screen."""
+    if args.out:
+        if not args.out.endswith(('.pkl', '.pickle')):
+            raise ConfigError(f'--out = {args.out!r}: must end in .pkl')
+        evaluators = cfg.test_evaluator
+        if isinstance(evaluators, dict):
+            evaluators = [evaluators]
+        dump = dict(type='DumpDetResults', out_file_path=args.out)
+        cfg.test_evaluator = [*evaluators, dump]
+    if args.show or args.show_dir:
+        cfg.default_hooks.visualization = dict(
+            type='DetVisualizationHook',
+            draw=True,
+            show=args.show,
+            wait_time=args.wait_time,
+            test_out_dir=args.show_dir,
+        )
+
+
 def test(args: argparse.Namespace) -> None:
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
@@ -95,23 +124,25 @@ def test(args: argparse.Namespace) -> None:
     )
     if args.launcher != 'none':
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-        init_processes_without_gpu(args.launcher)
+        init_processes(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
+    add_outputs(cfg, args)
     runner = RUNNERS.build(cfg)
     load_stock_checkpoint(
         model_of(runner), args.checkpoint, args.allow_pickle, 'CHECKPOINT'
     )
     metrics = runner.test()
-    if args.out and runner.rank == 0:
-        save_json(metrics, args.out)
+    if args.metrics and runner.rank == 0:
+        save_json(metrics, args.metrics)
 
 
 def main() -> None:
     args = parse_args()
     try:
         test(args)
-    except ConfigError as error:
-        sys.exit(f'{type(error).__name__}: {error}')
+    except (ConfigError, SaveError) as error:
+        leave(f'{type(error).__name__}: {error}')
+    leave()
 
 
 if __name__ == '__main__':

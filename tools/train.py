@@ -6,15 +6,12 @@ training run of mmdet or mmpretrain.
 """
 
 import argparse
-import logging
 import os
 import os.path as osp
-import sys
 
-import torch
-from mmengine import dist
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS, init_default_scope
+from mmengine.runner import find_latest_checkpoint
 
 from gslora_mm.utils import ConfigError, SaveError
 from gslora_mm.utils.quiet import hush, no_prints
@@ -26,7 +23,8 @@ with no_prints():
     from gslora_mm.engine import (
         ForgettingSequence,
         enable_amp,
-        init_processes_without_gpu,
+        init_processes,
+        leave,
         run_step,
     )
 
@@ -98,7 +96,7 @@ def train(args: argparse.Namespace) -> None:
     cfg = load_config(args)
     if args.launcher != 'none':
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-        init_processes_without_gpu(args.launcher)
+        init_processes(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     if 'forgetting' in cfg:
         sequence = ForgettingSequence(cfg, resume=args.resume is not None)
@@ -106,14 +104,18 @@ def train(args: argparse.Namespace) -> None:
     elif 'forgetting_step' in cfg:
         run_step(cfg, resume=args.resume is not None)
     else:
-        cfg.setdefault('runner_type', 'gslora_mm.QuietRunner')
-        cfg.resume = args.resume is not None
-        cfg.load_from = (
-            cfg.get('load_from')
-            if args.resume in (None, 'auto')
-            else args.resume
-        )
-        RUNNERS.build(cfg).train()
+        train_stock_model(cfg, args.resume)
+
+
+def train_stock_model(cfg: Config, resume: str | None) -> None:
+    """An ordinary training run, resumed as mmdet's own tool would."""
+    cfg.setdefault('runner_type', 'gslora_mm.QuietRunner')
+    if resume == 'auto':
+        if find_latest_checkpoint(cfg.work_dir):
+            cfg.resume, cfg.load_from = True, None
+    elif resume is not None:
+        cfg.resume, cfg.load_from = True, resume
+    RUNNERS.build(cfg).train()
 
 
 def main() -> None:
@@ -122,22 +124,8 @@ def main() -> None:
         train(args)
     except (ConfigError, SaveError, FloatingPointError) as error:
         # What the user can mend needs no traceback.
-        sys.exit(f'{type(error).__name__}: {error}')
+        leave(f'{type(error).__name__}: {error}')
     leave()
-
-
-def leave() -> None:
-    """End a process of several on CPUs without taking its group apart.
-
-    Freeing a gloo group at interpreter exit can hang: its destructor holds
-    the lock of Python while it waits for a thread that needs it.
-    """
-    if dist.is_distributed() and not torch.cuda.is_available():
-        dist.barrier()
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
 
 
 if __name__ == '__main__':

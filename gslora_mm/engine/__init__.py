@@ -9,7 +9,8 @@ from .hooks import (
 )
 from .optim import BFloat16OptimWrapper, enable_amp
 from .plan import ForgettingPlan
-from .runner import QuietRunner, init_processes_without_gpu
+from .processes import init_processes, leave
+from .runner import QuietRunner
 from .sequence import ForgettingSequence
 from .step import run_step
 
@@ -26,6 +27,7 @@ __all__ = [
     'QuietRunner',
     'StepCheckpointHook',
     'enable_amp',
-    'init_processes_without_gpu',
+    'init_processes',
+    'leave',
     'run_step',
 ]

@@ -42,4 +42,6 @@ def enable_amp(optim_wrapper: dict) -> dict:
         optim_wrapper.setdefault('loss_scale', 'dynamic')
     else:
         optim_wrapper['type'] = 'gslora_mm.BFloat16OptimWrapper'
+        for key in ('loss_scale', 'dtype'):
+            optim_wrapper.pop(key, None)
     return optim_wrapper

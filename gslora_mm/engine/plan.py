@@ -109,7 +109,13 @@ class ForgettingPlan:
                 f'forgetting.steps forgets all {len(classes)} classes; at '
                 'least one has to be retained'
             )
-        missing = tuple(forgetting.get('missing') or ())
+        missing = forgetting.get('missing') or ()
+        if not isinstance(missing, list | tuple):
+            raise ConfigError(
+                f'forgetting.missing = {missing!r}: must be a list of class '
+                'names'
+            )
+        missing = tuple(missing)
         for name in missing:
             if name not in classes:
                 raise unknown_name('forgetting.missing', name, classes)

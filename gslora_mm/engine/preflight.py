@@ -19,9 +19,10 @@ from gslora_mm.datasets import (
 )
 from gslora_mm.models import ForgettingModel
 from gslora_mm.models.tasks import BaseTask
-from gslora_mm.registry import HOOKS, METHODS, TASKS
+from gslora_mm.registry import HOOKS, METHODS, METRICS, TASKS
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.quiet import no_prints
+from .hooks import StepCheckpointHook
 from .plan import ForgettingPlan
 from .step_config import (
     FORGETTING_DEFAULTS,
@@ -121,24 +122,39 @@ def check_sequence(cfg: Config) -> CheckedSequence:
     task = TASKS.build(task_cfg)
 
     base = _read_dataset(cfg.train_dataloader.dataset, 'train_dataloader')
-    _read_dataset(cfg.val_dataloader.dataset, 'val_dataloader')
     table = LabelTable.scan(base)
+    validation = _read_dataset(cfg.val_dataloader.dataset, 'val_dataloader')
+    LabelTable.scan(validation)  # refuses labels in another order
+    if tuple(validation.metainfo['classes']) != tuple(table.classes):
+        raise ConfigError(
+            'val_dataloader.dataset.metainfo.classes and those of '
+            'train_dataloader.dataset differ, or their order does; labels '
+            'are positions in this list, so it must be the same'
+        )
     plan = ForgettingPlan.from_config(forgetting, base.metainfo['classes'])
     steps = range(1, len(plan) + 1)
     for step in steps:
-        task.evaluator(
+        evaluator = task.evaluator(
             cfg.val_evaluator,
-            plan.splits(step),
+            {k: v for k, v in plan.splits(step).items() if v},
             forgetting['only_split_images'],
         )
+        with no_prints(), _as_config_error('val_evaluator'):
+            METRICS.build(evaluator).dataset_meta = validation.metainfo
 
     images, max_iters = [], []
     for step in steps:
         METHODS.build(method_for_step(cfg.method, step, len(plan)))
-        with _renamed(SUBSET_KEYS, f'step {step}: '):
+        with (
+            _renamed(SUBSET_KEYS, f'step {step}: '),
+            _as_config_error('forgetting'),
+        ):
             dataset = ForgetRetainDataset(
                 base, **replay_for_step(forgetting, plan, step), table=table
             )
+        with _as_config_error('train_dataloader.dataset'):
+            for half in dataset.datasets:
+                half[0]
         forget, retain = map(len, dataset.datasets)
         images.append(dict(forget=forget, retain=retain))
         with _renamed({'sampler.': 'schedule.'}):
@@ -229,6 +245,7 @@ def _check_schedule(
     schedule: dict, model: ForgettingModel, max_iters: list[int]
 ) -> None:
     """Build what the Runner would build from the schedule."""
+    StepCheckpointHook(schedule['checkpoint_interval'])
     with _as_config_error('schedule.optim_wrapper'):
         optim_wrapper = build_optim_wrapper(model, schedule['optim_wrapper'])
     for config in schedulers(schedule['param_scheduler'], min(max_iters)):
@@ -236,6 +253,14 @@ def _check_schedule(
             PARAM_SCHEDULERS.build(
                 config, default_args=dict(optimizer=optim_wrapper)
             )
+    counts = getattr(optim_wrapper, '_accumulative_counts', 1)
+    if schedule['checkpoint_interval'] % counts:
+        raise ConfigError(
+            f'schedule.checkpoint_interval = '
+            f'{schedule["checkpoint_interval"]} must be a multiple of '
+            f'schedule.optim_wrapper.accumulative_counts = {counts}: between '
+            'two updates the gathered gradients would be lost'
+        )
     for config in schedule['hooks']:
         with _as_config_error('schedule.hooks'):
             HOOKS.build(config)
@@ -246,11 +271,11 @@ def _as_config_error(key: str) -> Iterator[None]:
     """Name the entry of the config that something was built from."""
     try:
         yield
-    except ConfigError as error:
-        raise ConfigError(f'{key}: {error}') from error
+    except ConfigError:
+        raise
     except Exception as error:
         raise ConfigError(
-            f'{key} cannot be built: {type(error).__name__}: {error}'
+            f'{key} cannot be used: {type(error).__name__}: {error}'
         ) from error
 
 

@@ -96,17 +96,3 @@ class QuietRunner(Runner):
         model.load_resume_state_dict(checkpoint['state_dict'])
         self._has_loaded = True
         return checkpoint
-
-
-def init_processes_without_gpu(launcher: str) -> None:
-    """Form the process group on a machine without a GPU.
-
-    MMEngine's own ``init_dist``, which runs where this has not, selects a
-    GPU in any case.
-
-    Args:
-        launcher (str): As on the command line; only ``'pytorch'``, that is
-            torchrun, is handled here.
-    """
-    if launcher == 'pytorch' and not torch.cuda.is_available():
-        torch.distributed.init_process_group('gloo')

@@ -5,10 +5,12 @@ import json
 import os
 import os.path as osp
 import time
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.registry import init_default_scope
 
 from gslora_mm.models import load_stock_checkpoint
 from gslora_mm.registry import METHODS, RUNNERS, class_of
@@ -16,6 +18,7 @@ from gslora_mm.utils import ConfigError, load_json, save_json
 from gslora_mm.utils.atomic import remove_leftovers
 from gslora_mm.utils.checkpoint import local_path, sha256_of
 from .hooks.method_hook import model_of
+from .hooks.step_checkpoint_hook import RESUME_FILE
 from .preflight import CheckedSequence, check_sequence
 from .step import (
     CONFIG_FILE,
@@ -34,6 +37,7 @@ PRETRAINED_DIR = 'pretrained'
 #: What has to stay the same for a run to be resumed.
 FINGERPRINT = SEQUENCE_KEYS + (
     'model',
+    'data_preprocessor',
     'train_dataloader',
     'val_dataloader',
     'val_evaluator',
@@ -72,6 +76,8 @@ class ForgettingSequence:
         """
         from gslora_mm.visualization import write_report
 
+        init_default_scope(self.cfg.get('default_scope', 'mmdet'))
+        self._fetch_pretrained()
         checked = check_sequence(self.cfg)
         self._claim_work_dir(checked)
         self._announce(checked)
@@ -86,6 +92,13 @@ class ForgettingSequence:
             self._say(f'report: {self._path("report.md")}')
         barrier()
         return report
+
+    def _fetch_pretrained(self) -> None:
+        """Let one process download what all will read."""
+        pretrained = (self.cfg.get('forgetting') or {}).get('pretrained')
+        if pretrained and is_main_process():
+            local_path(pretrained)
+        barrier()
 
     def _path(self, *names: str) -> str:
         return osp.join(self.work_dir, *names)
@@ -114,7 +127,11 @@ class ForgettingSequence:
 
     def _fingerprint(self) -> dict[str, Any]:
         kept = {key: self.cfg.get(key) for key in FINGERPRINT}
-        return json.loads(json.dumps(kept, default=str))
+        return json.loads(
+            json.dumps(kept, default=str),
+            # As files of this package have NaN and infinity.
+            parse_constant=lambda _: None,
+        )
 
     def _claim_work_dir(self, checked: CheckedSequence) -> None:
         """Write ``sequence.json``, or compare with the one that is there."""
@@ -203,6 +220,8 @@ class ForgettingSequence:
         result_file = osp.join(folder, RESULT_FILE)
         if osp.exists(result_file):
             result = load_json(result_file)
+            if is_main_process():
+                Path(folder, RESUME_FILE).unlink(missing_ok=True)
         else:
             splits = checked.plan.splits(step)
             cfg = step_config(

@@ -6,6 +6,7 @@ import time
 
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
+from mmengine.registry import init_default_scope
 
 from gslora_mm.evaluation import step_result
 from gslora_mm.lora import (
@@ -45,6 +46,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     Returns:
         dict: The step's entry in ``report.json``.
     """
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
     work_dir = cfg.work_dir
     result_file = osp.join(work_dir, RESULT_FILE)
     if osp.exists(result_file):

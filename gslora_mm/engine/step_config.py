@@ -103,6 +103,7 @@ def replay_for_step(
     return dict(
         forget=dict(
             classes=splits['forget'],
+            exclude=splits['missing'],
             other_annotations=annotations.get('forget', 'drop'),
             share=forgetting['forget_share'],
             seed=forgetting['seed'] + 2 * step,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -59,7 +60,7 @@ class GSLoRA(BaseMethod):
     """
 
     name = 'gs_lora'
-    per_step = ('beta', 'bound', 'alpha_s')
+    per_step = ('beta', 'bound', 'alpha_s', 'warmup_iters')
 
     def __init__(
         self,
@@ -73,13 +74,13 @@ class GSLoRA(BaseMethod):
         for key, value in dict(
             beta=beta, alpha_s=alpha_s, warmup_iters=warmup_iters
         ).items():
-            if not isinstance(value, int | float) or not value >= 0:
+            if not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise ConfigError(
-                    f'method.{key} = {value!r}: must be a number >= 0'
+                    f'method.{key} = {value!r}: must be a finite number >= 0'
                 )
-        if not isinstance(bound, int | float) or not bound > 0:
+        if not isinstance(bound, int | float) or not 0 < bound < math.inf:
             raise ConfigError(
-                f'method.bound = {bound!r}: must be a number > 0'
+                f'method.bound = {bound!r}: must be a finite number > 0'
             )
         if sparsity not in SPARSITY:
             raise ConfigError(
@@ -91,6 +92,7 @@ class GSLoRA(BaseMethod):
         self.warmup_iters = warmup_iters
         self.sparsity = sparsity
         self._groups: dict[str, list[Tensor]] = {}
+        self._optimizer_steps: float | None = None
 
     def setup(self, model: ForgettingModel) -> None:
         if not model.groups:
@@ -124,6 +126,14 @@ class GSLoRA(BaseMethod):
         return losses
 
     def after_update(self, optimizer: Optimizer) -> None:
-        if self.sparsity == 'proximal' and self.current_alpha_s > 0:
+        if self.sparsity != 'proximal' or not self.current_alpha_s:
+            return
+        # Mixed precision skips the optimizer's step when gradients overflow.
+        steps = [
+            float(s['step']) for s in optimizer.state.values() if 'step' in s
+        ]
+        stepped = not steps or steps[0] != self._optimizer_steps
+        self._optimizer_steps = steps[0] if steps else None
+        if stepped:
             for group in self._groups.values():
                 group_soft_threshold(group, optimizer, self.current_alpha_s)

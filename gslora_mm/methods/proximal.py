@@ -35,7 +35,11 @@ def group_soft_threshold(
     the clipped gradients.
 
     A group that has reached zero stays there: with A = B = 0 both gradients
-    of a LoRA vanish.
+    of a LoRA vanish, and the momentum of Adam is cleared.
+
+    In the first iterations D says little: B is still zero, A has no gradient
+    yet, and its D is almost zero, so that the step would take its random
+    initialisation away. ``warmup_iters`` of :class:`GSLoRA` is for this.
 
     Args:
         group (Sequence[Tensor]): The parameters of one group, changed in
@@ -44,7 +48,10 @@ def group_soft_threshold(
         weight (float): :math:`\alpha_s`, not negative.
     """
     settings = _settings(group, optimizer)
-    if 'betas' in settings and any(p not in optimizer.state for p in group):
+    adaptive = 'betas' in settings
+    if not settings['lr'] or not weight:
+        return
+    if adaptive and any(p not in optimizer.state for p in group):
         return  # mixed precision may skip the very first steps
     theta = torch.cat([parameter.flatten() for parameter in group]).double()
     c = weight * _step_sizes(group, optimizer, settings)
@@ -61,6 +68,9 @@ def group_soft_threshold(
     sizes = [parameter.numel() for parameter in group]
     for parameter, values in zip(group, shrunk.split(sizes), strict=True):
         parameter.copy_(values.view_as(parameter))
+        if adaptive:
+            # Momentum would carry a zero group away again.
+            optimizer.state[parameter]['exp_avg'].mul_(~is_zero)
 
 
 def _settings(group: Sequence[Tensor], optimizer: Optimizer) -> dict:

@@ -65,8 +65,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(
-        f'.{target.name}.{os.getpid()}-{secrets.token_hex(4)}'
-        + _SUFFIX
+        f'.{target.name}.{os.getpid()}-{secrets.token_hex(4)}' + _SUFFIX
     )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ def describe_versions(env: Environment) -> str:
         installed.
     """
     rows = [('Python', platform.python_version(), '')]
-    for names in (('torch', ), ('torchvision', ), *FAMILIES.values()):
+    for names in (('torch',), ('torchvision',), *FAMILIES.values()):
         found = [name for name in names if name in env.versions]
         for name in found or names[:1]:
             version = env.versions.get(name, 'missing')

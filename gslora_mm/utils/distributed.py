@@ -24,6 +24,7 @@ def mean_over_processes(losses: dict[str, Tensor]) -> dict[str, Tensor]:
     mean = values.clone()
     all_reduce(mean, op='mean')
     return {
-        name: loss + (mean[i] - values[i])
+        # In this order the value is the mean to the bit on every process.
+        name: mean[i] + (loss - loss.detach())
         for i, (name, loss) in enumerate(losses.items())
     }

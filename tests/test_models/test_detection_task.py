@@ -29,7 +29,7 @@ def halves_of(task, model, num_images=4):
 
 @pytest.mark.parametrize('name', DETECTORS)
 def test_a_half_has_the_losses_of_an_ordinary_batch(name):
-    model = build_detector(name).eval()
+    model = build_detector(name).train()
     task = DetectionTask(aux_loss=dict(retain=True))
     halves, inputs, samples = halves_of(task, model)
     parts = dict(forget=slice(0, 2), retain=slice(2, 4))
@@ -66,7 +66,7 @@ def test_nothing_is_computed_unasked(monkeypatch):
 @pytest.mark.parametrize('name', ['deformable_detr', 'detr', 'dino'])
 def test_only_matched_queries_are_pushed_if_asked_to(name):
     """Unmatched queries keep their logits out of the forgetting loss."""
-    model = build_detector(name).eval()
+    model = build_detector(name).train()
     seen = {}
 
     def keep_logits(cls_scores, *args, **kwargs):

@@ -78,6 +78,7 @@ class ForgettingEarlyStopHook(Hook):
         checkpoint['early_stop_history'] = [list(p) for p in self.history]
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        self.history.clear()
         self.history.extend(
             tuple(pair) for pair in checkpoint.get('early_stop_history', ())
         )

@@ -6,6 +6,11 @@ from mmengine.model import is_model_wrapper
 
 from gslora_mm.registry import HOOKS
 
+ADVICE = (
+    'lower schedule.optim_wrapper.optimizer.lr, method.beta or method.bound, '
+    'or set schedule.optim_wrapper.clip_grad'
+)
+
 
 class NonFiniteLossError(FloatingPointError):
     """The loss became NaN or infinite."""
@@ -39,10 +44,9 @@ class MethodHook(Hook):
                 f'the loss is {loss} at iteration {runner.iter + 1} of '
                 f'{runner.max_iters} ('
                 + ', '.join(f'{k} {v.item():.4g}' for k, v in outputs.items())
-                + f'). The last good state of this step, if any, is kept in '
+                + '). The last good state of this step, if any, is kept in '
                 f'{runner.work_dir}, and all finished steps are untouched; '
-                'lower schedule.optim_wrapper.optimizer.lr, method.beta or '
-                'method.bound, or set clip_grad'
+                + ADVICE
             )
         if runner.optim_wrapper.should_update():
             method = model_of(runner).method

@@ -2,7 +2,7 @@ from mmengine.hooks import Hook
 
 from gslora_mm.registry import HOOKS
 from gslora_mm.utils import ConfigError
-from .method_hook import model_of
+from .method_hook import ADVICE, NonFiniteLossError, model_of
 
 #: The state of an unfinished step, in its work dir.
 RESUME_FILE = 'resume.pth'
@@ -39,6 +39,7 @@ class StepCheckpointHook(Hook):
             runner.iter + 1 == runner.max_iters
         )
         if last or self.every_n_train_iters(runner, self.interval):
+            self._check_parameters(runner)
             runner.save_checkpoint(
                 runner.work_dir, RESUME_FILE, by_epoch=False
             )
@@ -53,3 +54,18 @@ class StepCheckpointHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         stopped = checkpoint.get('stop_training', False)
         runner.train_loop.stop_training = stopped
+
+    @staticmethod
+    def _check_parameters(runner) -> None:
+        """Never replace a good state by one that cannot go on.
+
+        A finite loss can have gradients that are not; the last iteration is
+        always saved, so that nothing else is merged either.
+        """
+        for name, parameter in model_of(runner).named_parameters():
+            if parameter.requires_grad and not parameter.isfinite().all():
+                raise NonFiniteLossError(
+                    f'{name} is not finite after iteration {runner.iter + 1} '
+                    f'of {runner.max_iters}. The last good state of this '
+                    f'step, if any, is kept in {runner.work_dir}; {ADVICE}'
+                )

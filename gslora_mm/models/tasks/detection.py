@@ -1,8 +1,10 @@
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from functools import cached_property
 
+import torch
 import torch.nn.functional as F
+from mmdet.models.losses import FocalLoss
+from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
 from gslora_mm.registry import TASKS
@@ -52,11 +54,11 @@ class DetectionHalf(HalfBatch):
             self._features, self._data_samples
         )
         head = self._model.bbox_head
-        only_matched = self._queries == 'matched'
-        with matched_queries(head) if only_matched else nullcontext():
-            losses = head.loss(
-                **head_inputs, batch_data_samples=self._data_samples
-            )
+        inputs = dict(head_inputs, batch_data_samples=self._data_samples)
+        if self._queries == 'matched':
+            losses = matched_losses(head, inputs)
+        else:
+            losses = head.loss(**inputs)
         return {
             # Synchronised averages leave a dimension of size one.
             name: loss.mean()
@@ -73,38 +75,65 @@ class DetectionHalf(HalfBatch):
         return sum(v for name, v in self.losses.items() if name != 'loss_cls')
 
 
-@contextmanager
-def matched_queries(head: nn.Module) -> Iterator[None]:
-    """Let only queries that are matched to an object be classified.
+def matched_losses(head: nn.Module, inputs: dict) -> dict[str, Tensor]:
+    """Losses of a head, with only matched queries classified.
+
+    Where the heads of the DETR family decide what each query is trained for,
+    their targets, unmatched queries get a classification weight of 0.
+
+    With one binary loss a class (sigmoid), ``loss_cls`` is further narrowed
+    down to the score of the object's own class, and those of the other
+    classes make up ``loss_other_classes``. With a softmax, own and other
+    classes cannot be told apart.
 
     Args:
-        head (nn.Module): A ``DETRHead`` of mmdet. Its targets are where all
-            heads of the family decide what a query is trained for; inside
-            the block, unmatched queries get a classification weight of 0.
+        head (nn.Module): A ``DETRHead`` of mmdet.
+        inputs (dict): Arguments of its ``loss``.
+
+    Returns:
+        dict[str, Tensor]: As from ``head.loss``.
     """
     get_targets = head.get_targets
+    by_class = isinstance(head.loss_cls, FocalLoss)
+    others: list[Tensor] = []
 
-    def without_unmatched(*args, **kwargs) -> tuple:
-        labels, weights, *rest = get_targets(*args, **kwargs)
-        if head.loss_cls.use_sigmoid:
-            # One binary loss a class, and the background has none.
-            weights = [
+    def without_unmatched(cls_scores: list[Tensor], *args) -> tuple:
+        labels, weights, *boxes, num_pos, _ = get_targets(cls_scores, *args)
+        matched = [
+            weight * (label < head.num_classes)
+            for weight, label in zip(weights, labels, strict=True)
+        ]
+        if by_class:
+            own = [
                 weight[:, None]
                 * F.one_hot(label, head.num_classes + 1)[:, :-1]
-                for weight, label in zip(weights, labels, strict=True)
+                for weight, label in zip(matched, labels, strict=True)
             ]
-        else:
-            weights = [
-                weight * (label < head.num_classes)
-                for weight, label in zip(weights, labels, strict=True)
-            ]
-        return (labels, weights, *rest)
+            other = torch.cat(matched)[:, None] - torch.cat(own)
+            count = other.new_tensor([num_pos], dtype=torch.float)
+            if head.sync_cls_avg_factor:
+                count = reduce_mean(count)
+            others.append(
+                head.loss_cls(
+                    torch.cat(cls_scores),
+                    torch.cat(labels),
+                    other,
+                    avg_factor=count.clamp(min=1),
+                )
+            )
+            matched = own
+        # No unmatched query is left for the average to count.
+        return (labels, matched, *boxes, num_pos, 0)
 
     head.get_targets = without_unmatched
     try:
-        yield
+        losses = head.loss(**inputs)
     finally:
         del head.get_targets  # the method of the class is back
+    if by_class:
+        last_layer = len(inputs['hidden_states']) - 1
+        losses['loss_other_classes'] = others[last_layer]
+    return losses
 
 
 @TASKS.register_module()
@@ -120,13 +149,14 @@ class DetectionTask(BaseTask):
             papers switch them off for both; for the forget half they stay
             off, because the bound of the forgetting loss is set for the
             loss of one layer. Defaults to ``dict(retain=False)``.
-        forget_queries (str): Whose classification loss on the forget half
-            is pushed up. ``'all'`` queries, as in the papers; or only those
-            ``'matched'`` to an object to forget. Where the other classes'
-            annotations are dropped, their objects are background in the
-            forget images, and the loss of all queries can reach its bound
-            by finding them with ever more confidence, with nothing
-            forgotten; that of matched queries cannot.
+        forget_queries (str): What of the forget half's classification loss
+            is pushed up. ``'all'`` of it, as in the papers; or only the
+            score of an object's own class at the query ``'matched'`` to it,
+            while the scores of the other classes there keep their sign like
+            the boxes: the object turns into background. Of all queries the
+            loss can reach its bound with nothing forgotten, by finding the
+            objects whose annotations were dropped with ever more
+            confidence, or by taking a forgotten object for another class.
             Defaults to ``'all'``.
     """
 
@@ -157,12 +187,14 @@ class DetectionTask(BaseTask):
     def check_model(self, model: nn.Module) -> None:
         from mmdet.models.detectors.base_detr import DetectionTransformer
 
-        if not isinstance(model, DetectionTransformer):
+        if not isinstance(model, DetectionTransformer) or hasattr(
+            model, 'language_model'
+        ):
             raise ConfigError(
                 f'model.type = {type(model).__name__!r} is not a detector of '
-                'the DETR family; DetectionTask reads models derived from '
-                "mmdet's DetectionTransformer (DeformableDETR, DETR, "
-                'ConditionalDETR, DABDETR, DINO, ...)'
+                'the DETR family with a fixed set of classes; DetectionTask '
+                "reads models derived from mmdet's DetectionTransformer "
+                '(DeformableDETR, DETR, ConditionalDETR, DABDETR, DINO, ...)'
             )
 
     def num_classes(self, model: nn.Module) -> int:
