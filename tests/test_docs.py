@@ -167,8 +167,10 @@ def test_commands_name_what_exists(code):
         for word in words:
             if re.match(r'(tools|configs)/', word) and '$' not in word:
                 known = (ROOT / word).exists()
-                assert known or word.startswith(EXAMPLES) or any(
-                    example in word for example in EXAMPLES
+                assert (
+                    known
+                    or word.startswith(EXAMPLES)
+                    or any(example in word for example in EXAMPLES)
                 ), word
         if words[:2] == ['python', '-m'] and words[2].startswith('gslora_mm'):
             assert importlib.util.find_spec(words[2])

@@ -35,8 +35,13 @@ def checkout(tmp_path):
     for name in ('gslora_mm', 'configs', 'tools', 'requirements'):
         ignore = shutil.ignore_patterns('__pycache__', '.mim')
         shutil.copytree(ROOT / name, copy / name, ignore=ignore)
-    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE',
-                 'model-index.yml'):
+    for name in (
+        'setup.py',
+        'pyproject.toml',
+        'MANIFEST.in',
+        'LICENSE',
+        'model-index.yml',
+    ):
         shutil.copy(ROOT / name, copy)
     return copy
 
@@ -49,7 +54,9 @@ def build(checkout, what):
     )
     (checkout / 'dist').mkdir(exist_ok=True)
     result = subprocess.run(
-        [sys.executable, '-c', code], cwd=checkout, capture_output=True,
+        [sys.executable, '-c', code],
+        cwd=checkout,
+        capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr
@@ -110,7 +117,10 @@ def test_versions_are_the_same_everywhere():
 def make(*args):
     # Without the flags of the `make test` that may be running this.
     return subprocess.run(
-        ['make', *args], cwd=ROOT, capture_output=True, text=True,
+        ['make', *args],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
         env={**os.environ, 'MAKEFLAGS': '', 'MFLAGS': ''},
     )
 
@@ -128,14 +138,25 @@ def test_make_says_when_python_is_too_old(tmp_path):
 
 @pytest.mark.parametrize(
     'target, command',
-    [('test', '-m pytest -q\n'), ('test-all', '-m pytest -q -m ""\n'),
-     ('demo', 'tools/train.py'), ('lint', 'ruff check')],
+    [
+        ('test', '-m pytest -q\n'),
+        ('test-all', '-m pytest -q -m ""\n'),
+        ('demo', 'tools/train.py'),
+        ('lint', 'ruff check'),
+    ],
 )
 def test_every_target_installs_first(tmp_path, target, command):
     venv = tmp_path / 'venv'
     commands = make('-n', target, f'VENV={venv}').stdout
-    steps = [' -m venv ', 'torch torchvision', 'onedl-mmcv\n', '-e .',
-             'check_env', f'touch {venv}/.installed', command]
+    steps = [
+        ' -m venv ',
+        'torch torchvision',
+        'onedl-mmcv\n',
+        '-e .',
+        'check_env',
+        f'touch {venv}/.installed',
+        command,
+    ]
     places = [commands.index(step) for step in steps]
     assert places == sorted(places)
 
@@ -159,7 +180,9 @@ def run_script(tmp_path):
     def run(script, *args, **env):
         path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
         return subprocess.run(
-            [ROOT / 'tools' / script, *args], capture_output=True, text=True,
+            [ROOT / 'tools' / script, *args],
+            capture_output=True,
+            text=True,
             env={**os.environ, 'PATH': path, **env},
         )
 
@@ -168,8 +191,11 @@ def run_script(tmp_path):
 
 @pytest.mark.parametrize(
     'script, args',
-    [('dist_train.sh', ['config.py']), ('dist_test.sh', ['a.py', 'b.pth']),
-     ('slurm_train.sh', ['partition', 'job', 'config.py'])],
+    [
+        ('dist_train.sh', ['config.py']),
+        ('dist_test.sh', ['a.py', 'b.pth']),
+        ('slurm_train.sh', ['partition', 'job', 'config.py']),
+    ],
 )
 def test_scripts_explain_themselves(run_script, script, args):
     result = run_script(script, *args)
@@ -178,31 +204,80 @@ def test_scripts_explain_themselves(run_script, script, args):
 
 
 def test_dist_train(run_script):
-    result = run_script('dist_train.sh', 'my config.py', '4', '--resume',
-                        '--cfg-options', 'a=[1, 2]', NNODES='2', PORT='1234')
+    result = run_script(
+        'dist_train.sh',
+        'my config.py',
+        '4',
+        '--resume',
+        '--cfg-options',
+        'a=[1, 2]',
+        NNODES='2',
+        PORT='1234',
+    )
     assert result.stdout.splitlines() == [
-        'python', '-m', 'torch.distributed.run', '--nnodes=2',
-        '--node_rank=0', '--master_addr=127.0.0.1', '--master_port=1234',
-        '--nproc_per_node=4', f'{ROOT}/tools/train.py', 'my config.py',
-        '--launcher', 'pytorch', '--resume', '--cfg-options', 'a=[1, 2]',
+        'python',
+        '-m',
+        'torch.distributed.run',
+        '--nnodes=2',
+        '--node_rank=0',
+        '--master_addr=127.0.0.1',
+        '--master_port=1234',
+        '--nproc_per_node=4',
+        f'{ROOT}/tools/train.py',
+        'my config.py',
+        '--launcher',
+        'pytorch',
+        '--resume',
+        '--cfg-options',
+        'a=[1, 2]',
     ]
 
 
 def test_dist_test(run_script):
-    result = run_script('dist_test.sh', 'config.py', 'a.pth', '2',
-                        '--show-dir', 'out')
+    result = run_script(
+        'dist_test.sh', 'config.py', 'a.pth', '2', '--show-dir', 'out'
+    )
     assert result.stdout.splitlines()[-8:] == [
-        '--nproc_per_node=2', f'{ROOT}/tools/test.py', 'config.py', 'a.pth',
-        '--launcher', 'pytorch', '--show-dir', 'out',
+        '--nproc_per_node=2',
+        f'{ROOT}/tools/test.py',
+        'config.py',
+        'a.pth',
+        '--launcher',
+        'pytorch',
+        '--show-dir',
+        'out',
     ]
 
 
 def test_slurm_train(run_script):
-    result = run_script('slurm_train.sh', 'part', 'job', 'config.py', 'out',
-                        '--amp', GPUS='4', SRUN_ARGS='--exclusive -t 10')
+    result = run_script(
+        'slurm_train.sh',
+        'part',
+        'job',
+        'config.py',
+        'out',
+        '--amp',
+        GPUS='4',
+        SRUN_ARGS='--exclusive -t 10',
+    )
     assert result.stdout.splitlines() == [
-        'srun', '-p', 'part', '--job-name=job', '--gres=gpu:4', '--ntasks=4',
-        '--ntasks-per-node=4', '--cpus-per-task=5', '--kill-on-bad-exit=1',
-        '--exclusive', '-t', '10', 'python', '-u', f'{ROOT}/tools/train.py',
-        'config.py', '--work-dir=out', '--launcher=slurm', '--amp',
+        'srun',
+        '-p',
+        'part',
+        '--job-name=job',
+        '--gres=gpu:4',
+        '--ntasks=4',
+        '--ntasks-per-node=4',
+        '--cpus-per-task=5',
+        '--kill-on-bad-exit=1',
+        '--exclusive',
+        '-t',
+        '10',
+        'python',
+        '-u',
+        f'{ROOT}/tools/train.py',
+        'config.py',
+        '--work-dir=out',
+        '--launcher=slurm',
+        '--amp',
     ]

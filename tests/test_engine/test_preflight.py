@@ -87,6 +87,54 @@ CASES = {
         dict(val_evaluator__type='VOCMetric'),
         'val_evaluator.*CocoMetric',
     ),
+    'unknown argument of the adapter': (
+        dict(adapter__rnk=4),
+        'adapter = .*rnk.*arguments are',
+    ),
+    'validation annotations missing': (
+        dict(val_evaluator__ann_file='no.json'),
+        'no.json',
+    ),
+    'images missing': (
+        dict(train_dataloader__dataset__data_prefix=dict(img='nowhere/')),
+        'train_dataloader.dataset cannot be used.*nowhere',
+    ),
+    'hook': (
+        dict(schedule__hooks=[dict(type='gslora_mm.AdapterEMAHook', decay=2)]),
+        'decay = 2',
+    ),
+    'optimizer': (
+        dict(schedule__optim_wrapper__optimizer__type='AdamX'),
+        'schedule.optim_wrapper',
+    ),
+    'scheduler': (
+        dict(schedule__param_scheduler=dict(type='LinearLRR')),
+        'schedule.param_scheduler',
+    ),
+    'checkpoint interval': (
+        dict(schedule__checkpoint_interval=0),
+        'schedule.checkpoint_interval = 0',
+    ),
+    'accumulation': (
+        dict(
+            schedule__optim_wrapper__accumulative_counts=2,
+            schedule__checkpoint_interval=3,
+        ),
+        'multiple of .*accumulative_counts',
+    ),
+    'share of another type': (
+        dict(forgetting__retain_share='0.1'),
+        'forgetting',
+    ),
+    'infinite weight': (dict(method__beta=float('inf')), 'method.beta = inf'),
+    'missing as a string': (
+        dict(forgetting__missing='one'),
+        "forgetting.missing = 'one'",
+    ),
+    'other classes in validation': (
+        dict(val_dataloader__dataset__metainfo=dict(classes=('one', 'zero'))),
+        'val_dataloader|classes',
+    ),
     'auxiliary losses': (
         dict(task=dict(type='gslora_mm.DetectionTask', aux_loss=dict(f=1))),
         'task.aux_loss',

@@ -4,17 +4,18 @@ import copy
 import errno
 import json
 import os
-import shutil
 
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.visualization import LocalVisBackend
 
 from gslora_mm.engine import (
     ForgettingSequence,
     NonFiniteLossError,
     StepCheckpointHook,
+    enable_amp,
     run_step,
 )
 from gslora_mm.methods import GSLoRA
@@ -140,15 +141,24 @@ def test_killed_after_a_save_and_resumed(
     assert same(report, resumed)
 
 
-def test_killed_while_writing_results_and_resumed(finished, inputs, tmp_path):
-    """Whatever was written after training is written again."""
-    work_dir, report = finished
-    copy = tmp_path / 'run'
-    cfg = tiny_sequence(inputs, copy)
-    ForgettingSequence(cfg).run()
-    (copy / 'step_02' / 'result.json').unlink()
-    (copy / 'step_02' / 'merged.pth').write_bytes(b'half')
-    shutil.rmtree(copy / 'report')
+@pytest.mark.parametrize('name', ['save_stock_checkpoint', 'step_result'])
+def test_killed_between_training_and_result_and_resumed(
+    finished, inputs, tmp_path, monkeypatch, name
+):
+    """Before ``merged.pth`` is written, and after it."""
+    _, report = finished
+
+    def killed(*args, **kwargs):
+        raise Killed
+
+    cfg = tiny_sequence(inputs, tmp_path / 'run')
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(f'gslora_mm.engine.step.{name}', killed)
+        ForgettingSequence(cfg).run()
+    step = tmp_path / 'run' / 'step_01'
+    assert (step / 'resume.pth').exists()
+    assert not (step / 'result.json').exists()
+    assert (step / 'merged.pth').exists() == (name == 'step_result')
     assert same(report, ForgettingSequence(cfg, resume=True).run())
 
 
@@ -232,6 +242,56 @@ def test_nan_stops_the_run_and_keeps_the_last_good_state(
     assert same(report, ForgettingSequence(cfg, resume=True).run())
 
 
+def test_parameters_that_are_not_finite_are_never_saved(
+    inputs, tmp_path, monkeypatch
+):
+    """The loss of the last iteration is fine, its gradient is not."""
+    loss = GSLoRA.loss
+
+    def nan_gradient_in_iteration_4(self, forget, retain):
+        losses = loss(self, forget, retain)
+        if self.iteration == 3:
+            losses['loss_retain'].register_hook(lambda g: g * float('nan'))
+        return losses
+
+    cfg = tiny_sequence(inputs, tmp_path / 'run')
+    monkeypatch.setattr(GSLoRA, 'loss', nan_gradient_in_iteration_4)
+    with pytest.raises(NonFiniteLossError, match='lora_.*iteration 4 of 4'):
+        ForgettingSequence(cfg).run()
+    state = load_checkpoint(tmp_path / 'run' / 'step_01' / 'resume.pth')
+    assert state['meta']['iter'] == 2
+    assert not (tmp_path / 'run' / 'step_01' / 'merged.pth').exists()
+
+
+def test_the_visualizer_is_open_until_the_scores_are_logged(
+    inputs, tmp_path, monkeypatch
+):
+    """W&B refuses scores after it was closed."""
+    events = []
+    monkeypatch.setattr(
+        LocalVisBackend, 'close', lambda self: events.append('close')
+    )
+    add_scalars = LocalVisBackend.add_scalars
+
+    def note(self, scalars, *args, **kwargs):
+        events.append('scores' if 'coco/bbox_mAP' in scalars else 'losses')
+        add_scalars(self, scalars, *args, **kwargs)
+
+    monkeypatch.setattr(LocalVisBackend, 'add_scalars', note)
+    cfg = tiny_sequence(inputs, tmp_path / 'run', forgetting__steps=[['one']])
+    ForgettingSequence(cfg).run()
+    after_pretrained = events[events.index('losses') :]
+    assert after_pretrained.index('scores') < after_pretrained.index('close')
+
+
+def test_a_finished_step_is_not_trained_again(finished):
+    work_dir, report = finished
+    cfg = Config.fromfile(work_dir / 'step_01' / 'config.py')
+    with pytest.raises(ConfigError, match='holds a finished step'):
+        run_step(cfg)
+    assert run_step(cfg, resume=True)['h_mean'] == report['steps'][0]['h_mean']
+
+
 def test_a_full_disk_loses_nothing(finished, inputs, tmp_path, monkeypatch):
     _, report = finished
     replace = os.replace
@@ -252,3 +312,12 @@ def test_a_full_disk_loses_nothing(finished, inputs, tmp_path, monkeypatch):
     state = load_checkpoint(tmp_path / 'run' / 'step_01' / 'resume.pth')
     assert state['meta']['iter'] == 2
     assert same(report, ForgettingSequence(cfg, resume=True).run())
+
+
+def test_a_step_runs_in_mixed_precision(finished, inputs, tmp_path):
+    _, report = finished
+    cfg = tiny_sequence(inputs, tmp_path / 'run', forgetting__steps=[['one']])
+    cfg.schedule.optim_wrapper = enable_amp(cfg.schedule.optim_wrapper)
+    (step,) = ForgettingSequence(cfg).run()['steps']
+    assert step['iterations'] == 4
+    assert all(group['update_norm'] > 0 for group in step['groups'].values())

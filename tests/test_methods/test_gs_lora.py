@@ -84,12 +84,31 @@ def test_proximal_waits_for_the_end_of_the_warmup():
     assert groups['a'][0].norm() == 5
 
 
+def test_a_skipped_optimizer_step_is_not_followed_by_a_proximal_one():
+    method, groups = set_up(alpha_s=0.01, sparsity='proximal')
+    parameters = [p for group in groups.values() for p in group]
+    optimizer = torch.optim.AdamW(parameters, lr=0.1)
+    for p in parameters:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    method.after_update(optimizer)
+    before = [p.detach().clone() for p in parameters]
+    method.after_update(optimizer)  # as after an overflow
+    for now, then in zip(parameters, before, strict=True):
+        assert torch.equal(now, then)
+    optimizer.step()
+    stepped = [p.detach().clone() for p in parameters]
+    method.after_update(optimizer)
+    assert not torch.equal(parameters[0], stepped[0])
+
+
 @pytest.mark.parametrize(
     ('settings', 'named'),
     [
         (dict(beta=-0.1), 'method.beta = -0.1'),
         (dict(alpha_s=-1), 'method.alpha_s = -1'),
         (dict(beta=float('nan')), 'method.beta = nan'),
+        (dict(beta=float('inf')), 'method.beta = inf'),
         (dict(bound=0), 'method.bound = 0'),
         (dict(beta='big'), "method.beta = 'big'"),
         (dict(warmup_iters=-1), 'method.warmup_iters = -1'),

@@ -85,3 +85,28 @@ def test_solves_its_minimisation_problem_with_uneven_step_sizes():
     assert y.norm() > 0
     gradient = root / 0.05 * (y - z) + 0.4 * y / y.norm()
     assert torch.allclose(gradient, torch.zeros(5).double(), atol=1e-4)
+
+
+def test_a_zero_group_is_not_carried_away_by_momentum():
+    group = parameters()
+    optimizer = torch.optim.AdamW(group, lr=0.01)
+    for _ in range(3):
+        for p in group:
+            p.grad = torch.full_like(p, 0.5)
+        optimizer.step()
+    group_soft_threshold(group, optimizer, 1000.0)
+    for p in group:
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    assert all(torch.equal(p, torch.zeros_like(p)) for p in group)
+
+
+def test_nothing_happens_before_the_optimizer_has_stepped():
+    """Mixed precision skips steps whose gradients overflow."""
+    group = parameters()
+    before = [p.detach().clone() for p in group]
+    group_soft_threshold(group, torch.optim.AdamW(group, lr=0.01), 1.0)
+    group_soft_threshold(group, torch.optim.SGD(group, lr=0.0), 1.0)
+    group_soft_threshold(group, torch.optim.SGD(group, lr=0.1), 0.0)
+    for now, then in zip(group, before, strict=True):
+        assert torch.equal(now, then)

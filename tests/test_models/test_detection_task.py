@@ -63,34 +63,84 @@ def test_nothing_is_computed_unasked(monkeypatch):
     halves_of(DetectionTask(), model)
 
 
-@pytest.mark.parametrize('name', ['deformable_detr', 'detr', 'dino'])
-def test_only_matched_queries_are_pushed_if_asked_to(name):
-    """Unmatched queries keep their logits out of the forgetting loss."""
-    model = build_detector(name).train()
+def gradient_of_logits(model, task, term, monkeypatch):
+    """Where a loss term of the forget half reaches the last logits."""
     seen = {}
+    by_feat = model.bbox_head.loss_by_feat_single
 
     def keep_logits(cls_scores, *args, **kwargs):
         cls_scores.retain_grad()
-        seen['logits'] = cls_scores
-        return loss_by_feat_single(cls_scores, *args, **kwargs)
+        seen['logits'] = cls_scores  # the last layer comes last
+        return by_feat(cls_scores, *args, **kwargs)
 
-    loss_by_feat_single = model.bbox_head.loss_by_feat_single
-    gradients = {}
-    for queries in ('all', 'matched'):
-        task = DetectionTask(forget_queries=queries)
-        halves, _, samples = halves_of(task, model)
-        model.bbox_head.loss_by_feat_single = keep_logits
-        loss = halves['forget'].losses['loss_cls']
-        del model.bbox_head.loss_by_feat_single
-        loss.backward()
-        if name != 'deformable_detr':
-            continue
-        gradients[queries] = seen['logits'].grad.abs().sum(-1) > 0
+    halves, _, samples = halves_of(task, model)
+    with monkeypatch.context() as patch:
+        patch.setattr(model.bbox_head, 'loss_by_feat_single', keep_logits)
+        halves['forget'].losses[term].backward()
+    labels = torch.cat([s.gt_instances.labels for s in samples[:2]])
+    return seen['logits'].grad, labels
+
+
+def test_all_queries_are_pushed_by_default(monkeypatch):
+    model = build_detector('deformable_detr')
+    gradient, _ = gradient_of_logits(
+        model, DetectionTask(), 'loss_cls', monkeypatch
+    )
+    assert (gradient != 0).all()
+
+
+def test_matched_pushes_the_own_class_of_matched_queries(monkeypatch):
+    model = build_detector('deformable_detr')
+    task = DetectionTask(forget_queries='matched')
+    own, labels = gradient_of_logits(model, task, 'loss_cls', monkeypatch)
+    image, query, label = own.nonzero(as_tuple=True)
+    assert sorted(label.tolist()) == sorted(labels.tolist())
+    other, _ = gradient_of_logits(
+        model, task, 'loss_other_classes', monkeypatch
+    )
+    touched = torch.zeros_like(own, dtype=torch.bool)
+    touched[image, query] = True
+    touched[image, query, label] = False
+    assert torch.equal(other != 0, touched)
+    # Descent raises the own class's score, and lowers those of the others.
+    assert (own[image, query, label] < 0).all()
+    assert (other[touched] > 0).all()
+
+
+def test_own_and_other_classes_add_up(monkeypatch):
+    """With every query matched there is nothing else in the loss."""
+    model = build_detector('deformable_detr')
+    halves, inputs, samples = halves_of(
+        DetectionTask(forget_queries='matched'), model
+    )
+    found = halves['forget'].losses
+    get_targets = model.bbox_head.get_targets
+
+    def only_matched(*args):
+        labels, weights, *rest = get_targets(*args)
+        weights = [
+            w * (label < model.bbox_head.num_classes)
+            for w, label in zip(weights, labels, strict=True)
+        ]
+        return (labels, weights, *rest)
+
+    monkeypatch.setattr(model.bbox_head, 'get_targets', only_matched)
+    expected = model.loss(inputs[:2], samples[:2])['loss_cls']
+    total = found['loss_cls'] + found['loss_other_classes']
+    assert total.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize('name', ['detr', 'dino', 'deformable_detr_two_stage'])
+def test_matched_works_for_every_kind_of_head(name):
+    model = build_detector(name)
+    halves, *_ = halves_of(DetectionTask(forget_queries='matched'), model)
+    losses = halves['forget'].losses
     assert 'get_targets' not in vars(model.bbox_head)
-    if gradients:
-        objects = sum(len(s.gt_instances) for s in samples[:2])
-        assert gradients['matched'].sum() == objects
-        assert gradients['all'].all()
+    assert ('loss_other_classes' in losses) == (name != 'detr')
+    if name == 'detr':
+        # The mean over matched queries of softmax cross-entropy, not
+        # watered down by queries whose weight is zero.
+        assert losses['loss_cls'].item() > 0.5
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,31 @@ def test_two_processes_train_as_one_with_the_joint_batch(inputs, tmp_path):
     assert scores[0] == pytest.approx(scores[1], abs=1e-3)
 
 
+def test_a_merged_checkpoint_is_evaluated_by_test_py(inputs, tmp_path):
+    work_dir = tmp_path / 'run'
+    done = run(inputs, work_dir, forgetting__steps=[['one']])
+    assert done.returncode == 0, done.stderr
+    step = work_dir / 'step_01'
+    arguments = [
+        sys.executable,
+        str(ROOT / 'tools/test.py'),
+        str(step / 'config.py'),
+        str(step / 'merged.pth'),
+        '--work-dir',
+        str(tmp_path / 'test'),
+        '--metrics',
+        str(tmp_path / 'metrics.json'),
+        '--out',
+        str(tmp_path / 'predictions.pkl'),
+    ]
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    expected = load_json(step / 'metrics.json')['metrics']
+    found = load_json(tmp_path / 'metrics.json')
+    assert {k.removeprefix('coco/'): v for k, v in found.items()} == expected
+    assert (tmp_path / 'predictions.pkl').is_file()
+
+
 @pytest.mark.slow
 def test_kill_9_at_any_point_and_resume(inputs, tmp_path):
     whole = run(inputs, tmp_path / 'whole', schedule__max_iters=20)

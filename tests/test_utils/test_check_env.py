@@ -45,9 +45,15 @@ def test_a_broken_environment(capsys):
 
 
 def test_versions_that_differ_from_the_tested_ones():
-    env = environment(torch='2.13.0+cpu', torchvision='0.29.0',
-                      **{'onedl-mmdetection': None, 'mmdet': '3.3.0',
-                         'onedl-mmpretrain': None})
+    env = environment(
+        torch='2.13.0+cpu',
+        torchvision='0.29.0',
+        **{
+            'onedl-mmdetection': None,
+            'mmdet': '3.3.0',
+            'onedl-mmpretrain': None,
+        },
+    )
     rows = {
         line.split()[0]: line.split()[1:]
         for line in describe_versions(env).splitlines()
@@ -82,7 +88,9 @@ def test_it_runs_where_nothing_is_installed(tmp_path):
     root = Path(gslora_mm.__file__).parents[1]
     result = subprocess.run(
         [sys.executable, '-S', '-m', 'gslora_mm.utils.check_env'],
-        capture_output=True, text=True, cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
         env={'PYTHONPATH': str(root)},
     )
     assert result.returncode == 1, result.stderr

@@ -49,8 +49,11 @@ def test_a_checkpoint_is_read_from_its_path(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'key, flag', [('forgetting.pretrained', 'forgetting.allow_pickle=True'),
-                  ('load_from', ' allow_pickle=True')]
+    'key, flag',
+    [
+        ('forgetting.pretrained', 'forgetting.allow_pickle=True'),
+        ('load_from', ' allow_pickle=True'),
+    ],
 )
 def test_code_is_refused_unless_allowed(tmp_path, key, flag):
     marker = tmp_path / 'executed'
@@ -69,8 +72,11 @@ def test_code_is_refused_unless_allowed(tmp_path, key, flag):
 @pytest.mark.parametrize('zipped', [True, False])
 @pytest.mark.parametrize('allow_pickle', [True, False])
 def test_a_truncated_file_is_damaged(tmp_path, part, zipped, allow_pickle):
-    path = saved(tmp_path, dict(x=torch.arange(1000)),
-                 _use_new_zipfile_serialization=zipped)
+    path = saved(
+        tmp_path,
+        dict(x=torch.arange(1000)),
+        _use_new_zipfile_serialization=zipped,
+    )
     content = path.read_bytes()
     size = int(part * len(content))
     path.write_bytes(content[:size])
@@ -113,8 +119,12 @@ def test_a_submodule_named_module_is_no_wrapper():
 
 @pytest.mark.parametrize(
     'checkpoint, found',
-    [({}, 'nothing'), ({'meta': {}, 'epoch': 1}, "'meta', 'epoch'"),
-     ({'state_dict': {'a': 1}}, "'a'"), ({'state_dict': {}}, 'nothing')],
+    [
+        ({}, 'nothing'),
+        ({'meta': {}, 'epoch': 1}, "'meta', 'epoch'"),
+        ({'state_dict': {'a': 1}}, "'a'"),
+        ({'state_dict': {}}, 'nothing'),
+    ],
 )
 def test_a_checkpoint_without_weights(checkpoint, found):
     with pytest.raises(ConfigError, match=f'no state dict.*Found: {found}'):

@@ -37,26 +37,29 @@ def test_a_checkpoint_of_mmengine_is_data(tmp_path, zipped):
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     buffer = HistoryBuffer([1.0, 2.0], [1, 1])
-    checkpoint = load_data_only(saved(
-        tmp_path,
-        dict(
-            state_dict=model.state_dict(),
-            optimizer=optimizer.state_dict(),
-            message_hub=dict(log_scalars=OrderedDict(loss=buffer)),
-            meta=dict(
-                dataset_meta=dict(classes=('a', 'b')),
-                best=np.float32(0.5),
-                palette=np.arange(6, dtype=np.uint8).reshape(2, 3),
-                labels=np.array(['cat', 'dog']),
+    checkpoint = load_data_only(
+        saved(
+            tmp_path,
+            dict(
+                state_dict=model.state_dict(),
+                optimizer=optimizer.state_dict(),
+                message_hub=dict(log_scalars=OrderedDict(loss=buffer)),
+                meta=dict(
+                    dataset_meta=dict(classes=('a', 'b')),
+                    best=np.float32(0.5),
+                    palette=np.arange(6, dtype=np.uint8).reshape(2, 3),
+                    labels=np.array(['cat', 'dog']),
+                ),
             ),
-        ),
-        _use_new_zipfile_serialization=zipped,
-    ))
+            _use_new_zipfile_serialization=zipped,
+        )
+    )
     weight = checkpoint['state_dict']['weight']
     assert torch.equal(weight, model.weight)
     state = checkpoint['optimizer']['state'][0]
-    assert torch.equal(state['exp_avg'], optimizer.state_dict()['state'][0][
-        'exp_avg'])
+    assert torch.equal(
+        state['exp_avg'], optimizer.state_dict()['state'][0]['exp_avg']
+    )
     loss = checkpoint['message_hub']['log_scalars']['loss']
     assert isinstance(loss, HistoryBuffer)
     assert loss.mean(2) == 1.5 and loss.statistics('max') == 2.0
@@ -67,8 +70,11 @@ def test_a_checkpoint_of_mmengine_is_data(tmp_path, zipped):
 
 
 def test_arrays_of_the_other_numpy_generation(tmp_path):
-    path = saved(tmp_path, dict(a=np.arange(3.0), b=np.int64(7)),
-                 _use_new_zipfile_serialization=False)
+    path = saved(
+        tmp_path,
+        dict(a=np.arange(3.0), b=np.int64(7)),
+        _use_new_zipfile_serialization=False,
+    )
     new, old = b'cnumpy._core.multiarray\n', b'cnumpy.core.multiarray\n'
     content = path.read_bytes()
     assert (new in content) != (old in content)
@@ -82,24 +88,32 @@ def test_arrays_of_the_other_numpy_generation(tmp_path):
 @pytest.mark.parametrize('zipped', [True, False])
 def test_code_is_refused_and_not_run(tmp_path, zipped):
     marker = tmp_path / 'executed'
-    path = saved(tmp_path, dict(x=Malicious(os.mkdir, str(marker))),
-                 _use_new_zipfile_serialization=zipped)
+    path = saved(
+        tmp_path,
+        dict(x=Malicious(os.mkdir, str(marker))),
+        _use_new_zipfile_serialization=zipped,
+    )
     with pytest.raises(RefusedPickle, match='posix.mkdir'):
         load_data_only(path)
     assert not marker.exists()
 
 
 def test_all_refused_classes_are_named(tmp_path):
-    path = saved(tmp_path, dict(a=Custom(), b=Malicious(os.getcwd),
-                                c=np.arange(2)))
+    path = saved(
+        tmp_path, dict(a=Custom(), b=Malicious(os.getcwd), c=np.arange(2))
+    )
     with pytest.raises(RefusedPickle) as caught:
         load_data_only(path)
     assert str(caught.value) == f'posix.getcwd, {__name__}.Custom'
 
 
 @pytest.mark.parametrize(
-    'owner, name', [(HistoryBuffer, '__init__'), (HistoryBuffer, '__class__'),
-                    (np.ndarray, 'min')]
+    'owner, name',
+    [
+        (HistoryBuffer, '__init__'),
+        (HistoryBuffer, '__class__'),
+        (np.ndarray, 'min'),
+    ],
 )
 def test_getattr_reaches_nothing_but_the_message_hub(tmp_path, owner, name):
     path = saved(tmp_path, dict(x=Malicious(getattr, owner, name)))

@@ -50,8 +50,11 @@ def test_paths_that_lead_nowhere(tmp_path):
         load_checkpoint(tmp_path / 'a.pth', key='my.key')
     with pytest.raises(ConfigError, match='is a folder'):
         local_path(tmp_path)
-    for address in ('s3://bucket/a.pth', 'open-mmlab://resnet50',
-                    'http://127.0.0.1/'):
+    for address in (
+        's3://bucket/a.pth',
+        'open-mmlab://resnet50',
+        'http://127.0.0.1/',
+    ):
         with pytest.raises(ConfigError, match='no address of a file'):
             local_path(address)
 

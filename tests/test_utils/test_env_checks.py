@@ -87,10 +87,12 @@ def test_torchvision_of_another_torch():
     assert 'built for another torch than the installed 2.13.0' in (
         finding.problem
     )
-    finding = only(environment(
-        torchvision='failed',
-        failing={'torchvision': RuntimeError('operator x does not exist')},
-    ))
+    finding = only(
+        environment(
+            torchvision='failed',
+            failing={'torchvision': RuntimeError('operator x does not exist')},
+        )
+    )
     assert finding.broken
     assert 'RuntimeError: operator x does not exist' in finding.problem
     assert 'torch==2.13.0 torchvision==0.28.0' in finding.command
@@ -123,19 +125,27 @@ def test_both_families_throughout_are_one_finding():
 
 def test_the_other_family_alone_is_fine():
     forks = [name for name in TESTED if name.startswith('onedl')]
-    originals = {'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmdet': '3.3.0',
-                 'mmpretrain': '1.2.0'}
+    originals = {
+        'mmengine': '0.10.7',
+        'mmcv': '2.1.0',
+        'mmdet': '3.3.0',
+        'mmpretrain': '1.2.0',
+    }
     assert check(environment(add=originals, remove=forks)) == []
 
 
 def test_a_family_is_replaced_as_a_whole():
     forks = [name for name in TESTED if name.startswith('onedl')]
-    originals = {'mmengine': '0.10.7', 'mmcv': '2.2.0', 'mmdet': '3.3.0',
-                 'mmpretrain': '1.2.0'}
+    originals = {
+        'mmengine': '0.10.7',
+        'mmcv': '2.2.0',
+        'mmdet': '3.3.0',
+        'mmpretrain': '1.2.0',
+    }
     error = AssertionError('MMCV==2.2.0 is used but incompatible.\nMore')
-    finding = only(environment(
-        add=originals, remove=forks, failing={'mmdet': error}
-    ))
+    finding = only(
+        environment(add=originals, remove=forks, failing={'mmdet': error})
+    )
     assert finding.problem == (
         'mmdet 3.3.0 is installed, but `import mmdet` fails '
         '(AssertionError: MMCV==2.2.0 is used but incompatible.).'
@@ -161,8 +171,10 @@ def test_mmcv_without_its_ops():
 def test_mm_packages_missing():
     env = environment(
         remove=['onedl-mmcv'],
-        failing={name: ImportError() for name in ('mmcv', 'mmdet',
-                                                  'mmpretrain', 'mmcv._ext')},
+        failing={
+            name: ImportError()
+            for name in ('mmcv', 'mmdet', 'mmpretrain', 'mmcv._ext')
+        },
     )
     # Those that import it are not blamed.
     assert only(env).problem == 'mmcv is missing.'
@@ -178,10 +190,12 @@ def test_mm_packages_missing():
 
 @pytest.mark.parametrize('version', ['5.0.0', '5', '12.1.0.dev0'])
 def test_transformers_too_new(version):
-    finding = only(environment(
-        add={'transformers': version},
-        failing={'mmpretrain': ImportError('apply_chunking_to_forward')},
-    ))
+    finding = only(
+        environment(
+            add={'transformers': version},
+            failing={'mmpretrain': ImportError('apply_chunking_to_forward')},
+        )
+    )
     assert f'transformers {version} is installed' in finding.problem
     assert finding.command == f"{PIP} install 'transformers<5'"
 
@@ -195,9 +209,9 @@ def test_transformers_old_enough():
 )
 def test_packages_missing(name):
     module = 'pycocotools.mask' if name == 'pycocotools' else name
-    finding = only(environment(remove=[name], failing={
-        module: ModuleNotFoundError(name)
-    }))
+    finding = only(
+        environment(remove=[name], failing={module: ModuleNotFoundError(name)})
+    )
     assert finding.broken
     assert finding.problem == f'{name} is missing.'
     assert finding.command == f'{PIP} install {name}'
@@ -213,12 +227,21 @@ def test_packages_built_for_another_numpy():
 
 
 def test_a_broken_numpy_is_the_only_thing_blamed():
-    modules = ('numpy', 'matplotlib', 'cv2', 'mmengine', 'mmcv', 'mmdet',
-               'mmpretrain')
-    finding = only(environment(
-        failing={name: ImportError('numpy') for name in modules},
-        torchvision='failed',
-    ))
+    modules = (
+        'numpy',
+        'matplotlib',
+        'cv2',
+        'mmengine',
+        'mmcv',
+        'mmdet',
+        'mmpretrain',
+    )
+    finding = only(
+        environment(
+            failing={name: ImportError('numpy') for name in modules},
+            torchvision='failed',
+        )
+    )
     assert finding.problem.startswith('numpy 2.2.6 cannot be imported')
 
 

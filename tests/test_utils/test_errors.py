@@ -2,8 +2,19 @@ import pytest
 
 from gslora_mm.utils import ConfigError, SaveError, unknown_name
 
-COCO = ['person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train',
-        'truck', 'boat', 'traffic light', 'fire hydrant']
+COCO = [
+    'person',
+    'bicycle',
+    'car',
+    'motorcycle',
+    'airplane',
+    'bus',
+    'train',
+    'truck',
+    'boat',
+    'traffic light',
+    'fire hydrant',
+]
 
 
 def test_errors_are_of_the_usual_kinds():
