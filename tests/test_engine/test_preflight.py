@@ -1,5 +1,6 @@
 """Bad input is refused with words before any training."""
 
+import argparse
 import json
 
 import pytest
@@ -182,7 +183,7 @@ def test_no_image_of_a_category(inputs, tmp_path):
 
 def test_a_checkpoint_with_code_needs_permission(inputs, tmp_path):
     checkpoint = torch.load(inputs / 'pretrained.pth')
-    checkpoint['meta']['code'] = json.JSONDecoder()
+    checkpoint['meta']['code'] = argparse.Namespace(code=1)
     path = tmp_path / 'code.pth'
     torch.save(checkpoint, path)
     options = dict(forgetting__pretrained=str(path))

@@ -180,7 +180,7 @@ def test_a_work_dir_of_another_sequence_is_refused(finished, inputs):
     work_dir, _ = finished
     cfg = tiny_sequence(inputs, work_dir, method__beta=0.5)
     with pytest.raises(
-        ConfigError, match='method.beta is 0.3 there and 0.5 here'
+        ConfigError, match='method.beta is 0.2 there and 0.5 here'
     ):
         ForgettingSequence(cfg, resume=True).run()
 

@@ -109,7 +109,7 @@ def test_matched_pushes_the_own_class_of_matched_queries(monkeypatch):
 
 def test_own_and_other_classes_add_up(monkeypatch):
     """With every query matched there is nothing else in the loss."""
-    model = build_detector('deformable_detr')
+    model = build_detector('deformable_detr').train()
     halves, inputs, samples = halves_of(
         DetectionTask(forget_queries='matched'), model
     )

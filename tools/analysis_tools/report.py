@@ -3,7 +3,13 @@
 import argparse
 
 from gslora_mm.utils import ConfigError
-from gslora_mm.visualization import write_report
+from gslora_mm.utils.quiet import hush, no_prints
+
+hush()
+with no_prints():
+    import mmdet.datasets  # noqa: F401  (greets on import)
+
+    from gslora_mm.visualization import write_report
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,6 +1,6 @@
-# Three erasure requests of two categories each, from 10 % of the images.
+# Three erasure requests of two categories each.
 forgetting = dict(
     pretrained='work_dirs/demo/pretrain/pretrained.pth',
-    steps=[['one', 'seven'], ['three', 'eight'], ['two', 'five']],
-    retain_share=0.1,
+    steps=[['zero', 'one'], ['two', 'three'], ['four', 'five']],
+    retain_share=0.2,
     forget_share=0.25)
