@@ -6,3 +6,11 @@ from tests.sequences import make_inputs
 @pytest.fixture(scope='session')
 def inputs(tmp_path_factory):
     return make_inputs(tmp_path_factory.mktemp('inputs'))
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Pictures have tests of their own and take longer than a step here."""
+    monkeypatch.setattr(
+        'gslora_mm.visualization.report._draw_pictures', lambda *args: False
+    )

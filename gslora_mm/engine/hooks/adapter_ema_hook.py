@@ -19,6 +19,9 @@ class AdapterEMAHook(Hook):
     public code copies unmerged weights into a model flagged as merged, and
     so evaluates weights without their LoRA.)
 
+    An average of a group that was once not zero is not zero either: with a
+    proximal method it gives up the exact zeros.
+
     Args:
         decay (float): d. Defaults to 0.9.
         begin_iter (int): Iterations before the average starts.
