@@ -53,7 +53,7 @@ class AdapterEMAHook(Hook):
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
         done = runner.iter + 1 - self.begin_iter
-        if done < 0 or done % self.interval:
+        if done < 1 or done % self.interval:
             return
         parameters = _trainable(runner)
         if not self.average:
