@@ -127,13 +127,16 @@ def plot(runs: dict[str, list[dict]], path: str) -> None:
         )
     points.sort()
     figure, axes = plt.subplots(figsize=(6, 4), layout='constrained')
-    axes.plot(
-        [p[0] for p in points], [p[1] for p in points], 'o-', color='#0072B2'
-    )
-    for x, y, name in points:
+    for i, (x, y, name) in enumerate(points):
+        axes.plot(x, y, 'o', color='#0072B2')
         axes.annotate(
-            name, (x, y), (4, 6), textcoords='offset points', fontsize=8
+            name,
+            (x, y),
+            (6, 5 if i % 2 else -13),  # neighbours' names do not collide
+            textcoords='offset points',
+            fontsize=8,
         )
+    axes.margins(x=0.15, y=0.1)
     axes.set_xlabel('groups that are exactly zero (mean over the steps)')
     axes.set_ylabel('H-Mean / upper bound')
     axes.grid(alpha=0.3)
