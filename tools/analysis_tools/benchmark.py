@@ -10,6 +10,7 @@ evaluation, both relative to the first step.
 
 import argparse
 import gc
+import logging
 import os
 import statistics
 import subprocess
@@ -28,6 +29,7 @@ from gslora_mm.models import ForgettingModel
 from gslora_mm.registry import MODELS
 from gslora_mm.utils import load_json, save_json
 from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory
+from gslora_mm.utils.quiet import hush
 
 DEFAULT = (
     os.path.dirname(__file__) + '/../../configs/deformable_detr/'
@@ -163,6 +165,8 @@ def compare_steps(work_dir: str) -> None:
 
 
 def main() -> None:
+    hush()
+    logging.disable(logging.INFO)  # a line per parameter
     args = parse_args()
     if args.run:
         compare_steps(args.run)
