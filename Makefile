@@ -16,8 +16,6 @@ MAX_JOBS ?= 2
 # small models many times slower.
 TEST_THREADS ?= 1
 DEMO_THREADS ?= 1
-# Processes that share the tests.
-TEST_JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -91,11 +89,11 @@ check-compiler:
 
 test: export OMP_NUM_THREADS = $(TEST_THREADS)
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q
 
 test-all: export OMP_NUM_THREADS = $(TEST_THREADS)
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m ""
+	$(BIN)/python -m pytest -q -m ""
 
 demo: export OMP_NUM_THREADS = $(DEMO_THREADS)
 demo: mini-coco $(PRETRAINED)
