@@ -12,6 +12,8 @@ PIP_ARGS ?=
 TORCH_ARGS ?=
 # Jobs that compile mmcv; each takes about 1 GB of memory.
 MAX_JOBS ?= 2
+# Processes that share the tests.
+TEST_JOBS ?= 2
 # Compute threads of the two kinds of runs. More threads than free cores make
 # small models many times slower.
 TEST_THREADS ?= 1
@@ -89,11 +91,11 @@ check-compiler:
 
 test: export OMP_NUM_THREADS = $(TEST_THREADS)
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile
 
 test-all: export OMP_NUM_THREADS = $(TEST_THREADS)
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -q -m ""
+	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m ""
 
 demo: export OMP_NUM_THREADS = $(DEMO_THREADS)
 demo: mini-coco $(PRETRAINED)

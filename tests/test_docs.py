@@ -389,7 +389,9 @@ def test_the_example_method_works(example):
     method.setup(SimpleNamespace(groups=dict(a=group, b=small)))
 
     forget, retain = Half('forget', 1.5, 0.7), Half('retain', 0.4, 0.2)
-    losses = method.loss(forget, retain)
+    losses = {}
+    for part in method.losses(forget, retain):
+        losses.update(part)
     total = sum(value for name, value in losses.items() if 'loss' in name)
     total.backward()
     assert total.item() == pytest.approx(0.6 - 0.2 * 1.5)

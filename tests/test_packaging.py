@@ -139,8 +139,8 @@ def test_make_says_when_python_is_too_old(tmp_path):
 @pytest.mark.parametrize(
     'target, command',
     [
-        ('test', '-m pytest -q\n'),
-        ('test-all', '-m pytest -q -m ""\n'),
+        ('test', '-m pytest -q -n 2 --dist loadfile\n'),
+        ('test-all', '-m pytest -q -n 2 --dist loadfile -m ""\n'),
         ('demo', 'tools/train.py'),
         ('lint', 'ruff check'),
     ],

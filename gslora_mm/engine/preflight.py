@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.dist import get_world_size
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 
 from gslora_mm.datasets import (
     ForgetRetainDataset,
@@ -98,6 +98,7 @@ def check_sequence(cfg: Config) -> CheckedSequence:
         ConfigError: Naming the entry of the config, what it is, and what it
             could be.
     """
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
     check_entries(cfg)
     forgetting = with_defaults(
         cfg.forgetting,

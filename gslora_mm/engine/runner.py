@@ -2,6 +2,7 @@ import logging
 import os.path as osp
 
 import torch
+from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
@@ -9,9 +10,11 @@ from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from gslora_mm.models import ForgettingModel
 from gslora_mm.registry import RUNNERS
 from gslora_mm.utils import atomic_path
 from gslora_mm.utils.checkpoint import load_checkpoint
+from gslora_mm.utils.distributed import share_parameters
 from gslora_mm.utils.quiet import NOISE, no_prints
 
 
@@ -51,8 +54,15 @@ class QuietRunner(Runner):
             return super().build_evaluator(evaluator)
 
     def wrap_model(self, model_wrapper_cfg, model):
-        on_cpu = not torch.cuda.is_available()
-        if not on_cpu or not self.distributed or is_model_wrapper(model):
+        if not self.distributed or is_model_wrapper(model):
+            return super().wrap_model(model_wrapper_cfg, model)
+        if isinstance(model, ForgettingModel):
+            # It averages its gradients itself, after several backward
+            # passes, which DistributedDataParallel cannot follow.
+            model = model.to(get_device())
+            share_parameters(model.parameters())
+            return model
+        if torch.cuda.is_available():
             return super().wrap_model(model_wrapper_cfg, model)
         return MMDistributedDataParallel(
             module=model,
@@ -85,7 +95,7 @@ class QuietRunner(Runner):
         model = self.model
         if is_model_wrapper(model):
             model = model.module
-        if not hasattr(model, 'load_resume_state_dict'):
+        if not isinstance(model, ForgettingModel):
             if osp.isfile(filename):
                 load_checkpoint(filename, key='load_from')
             return super().load_checkpoint(

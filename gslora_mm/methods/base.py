@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ class BaseMethod(nn.Module):
 
     The life of a method in one step of a sequence: :meth:`setup` once the
     model has its checkpoint and its adapter, then for every iteration
-    :meth:`loss` and, after the optimizer has moved the parameters,
+    :meth:`losses` and, after the optimizer has moved the parameters,
     :meth:`after_update`. Buffers that a subclass registers (importances,
     prototypes, ...) are saved and resumed with the step.
 
@@ -42,14 +43,22 @@ class BaseMethod(nn.Module):
         """
 
     @abstractmethod
-    def loss(self, forget: HalfBatch, retain: HalfBatch) -> dict[str, Tensor]:
-        """The loss of one iteration.
+    def losses(
+        self, forget: HalfBatch, retain: HalfBatch
+    ) -> Iterator[dict[str, Tensor]]:
+        """The loss of one iteration, part by part.
+
+        Each part is back-propagated as soon as it is yielded, and what was
+        stored for it is freed: a method that yields its terms of the forget
+        half before it first looks at the retain half needs the memory of
+        one half only. Terms that need both halves go into one part. What a
+        later part reads of an earlier one has to be detached.
 
         Args:
             forget (HalfBatch): Images of the classes to forget.
             retain (HalfBatch): Images of the classes to keep.
 
-        Returns:
+        Yields:
             dict[str, Tensor]: Scalars. The sum of those with ``loss`` in
             their name is trained on; the others are logged.
         """

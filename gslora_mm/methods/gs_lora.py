@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -107,23 +108,26 @@ class GSLoRA(BaseMethod):
         """``alpha_s`` in the present iteration, 0 during the warm-up."""
         return self.alpha_s if self.iteration >= self.warmup_iters else 0.0
 
-    def loss(self, forget: HalfBatch, retain: HalfBatch) -> dict[str, Tensor]:
+    def losses(
+        self, forget: HalfBatch, retain: HalfBatch
+    ) -> Iterator[dict[str, Tensor]]:
         # The bound is for the mean over the joint batch of all processes,
         # so that their number does not change what is trained.
         ce = mean_over_processes({'ce': forget.loss_cls})['ce']
-        losses = {
-            'loss_retain': retain.loss,
+        part = {
             'loss_forget': self.beta * bounded_forgetting_loss(ce, self.bound),
             'ce_forget': ce.detach(),
         }
         rest = forget.loss_rest
         if isinstance(rest, Tensor):
-            losses['loss_forget_rest'] = self.beta * rest
+            part['loss_forget_rest'] = self.beta * rest
+        yield part
+        yield {'loss_retain': retain.loss}
         structure = group_sparsity_loss(self._groups)
+        part = {'structure': structure.detach()}
         if self.sparsity == 'subgradient':
-            losses['loss_structure'] = self.current_alpha_s * structure
-        losses['structure'] = structure.detach()
-        return losses
+            part['loss_structure'] = self.current_alpha_s * structure
+        yield part
 
     def after_update(self, optimizer: Optimizer) -> None:
         if self.sparsity != 'proximal' or not self.current_alpha_s:

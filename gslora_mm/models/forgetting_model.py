@@ -1,16 +1,20 @@
 import copy
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
 from torch import Tensor
 
 from gslora_mm.lora import inject_lora, lora_groups
 from gslora_mm.registry import METHODS, MODELS, TASKS, check_arguments
 from gslora_mm.utils import ConfigError
-from gslora_mm.utils.distributed import mean_over_processes
+from gslora_mm.utils.distributed import (
+    mean_over_processes,
+    share_gradients,
+)
 from .tasks import ROLES
 
 
@@ -111,7 +115,55 @@ class ForgettingModel(BaseModel):
             return self.loss(inputs, data_samples)
         return self.model(inputs, data_samples, mode=mode)
 
+    def train_step(
+        self, data: dict | tuple | list, optim_wrapper: OptimWrapper
+    ) -> dict[str, Tensor]:
+        """One iteration, each part of the loss back-propagated on its own.
+
+        The halves of a batch thus never are in memory together. Gradients
+        are averaged over processes once all parts are through.
+
+        Args:
+            data (dict | tuple | list): A batch of the data loader.
+            optim_wrapper (OptimWrapper): Updates the trainable parameters.
+
+        Returns:
+            dict[str, Tensor]: Values for the log, ``loss`` being their sum.
+        """
+        with optim_wrapper.optim_context(self):
+            data = self.data_preprocessor(data, training=True)
+        parts = self.losses(**data)
+        log: dict[str, Tensor] = {}
+        total = torch.zeros(())
+        while True:
+            with optim_wrapper.optim_context(self):  # the forward pass
+                part = next(parts, None)
+            if part is None:
+                break
+            loss, values = self.parse_losses(part)
+            if torch.is_tensor(loss) and loss.requires_grad:
+                optim_wrapper.backward(optim_wrapper.scale_loss(loss))
+                # It counts calls; for it, all parts are one.
+                optim_wrapper._inner_count -= 1
+            total = total + torch.as_tensor(values.pop('loss')).detach()
+            log.update(values)
+        optim_wrapper._inner_count += 1
+        if optim_wrapper.should_update():
+            share_gradients(self.parameters())
+            optim_wrapper.step()
+            optim_wrapper.zero_grad()
+        return {'loss': total, **log}
+
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict:
+        """All parts of :meth:`losses` at once."""
+        losses = {}
+        for part in self.losses(inputs, data_samples):
+            losses.update(part)
+        return losses
+
+    def losses(
+        self, inputs: Tensor, data_samples: Sequence
+    ) -> Iterator[dict[str, Tensor]]:
         """The method's loss on a batch of forget and retain images.
 
         Args:
@@ -120,7 +172,7 @@ class ForgettingModel(BaseModel):
                 its metainfo which ``role`` it plays, ``'forget'`` or
                 ``'retain'``.
 
-        Returns:
+        Yields:
             dict[str, Tensor]: Scalars; those with ``loss`` in their name
             are summed up and trained on, the others only logged. Their
             values are means over all processes.
@@ -145,7 +197,8 @@ class ForgettingModel(BaseModel):
                 "every data sample needs metainfo role='forget' or 'retain', "
                 f'as ForgetRetainDataset sets it; found {sorted(set(roles))}'
             )
-        return mean_over_processes(self.method.loss(**halves))
+        for part in self.method.losses(**halves):
+            yield mean_over_processes(part)
 
     def resume_state_dict(self) -> 'OrderedDict[str, Tensor]':
         """What a resumed step needs beyond its starting checkpoint.

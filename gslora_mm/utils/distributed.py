@@ -1,15 +1,17 @@
 """Values that have to be the same on all processes."""
 
+from collections.abc import Iterable
+
 import torch
-from mmengine.dist import all_reduce, get_world_size
-from torch import Tensor
+from mmengine.dist import all_reduce, broadcast, get_world_size
+from torch import Tensor, nn
 
 
 def mean_over_processes(losses: dict[str, Tensor]) -> dict[str, Tensor]:
     """Replace values by their means over processes, keeping gradients.
 
-    Gradients are averaged by the data parallel wrapper; doing the same to
-    the values makes the logs, and what is decided from them, equal on all
+    Gradients are averaged by :func:`share_gradients`; doing the same to the
+    values makes the logs, and what is decided from them, equal on all
     processes and equal to one process with the joint batch.
 
     Args:
@@ -28,3 +30,48 @@ def mean_over_processes(losses: dict[str, Tensor]) -> dict[str, Tensor]:
         name: mean[i] + (loss - loss.detach())
         for i, (name, loss) in enumerate(losses.items())
     }
+
+
+@torch.no_grad()
+def share_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace gradients by their means over processes.
+
+    In one exchange for all: what is trained here is small. A parameter that
+    no process used keeps its gradient None.
+
+    Args:
+        parameters (Iterable[nn.Parameter]): In the same order everywhere.
+    """
+    if get_world_size() == 1:
+        return
+    trainable = [p for p in parameters if p.requires_grad]
+    used = torch.tensor(
+        [p.grad is not None for p in trainable],
+        dtype=torch.float,
+        device=trainable[0].device,
+    )
+    all_reduce(used, op='sum')
+    trainable = [
+        p for p, count in zip(trainable, used.tolist(), strict=True) if count
+    ]
+    for parameter in trainable:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    joint = torch.cat([p.grad.flatten().float() for p in trainable])
+    all_reduce(joint, op='mean')
+    sizes = [p.numel() for p in trainable]
+    for parameter, mean in zip(trainable, joint.split(sizes), strict=True):
+        parameter.grad.copy_(mean.view_as(parameter))
+
+
+def share_parameters(parameters: Iterable[nn.Parameter]) -> None:
+    """Give all processes the trainable parameters of the first.
+
+    They begin equal unless the config seeds every process differently.
+
+    Args:
+        parameters (Iterable[nn.Parameter]): In the same order everywhere.
+    """
+    for parameter in parameters:
+        if parameter.requires_grad:
+            broadcast(parameter.data)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.visualization import LocalVisBackend
 
 from gslora_mm.engine import (
@@ -75,6 +76,7 @@ def test_merged_checkpoint_is_stock(finished, inputs):
     work_dir, _ = finished
     cfg = tiny_sequence(inputs, work_dir)
     before = load_checkpoint(inputs / 'pretrained.pth')['state_dict']
+    init_default_scope('mmdet')
     for step in ('step_01', 'step_02'):
         checkpoint = load_checkpoint(work_dir / step / 'merged.pth')
         assert set(checkpoint) == {'meta', 'state_dict'}
@@ -223,17 +225,17 @@ def test_nan_stops_the_run_and_keeps_the_last_good_state(
     finished, inputs, tmp_path, monkeypatch
 ):
     _, report = finished
-    loss = GSLoRA.loss
+    losses = GSLoRA.losses
 
     def nan_in_iteration_4(self, forget, retain):
-        losses = loss(self, forget, retain)
-        if self.iteration == 3:
-            losses['loss_retain'] = losses['loss_retain'] * float('nan')
-        return losses
+        for part in losses(self, forget, retain):
+            if self.iteration == 3 and 'loss_retain' in part:
+                part['loss_retain'] = part['loss_retain'] * float('nan')
+            yield part
 
     cfg = tiny_sequence(inputs, tmp_path / 'run')
     with monkeypatch.context() as patch:
-        patch.setattr(GSLoRA, 'loss', nan_in_iteration_4)
+        patch.setattr(GSLoRA, 'losses', nan_in_iteration_4)
         with pytest.raises(NonFiniteLossError, match='nan at iteration 4 of'):
             ForgettingSequence(cfg).run()
     state = load_checkpoint(tmp_path / 'run' / 'step_01' / 'resume.pth')
@@ -246,16 +248,16 @@ def test_parameters_that_are_not_finite_are_never_saved(
     inputs, tmp_path, monkeypatch
 ):
     """The loss of the last iteration is fine, its gradient is not."""
-    loss = GSLoRA.loss
+    losses = GSLoRA.losses
 
     def nan_gradient_in_iteration_4(self, forget, retain):
-        losses = loss(self, forget, retain)
-        if self.iteration == 3:
-            losses['loss_retain'].register_hook(lambda g: g * float('nan'))
-        return losses
+        for part in losses(self, forget, retain):
+            if self.iteration == 3 and 'loss_retain' in part:
+                part['loss_retain'].register_hook(lambda g: g * float('nan'))
+            yield part
 
     cfg = tiny_sequence(inputs, tmp_path / 'run')
-    monkeypatch.setattr(GSLoRA, 'loss', nan_gradient_in_iteration_4)
+    monkeypatch.setattr(GSLoRA, 'losses', nan_gradient_in_iteration_4)
     with pytest.raises(NonFiniteLossError, match='lora_.*iteration 4 of 4'):
         ForgettingSequence(cfg).run()
     state = load_checkpoint(tmp_path / 'run' / 'step_01' / 'resume.pth')
