@@ -1,6 +1,7 @@
 # make install   the virtual environment .venv with everything in it
 # make test      the tests; make test-all: with the slow ones
 # make demo      pre-train a small detector, forget 3 x 2 categories, report
+# make mini-coco, mini-digits, mini-faces: the small data sets
 # make lint      ruff; make clean: remove caches and build folders
 #
 # Every target works as the very first command on a fresh machine.
@@ -33,7 +34,7 @@ INSTALL = PATH="$(abspath $(BIN)):$$PATH" MAX_JOBS=$(MAX_JOBS) \
 HAS_PIP = $(BIN)/python -m pip --version >/dev/null 2>&1
 HAS_OPS = $(BIN)/python -c 'import torch, mmcv._ext' 2>/dev/null
 
-.PHONY: install test test-all demo lint clean mini-coco
+.PHONY: install test test-all demo lint clean mini-coco mini-digits mini-faces
 .PHONY: check-python check-compiler
 
 install: $(STAMP)
@@ -98,6 +99,10 @@ test-all: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m ""
 
 demo: export OMP_NUM_THREADS = $(DEMO_THREADS)
+# glibc keeps freed memory for the next tensor, instead of giving it back and
+# having every page zeroed again; other C libraries ignore this.
+demo: export MALLOC_MMAP_THRESHOLD_ = 4000000000
+demo: export MALLOC_TRIM_THRESHOLD_ = 16000000000
 demo: mini-coco $(PRETRAINED)
 	$(BIN)/python tools/train.py \
 		configs/mini/gs-lora_deformable-detr_mini-coco_3x2.py \
@@ -106,6 +111,12 @@ demo: mini-coco $(PRETRAINED)
 # An instant when the data is there.
 mini-coco: $(STAMP)
 	$(BIN)/python tools/dataset_tools/make_mini_coco.py
+
+mini-digits: $(STAMP)
+	$(BIN)/python tools/dataset_tools/make_mini_digits.py
+
+mini-faces: $(STAMP)
+	$(BIN)/python tools/dataset_tools/make_mini_faces.py
 
 # The pre-training writes this file as its last act; until then it resumes.
 $(PRETRAINED): | mini-coco
