@@ -25,7 +25,7 @@ from gslora_mm.engine.step_config import (
     with_defaults,
 )
 from gslora_mm.lora import inject_lora
-from gslora_mm.methods import GSLoRA
+from gslora_mm.methods import GSLoRA, GSLoRAPP
 from gslora_mm.models.tasks import DetectionTask, HalfBatch
 from gslora_mm.registry import HOOKS, METHODS, TASKS
 from gslora_mm.utils import ConfigError
@@ -246,7 +246,8 @@ def test_configs_are_valid(code, configs, example):
         path = configs / named[1]
         path.write_text(code)
         cfg = Config.fromfile(path)
-        check_entries(cfg)
+        if 'forgetting' in cfg:
+            check_entries(cfg)
     else:
         # Not imported here: the reader's own.
         code = re.sub(r'^custom_imports = .*\n', '', code)
@@ -342,6 +343,7 @@ def test_entries_of_the_adapter():
     [
         ('### ClassOrder', ClassOrder),
         ('### gslora_mm.GSLoRA', GSLoRA),
+        ('### gslora_mm.GSLoRAPP', GSLoRAPP),
         ('### gslora_mm.DetectionTask', DetectionTask),
         ('`gslora_mm.AdapterEMAHook`', AdapterEMAHook),
         ('`gslora_mm.ForgettingEarlyStopHook`', ForgettingEarlyStopHook),
@@ -351,10 +353,15 @@ def test_arguments_in_the_tables(heading, kind):
     assert documented(heading) == defaults_of(kind)
 
 
-def test_settings_per_step():
+@pytest.mark.parametrize('method', [GSLoRA, GSLoRAPP])
+def test_settings_per_step(method):
     text = text_of(ROOT / 'docs/en/configs.md')
-    rows = re.findall(r'^\| `(\w+)` \| \w+, per step \|', text, re.MULTILINE)
-    assert tuple(rows) == GSLoRA.per_step
+    heading = f'\n### gslora_mm.{method.__name__}\n'
+    section = text.partition(heading)[2].partition('\n##')[0]
+    rows = re.findall(
+        r'^\| `(\w+)` \| \w+, per step \|', section, re.MULTILINE
+    )
+    assert tuple(rows) == method.per_step
 
 
 def test_every_method_and_task_is_documented():
@@ -371,7 +378,7 @@ def test_every_method_and_task_is_documented():
 class Half(HalfBatch):
     """A half batch with given losses."""
 
-    loss_cls = loss_rest = None
+    loss_cls = loss_rest = features = labels = logits = None
 
     def __init__(self, role, loss_cls, loss_rest):
         super().__init__(role, num_samples=2)
@@ -436,7 +443,8 @@ def test_every_config_has_its_place():
         for model in yaml.safe_load(path.read_text())['Models']
     }
     for path in CONFIGS.rglob('*.py'):
-        if '_base_' in path.parts:
+        # Suites, in ablations, are no configs of models.
+        if {'_base_', 'ablations'} & set(path.parts):
             continue
         assert str(path.relative_to(ROOT)) in listed
         assert f'](./{path.name})' in text_of(path.parent / 'README.md')

@@ -94,15 +94,31 @@ def evaluation_config(cfg: Config) -> Config:
 
 def add_outputs(cfg: Config, args: argparse.Namespace) -> None:
     """Predictions to a file, pictures to a folder or a screen."""
+    classifies = cfg.get('default_scope') == 'mmpretrain'
     if args.out:
         if not args.out.endswith(('.pkl', '.pickle')):
             raise ConfigError(f'--out = {args.out!r}: must end in .pkl')
         evaluators = cfg.test_evaluator
         if isinstance(evaluators, dict):
             evaluators = [evaluators]
-        dump = dict(type='DumpDetResults', out_file_path=args.out)
+        dump = dict(
+            type='DumpResults' if classifies else 'DumpDetResults',
+            out_file_path=args.out,
+        )
         cfg.test_evaluator = [*evaluators, dump]
-    if args.show or args.show_dir:
+    if not args.show and not args.show_dir:
+        return
+    if classifies:
+        cfg.default_hooks.visualization = dict(
+            type='VisualizationHook',
+            enable=True,
+            interval=1,
+            show=args.show,
+            wait_time=args.wait_time,
+            out_dir=args.show_dir
+            and osp.join(cfg.work_dir, args.show_dir),
+        )
+    else:
         cfg.default_hooks.visualization = dict(
             type='DetVisualizationHook',
             draw=True,

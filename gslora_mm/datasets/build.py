@@ -39,6 +39,7 @@ def build_dataset(dataset: BaseDataset | dict) -> BaseDataset:
         TypeError,
         AttributeError,
         AssertionError,
+        RuntimeError,  # mmpretrain's, of a folder without images
     ) as error:
         raise ConfigError(
             f'dataset.ann_file={ann_file!r}: cannot be read as a {name}: '

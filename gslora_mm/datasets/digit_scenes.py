@@ -13,7 +13,11 @@ from PIL import Image
 
 Box = tuple[int, int, int, int]
 
-NUM_CLASSES = 10
+CLASSES = (
+    *('zero', 'one', 'two', 'three', 'four'),
+    *('five', 'six', 'seven', 'eight', 'nine'),
+)
+NUM_CLASSES = len(CLASSES)
 _VAL_SHARE = 0.2  # of the scans of each class: never seen in training
 _HEIGHTS = (28, 48)  # px, of a digit
 _STRETCH = (1.0, 1.3)  # of its width
@@ -85,6 +89,36 @@ def draw_scene(
     return np.round(picture).clip(0, 255).astype(np.uint8), objects
 
 
+def draw_digit(
+    rng: np.random.RandomState,
+    scan: np.ndarray,
+    size: int,
+    min_contrast: float = 45,
+) -> np.ndarray:
+    """Draw one digit that nearly fills its picture.
+
+    Args:
+        rng (RandomState): Source of all that is random: place, size, width,
+            colours, background and grain.
+        scan (np.ndarray): Scan of a digit, shape (8, 8), uint8.
+        size (int): Height and width in pixels.
+        min_contrast (float): Least difference in luminance (0..255) between
+            digit and background. Defaults to 45.
+
+    Returns:
+        np.ndarray: The picture, shape (size, size, 3), uint8, RGB.
+    """
+    picture = _draw_background(rng, size)
+    # The widest scan, at the largest height and stretch, still fits.
+    ink = _draw_digit(rng, scan, (0.55 * size, 0.75 * size), (1.0, 1.2))
+    h, w = ink.shape
+    x, y = rng.randint(size - w + 1), rng.randint(size - h + 1)
+    region = picture[y : y + h, x : x + w]
+    colour = _bright_colour(rng, region, min_contrast)
+    region += ink[..., None] * (colour - region)
+    return np.round(picture).clip(0, 255).astype(np.uint8)
+
+
 def _draw_background(rng: np.random.RandomState, size: int) -> np.ndarray:
     """Soft blotches around a dark colour under a fine grain, float RGB."""
     base = rng.uniform(30, 110, 3)
@@ -95,12 +129,17 @@ def _draw_background(rng: np.random.RandomState, size: int) -> np.ndarray:
     return base + texture * rng.uniform(-60, 60, 3) + grain
 
 
-def _draw_digit(rng: np.random.RandomState, scan: np.ndarray) -> np.ndarray:
+def _draw_digit(
+    rng: np.random.RandomState,
+    scan: np.ndarray,
+    heights: tuple[float, float] = _HEIGHTS,
+    stretch: tuple[float, float] = _STRETCH,
+) -> np.ndarray:
     """Opacity (h, w) in 0..1 of a scan at a random scale, cut to its ink."""
-    scale = rng.uniform(*_HEIGHTS) / len(scan)
+    scale = rng.uniform(*heights) / len(scan)
     blank = np.pad(scan, 1)  # else ink at the border would be cut off
     height, width = scale * np.array(blank.shape)
-    width *= rng.uniform(*_STRETCH)
+    width *= rng.uniform(*stretch)
     blurred = _resize(blank, round(height), round(width)) / 255
     ink = ((blurred - 0.33) / 0.27).clip(0, 1)  # a firm edge, still smooth
     solid = ink >= 0.5
@@ -116,14 +155,16 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _bright_colour(
-    rng: np.random.RandomState, region: np.ndarray
+    rng: np.random.RandomState,
+    region: np.ndarray,
+    min_contrast: float = _MIN_CONTRAST,
 ) -> np.ndarray:
     """A random RGB colour that stands out from ``region``."""
     luminance = np.array([0.299, 0.587, 0.114])
     ground = (region.mean((0, 1)) * luminance).sum()
     for _ in range(50):
         colour = rng.uniform(0, 255, 3)
-        if (colour * luminance).sum() - ground >= _MIN_CONTRAST:
+        if (colour * luminance).sum() - ground >= min_contrast:
             return colour
     return np.full(3, 255.0)
 

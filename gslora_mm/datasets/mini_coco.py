@@ -5,22 +5,16 @@ made in seconds and depend on nothing but their settings.
 """
 
 import json
-import uuid
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from gslora_mm.utils.atomic import atomic_write, save_json
-from gslora_mm.utils.errors import ConfigError
-from .digit_scenes import digit_scans, draw_scene
+from gslora_mm.utils.atomic import atomic_write
+from .digit_scenes import CLASSES, digit_scans, draw_scene
+from .generated import SPLITS, check_range, make_once, save_png
 
-MINI_COCO_CLASSES = (
-    *('zero', 'one', 'two', 'three', 'four'),
-    *('five', 'six', 'seven', 'eight', 'nine'),
-)
+MINI_COCO_CLASSES = CLASSES
 MARKER = 'mini_coco.json'
-SPLITS = ('train', 'val')
 _VERSION = 3  # of the way scenes are drawn: part of the settings
 
 
@@ -69,29 +63,18 @@ def make_mini_coco(
         size=size,
         max_digits=max_digits,
     )
-    for name, value in settings.items():
-        least = {'seed': 0, 'size': 64}.get(name, 1)
-        if value < least:
-            raise ConfigError(f'{name}={value}: must be at least {least}')
+    check_range(settings, dict(seed=0, size=64))
     settings['version'] = _VERSION
-
     root = Path(root)
-    # In this order: another process may be writing its marker just now.
-    occupied = root.is_dir() and any(root.glob('[!.]*'))
-    state = _read_marker(root)
-    if occupied and state is None:
-        raise ConfigError(
-            f'root={str(root)!r}: the folder is not empty and holds no '
-            f'{MARKER}, so it is left alone; name a new or an empty folder'
-        )
-    if state == dict(settings, finished=True) and _is_complete(root, settings):
-        return root
-    save_json(dict(settings, finished=False), root / MARKER)
-    scans = digit_scans(seed)
-    for number, split in enumerate(SPLITS):
-        _make_split(root, split, settings, [seed, number], scans[split])
-    save_json(dict(settings, finished=True), root / MARKER)
-    return root
+
+    def make() -> None:
+        scans = digit_scans(seed)
+        for number, split in enumerate(SPLITS):
+            _make_split(root, split, settings, [seed, number], scans[split])
+
+    return make_once(
+        root, MARKER, settings, lambda: _is_complete(root, settings), make
+    )
 
 
 def _make_split(
@@ -114,7 +97,7 @@ def _make_split(
             height=size,
             width=size,
         )
-        _save_png(picture, folder / image['file_name'])
+        save_png(picture, folder / image['file_name'])
         images.append(image)
         for label, box in objects:
             annotations.append(
@@ -151,26 +134,9 @@ def _pictures(folder: Path) -> list[Path]:
     return list(folder.glob('[0-9]*.png'))
 
 
-def _read_marker(root: Path) -> dict | None:
-    """What the marker says; empty if unreadable, None if there is none."""
-    try:
-        return json.loads((root / MARKER).read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        return {}
-
-
 def _is_complete(root: Path, settings: dict) -> bool:
     return all(
         _annotation_file(root, split).is_file()
         and len(_pictures(root / split)) == settings[f'num_{split}']
         for split in SPLITS
     )
-
-
-def _save_png(picture: np.ndarray, path: Path) -> None:
-    """Save without ever showing another process half a file."""
-    temporary = path.with_name(f'.{uuid.uuid4().hex}.png')
-    Image.fromarray(picture).save(temporary, format='PNG', compress_level=1)
-    temporary.replace(path)

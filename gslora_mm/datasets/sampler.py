@@ -72,6 +72,12 @@ class ForgetRetainSampler(Sampler):
             yield self._sample(position)
             position += 1
 
+    @property
+    def iterations_per_epoch(self) -> int:
+        """Iterations of all processes in one pass over the retain images."""
+        per_iteration = self.part_sizes[1] * self.world_size
+        return -(-len(self.dataset.datasets[1]) // per_iteration)
+
     def __len__(self) -> int:
         """Number of images of both sets."""
         return len(self.dataset)

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from gslora_mm.datasets import ClassOrder
@@ -51,13 +51,21 @@ class ForgettingPlan:
 
     @classmethod
     def from_config(
-        cls, forgetting: dict, classes: Sequence[str]
+        cls,
+        forgetting: dict,
+        classes: Sequence[str],
+        shown: Collection[str] | None = None,
     ) -> 'ForgettingPlan':
         """Read and check ``forgetting.steps`` and ``forgetting.missing``.
+
+        With ``missing='rest'``, all classes that are not ``shown`` are
+        missing, and a ``ClassOrder`` draws from the shown ones alone.
 
         Args:
             forgetting (dict): The ``forgetting`` entry of a config.
             classes (Sequence[str]): All classes of the dataset.
+            shown (Collection[str], optional): Those of which the training
+                set has an image. Defaults to None: all.
 
         Raises:
             ConfigError: If a class is unknown or forgotten twice, a step is
@@ -65,12 +73,23 @@ class ForgettingPlan:
                 have replay data.
         """
         classes = tuple(classes)
+        shown = set(classes if shown is None else shown)
+        missing = forgetting.get('missing') or ()
+        candidates = classes
+        if missing == 'rest':
+            missing = [name for name in classes if name not in shown]
+            candidates = tuple(name for name in classes if name in shown)
+        if not isinstance(missing, list | tuple):
+            raise ConfigError(
+                f'forgetting.missing = {missing!r}: must be a list of class '
+                "names, or 'rest' for all classes without a training image"
+            )
         steps = forgetting.get('steps')
         if isinstance(steps, dict):
             order = dict(steps)
             order.pop('type', None)
             try:
-                steps = ClassOrder(**order).steps(classes)
+                steps = ClassOrder(**order).steps(candidates)
             except TypeError as error:
                 raise ConfigError(
                     f'forgetting.steps = {dict(steps)}: {error}; arguments '
@@ -109,16 +128,19 @@ class ForgettingPlan:
                 f'forgetting.steps forgets all {len(classes)} classes; at '
                 'least one has to be retained'
             )
-        missing = forgetting.get('missing') or ()
-        if not isinstance(missing, list | tuple):
-            raise ConfigError(
-                f'forgetting.missing = {missing!r}: must be a list of class '
-                'names'
-            )
         missing = tuple(missing)
         for name in missing:
             if name not in classes:
                 raise unknown_name('forgetting.missing', name, classes)
+        accounted = shown.union(seen, missing)
+        absent = [name for name in classes if name not in accounted]
+        if absent:
+            raise ConfigError(
+                f'forgetting.missing: the training set shows nothing of '
+                f'{len(absent)} classes that are neither forgotten nor named '
+                f'there, such as {absent[0]!r}; name them, or write '
+                "missing='rest' for all classes without a training image"
+            )
         if not set(classes) - set(seen) - set(missing):
             raise ConfigError(
                 'forgetting.missing leaves no retained class with replay data'

@@ -1,13 +1,11 @@
 """Everything that can be found wrong before the first iteration."""
 
 import contextlib
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.dist import get_world_size
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 
@@ -21,8 +19,10 @@ from gslora_mm.models import ForgettingModel
 from gslora_mm.models.tasks import BaseTask
 from gslora_mm.registry import HOOKS, METHODS, METRICS, TASKS
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.checkpoint import local_path, sha256_of
 from gslora_mm.utils.quiet import no_prints
 from .hooks import StepCheckpointHook
+from .method_state import load_own_file, state_identity
 from .plan import ForgettingPlan
 from .step_config import (
     FORGETTING_DEFAULTS,
@@ -34,7 +34,10 @@ from .step_config import (
 )
 
 #: The task that reads the models of a library, by its default scope.
-TASK_OF_SCOPE = {'mmdet': 'gslora_mm.DetectionTask'}
+TASK_OF_SCOPE = {
+    'mmdet': 'gslora_mm.DetectionTask',
+    'mmpretrain': 'gslora_mm.ClassificationTask',
+}
 
 #: What the arguments of the two subsets are called in a sequence config.
 SUBSET_KEYS = {
@@ -71,6 +74,7 @@ class CheckedSequence:
         max_iters (list[int]): Iterations of every step.
         images (list[dict[str, int]]): Forget and retain images of every
             step.
+        checkpoint_sha256 (str): Hash of the pre-trained checkpoint.
     """
 
     plan: ForgettingPlan
@@ -80,6 +84,7 @@ class CheckedSequence:
     task: BaseTask
     max_iters: list[int]
     images: list[dict[str, int]]
+    checkpoint_sha256: str
 
 
 def check_sequence(cfg: Config) -> CheckedSequence:
@@ -132,16 +137,24 @@ def check_sequence(cfg: Config) -> CheckedSequence:
             'train_dataloader.dataset differ, or their order does; labels '
             'are positions in this list, so it must be the same'
         )
-    plan = ForgettingPlan.from_config(forgetting, base.metainfo['classes'])
+    plan = ForgettingPlan.from_config(
+        forgetting,
+        table.classes,
+        {table.classes[label] for label in set(table.labels.tolist())},
+    )
     steps = range(1, len(plan) + 1)
     for step in steps:
-        evaluator = task.evaluator(
+        metrics = task.evaluator(
             cfg.val_evaluator,
             {k: v for k, v in plan.splits(step).items() if v},
             forgetting['only_split_images'],
         )
-        with no_prints(), _as_config_error('val_evaluator'):
-            METRICS.build(evaluator).dataset_meta = validation.metainfo
+        for metric in [metrics] if isinstance(metrics, dict) else metrics:
+            with no_prints(), _as_config_error('val_evaluator'):
+                metric = METRICS.build(metric)
+                metric.dataset_meta = validation.metainfo
+                if step == 1 and hasattr(metric, 'check_dataset'):
+                    metric.check_dataset(validation)
 
     images, max_iters = [], []
     for step in steps:
@@ -162,10 +175,7 @@ def check_sequence(cfg: Config) -> CheckedSequence:
             sampler = ForgetRetainSampler(
                 dataset, schedule['batch_size'], schedule['forget_ratio']
             )
-        per_epoch = math.ceil(
-            retain / (sampler.part_sizes[1] * get_world_size())
-        )
-        max_iters.append(_iterations(schedule, per_epoch))
+        max_iters.append(_iterations(schedule, sampler.iterations_per_epoch))
 
     with _renamed(CHECKPOINT_KEYS):
         model = ForgettingModel(
@@ -184,8 +194,14 @@ def check_sequence(cfg: Config) -> CheckedSequence:
             f'the dataset has {len(plan.classes)}; set num_classes of the '
             'head, or metainfo.classes of train_dataloader.dataset'
         )
+    sha256 = sha256_of(local_path(forgetting['pretrained']))
+    load_own_file(
+        model.method,
+        cfg.method,
+        state_identity(model.method, sha256, plan.classes),
+    )
     return CheckedSequence(
-        plan, forgetting, schedule, task_cfg, task, max_iters, images
+        plan, forgetting, schedule, task_cfg, task, max_iters, images, sha256
     )
 
 
@@ -227,7 +243,32 @@ def _read_dataset(config: dict, loader: str) -> BaseDataset:
             f'{loader}.dataset has no class names; set '
             'metainfo=dict(classes=[...])'
         )
+    _check_names(dataset, loader)
     return dataset
+
+
+def _check_names(dataset: BaseDataset, loader: str) -> None:
+    """Refuse class names that do not tell which label is meant."""
+    classes = list(dataset.metainfo['classes'])
+    key = f'{loader}.dataset.metainfo.classes'
+    twice = [name for name in classes if classes.count(name) > 1]
+    if twice:
+        labels = [i for i, name in enumerate(classes) if name == twice[0]]
+        raise ConfigError(
+            f'{key}: {twice[0]!r} is the name of labels {labels}; classes '
+            'are told by their names, so each needs one of its own (of '
+            "ImageNet's two cranes: gslora_mm.ImageNet100 has such names)"
+        )
+    # mmpretrain numbers labels by the sorted folders, whatever the names.
+    folders = getattr(dataset, 'folder_to_idx', {})
+    for label, name in enumerate(classes):
+        if folders.get(name, label) != label:
+            raise ConfigError(
+                f'{key}: {name!r} has label {label} there, but its folder '
+                f'has label {folders[name]}: labels follow the sorted names '
+                f'of the folders, so write the classes in that order: '
+                f'{list(folders)}'
+            )
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import json
 import os
 import os.path as osp
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from gslora_mm.models import load_stock_checkpoint
 from gslora_mm.registry import METHODS, RUNNERS, class_of
 from gslora_mm.utils import ConfigError, load_json, save_json
 from gslora_mm.utils.atomic import remove_leftovers
-from gslora_mm.utils.checkpoint import local_path, sha256_of
+from gslora_mm.utils.checkpoint import local_path
 from .hooks.method_hook import model_of
 from .hooks.step_checkpoint_hook import RESUME_FILE
+from .method_state import METHOD_FILE
 from .preflight import CheckedSequence, check_sequence
 from .step import (
     CONFIG_FILE,
@@ -120,7 +122,7 @@ class ForgettingSequence:
         for step, names in enumerate(plan.steps, 1):
             images = checked.images[step - 1]
             self._say(
-                f'  step {step}: forget {", ".join(names)} '
+                f'  step {step}: forget {_brief(names)} '
                 f'({images["forget"]} forget and {images["retain"]} retain '
                 f'images, {checked.max_iters[step - 1]} iterations)'
             )
@@ -145,9 +147,7 @@ class ForgettingSequence:
             classes=list(checked.plan.classes),
             steps=[list(names) for names in checked.plan.steps],
             pretrained_path=str(checked.forgetting['pretrained']),
-            checkpoint_sha256=sha256_of(
-                local_path(checked.forgetting['pretrained'])
-            ),
+            checkpoint_sha256=checked.checkpoint_sha256,
             processes=get_world_size(),
             config=self._fingerprint(),
         )
@@ -210,7 +210,7 @@ class ForgettingSequence:
         self, checked: CheckedSequence, splits: dict[str, list[str]]
     ) -> dict:
         return checked.task.evaluator(
-            self.cfg.val_evaluator.to_dict(),
+            self.cfg._cfg_dict.to_dict()['val_evaluator'],
             splits,
             checked.forgetting['only_split_images'],
         )
@@ -240,9 +240,18 @@ class ForgettingSequence:
                 max_iters=checked.max_iters,
                 work_dir=folder,
                 before=self._path(PRETRAINED_DIR, METRICS_FILE),
+                pretrained_sha256=checked.checkpoint_sha256,
+                method_state=None
+                if step == 1
+                else osp.join(self._step_dir(step - 1), METHOD_FILE),
             )
             result = run_step(cfg, resume=self.resume)
         self._say(_summary(result, checked.task.metric))
+
+
+def _brief(names: Sequence[str], most: int = 20) -> str:
+    shown = ', '.join(names[:most])
+    return shown + (f' and {len(names) - most} more') * (len(names) > most)
 
 
 def _summary(result: dict, metric: str) -> str:

@@ -23,6 +23,7 @@ from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory
 from .hooks.method_hook import model_of
 from .hooks.progress_hook import TRAIN_SECONDS
 from .hooks.step_checkpoint_hook import RESUME_FILE
+from .method_state import prepare_method
 
 RESULT_FILE = 'result.json'
 METRICS_FILE = 'metrics.json'
@@ -32,7 +33,7 @@ ADAPTER_FILE = 'adapter.safetensors'
 
 
 def run_step(cfg: Config, resume: bool = False) -> dict:
-    """Run one step: train, merge, evaluate the merged model, write it down.
+    """Run one step: prepare, train, merge, evaluate, write it down.
 
     The step is finished once ``result.json`` is there, which is written
     last; everything before it can be repeated.
@@ -68,8 +69,16 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
 
     reset_peak_memory()
     runner = RUNNERS.build(cfg)
-    runner.train()
     model = model_of(runner)
+    prepare_method(
+        model,
+        runner.train_dataloader.dataset,
+        cfg.model.method,
+        cfg.forgetting_step,
+        work_dir,
+        resume=bool(cfg.get('resume')),
+    )
+    runner.train()
     trainable, total = count_parameters(model.model)
     facts = dict(
         groups=group_norms(model.model, model.group_by),
@@ -123,5 +132,13 @@ def dump_config(cfg: Config, path: str) -> None:
 
 
 def without_prefix(metrics: dict) -> dict:
-    """Flat metrics without the prefix that the metric class adds."""
-    return {key.partition('/')[2]: value for key, value in metrics.items()}
+    """Flat metrics without the prefixes that metric classes add.
+
+    Where that would give two metrics one name, the later one keeps its
+    prefix; the metric that the splits are scored by comes first.
+    """
+    out: dict = {}
+    for key, value in metrics.items():
+        name = key.partition('/')[2] or key
+        out[key if name in out else name] = value
+    return out

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from gslora_mm.registry import METHODS, class_of
 from gslora_mm.utils import ConfigError
+from .config_text import QuickTextConfig
 from .plan import ForgettingPlan
 
 #: Top-level entries that describe a sequence. None of them is a key of mmdet
@@ -139,7 +140,7 @@ def stock_config(cfg: Config, work_dir: str, evaluator: dict) -> Config:
         stock[f'{stage}_evaluator'] = copy.deepcopy(evaluator)
     stock['val_cfg'] = dict(type='ValLoop')
     stock['test_cfg'] = dict(type='TestLoop')
-    return Config(stock)
+    return QuickTextConfig(stock)
 
 
 def base_config(cfg: Config, work_dir: str) -> dict:
@@ -188,6 +189,8 @@ def step_config(
     max_iters: list[int],
     work_dir: str,
     before: str,
+    pretrained_sha256: str,
+    method_state: str | None,
 ) -> Config:
     """One ordinary MMEngine config that runs one step.
 
@@ -203,6 +206,9 @@ def step_config(
         max_iters (list[int]): Iterations of every step.
         work_dir (str): Work dir of the step.
         before (str): File with the metrics of the pre-trained model.
+        pretrained_sha256 (str): Hash of the pre-trained checkpoint.
+        method_state (str | None): File with what the method of the step
+            before carries on; None in the first step.
 
     Returns:
         Config: To be run by :func:`gslora_mm.engine.run_step`.
@@ -270,9 +276,13 @@ def step_config(
         *copy.deepcopy(schedule['hooks']),
     ]
     out['forgetting_step'] = dict(
-        step=step, splits=plan.splits(step), before=before
+        step=step,
+        splits=plan.splits(step),
+        before=before,
+        pretrained_sha256=pretrained_sha256,
+        method_state=method_state,
     )
-    return Config(out)
+    return QuickTextConfig(out)
 
 
 def schedulers(configs: Any, max_iters: int) -> list[dict]:

@@ -1,7 +1,16 @@
-"""Scores of a forgetting step: AP per split, H-Mean, one step's entry."""
+"""Scores of a forgetting step: those of its splits, H-Mean, its entry."""
 
+from .face_verification import FaceVerification
+from .forgetting_accuracy import ForgettingAccuracy
 from .forgetting_coco_metric import ForgettingCocoMetric
 from .h_mean import h_mean
 from .step_result import split_scores, step_result
 
-__all__ = ['ForgettingCocoMetric', 'h_mean', 'split_scores', 'step_result']
+__all__ = [
+    'FaceVerification',
+    'ForgettingAccuracy',
+    'ForgettingCocoMetric',
+    'h_mean',
+    'split_scores',
+    'step_result',
+]

@@ -15,8 +15,11 @@ from torch import nn
 from gslora_mm.utils import ConfigError
 
 FFN_CLASSES = frozenset({'FFN', 'DeiT3FFN', 'MixFFN', 'SwiGLUFFN'})
-# 'Atten' rather than 'Attention': XCiT has a class ClassAttntion beside XCA.
-ATTENTION_CLASS = re.compile(r'Attention$|Attntion$|MSA(V2)?$|^XCA$')
+# 'Atten' rather than 'Attention': XCiT has a class ClassAttntion beside XCA,
+# EVA-02 an AttentionWithRoPE.
+ATTENTION_CLASS = re.compile(
+    r'Attention(WithRoPE)?$|Attntion$|MSA(V2)?$|^XCA$'
+)
 CONTAINERS = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
 TARGETS = {
     'ffn': ('ffns',),

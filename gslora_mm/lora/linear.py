@@ -47,6 +47,60 @@ def merge_weight(
         return torch.addmm(base, up, down, alpha=scaling).to(weight.dtype)
 
 
+class _LowRankLinear(torch.autograd.Function):
+    """``x W^T + b + s (x A^T) B^T`` for a frozen W, in few and cheap passes.
+
+    What autograd would derive, but for three things that count because
+    everything beside the two products with W is bound by memory: the update
+    is added in place in the output and in the gradient of the input, and
+    that of B is computed transposed, which is twice as fast for few columns.
+    Of the inputs, x alone is kept.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        lora_A: Tensor,
+        lora_B: Tensor,
+        scaling: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the layer, and the (N, rank) inputs of B."""
+        out = F.linear(x, weight, bias)
+        hidden = F.linear(x, lora_A)
+        return out.addmm_(hidden, lora_B.t(), alpha=scaling), hidden
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        """Keep what the gradients need."""
+        x, weight, _, lora_A, lora_B, ctx.scaling = inputs
+        _, hidden = output
+        ctx.mark_non_differentiable(hidden)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, weight, lora_A, lora_B, hidden)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: None) -> tuple:
+        """Gradients of x, A and B."""
+        if grad is None:
+            return (None,) * 6
+        x, weight, lora_A, lora_B, hidden = ctx.saved_tensors
+        needs_x, *_, needs_A, needs_B, _ = ctx.needs_input_grad
+        grad_x = grad_A = grad_B = None
+        if needs_B:
+            grad_B = (hidden.t() @ grad).t() * ctx.scaling
+        if needs_x or needs_A:
+            grad_hidden = (grad @ lora_B) * ctx.scaling
+        if needs_A:
+            grad_A = grad_hidden.t() @ x
+        if needs_x:
+            grad_x = (grad @ weight).addmm_(grad_hidden, lora_A)
+        return grad_x, None, None, grad_A, grad_B, None
+
+
 class LoRALinear(nn.Linear):
     """``y = W x + b + (alpha / rank) B A dropout(x)``, W and b frozen.
 
@@ -222,13 +276,32 @@ class LoRALinear(nn.Linear):
         if self.merged:
             return F.linear(x, self._parameters['weight'], self.bias)
         flat = x.reshape(-1, self.in_features)
-        out = F.linear(flat, self._parameters['weight'], self.bias)
-        hidden = F.linear(
-            F.dropout(flat, self.dropout, self.training), self.lora_A
-        ).to(out.dtype)
-        # Adding in place into the fresh output saves a tensor of its size.
-        # Autocast leaves in-place functions alone, hence the casts.
-        out.addmm_(hidden, self.lora_B.t().to(out.dtype), alpha=self.scaling)
+        tensors = (
+            flat,
+            self._parameters['weight'],
+            self.bias,
+            self.lora_A,
+            self.lora_B,
+        )
+        kind = flat.device.type
+        if torch.is_autocast_enabled(kind) and flat.dtype != torch.double:
+            # Here, because autocast leaves a Function's backward alone.
+            dtype = torch.get_autocast_dtype(kind)
+            tensors = [t if t is None else t.to(dtype) for t in tensors]
+        flat, weight, bias, lora_A, lora_B = tensors
+        drops = self.training and self.dropout > 0
+        thawed = weight.requires_grad or (
+            bias is not None and bias.requires_grad
+        )
+        if drops or thawed:
+            # What the function below has no gradients for.
+            out = F.linear(flat, weight, bias)
+            hidden = F.linear(F.dropout(flat, self.dropout, drops), lora_A)
+            out.addmm_(hidden, lora_B.t(), alpha=self.scaling)
+        else:
+            out, _ = _LowRankLinear.apply(
+                flat, weight, bias, lora_A, lora_B, self.scaling
+            )
         # Not a view for autograd: the in-place activation of an FFN on a view
         # would copy the whole gradient once more. ``out`` ends here, so that
         # nothing else sees the shared memory.

@@ -6,18 +6,15 @@ metadata record rank, alpha, dropout and target, so that it can be folded
 into a stock checkpoint without building the model.
 """
 
-import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from gslora_mm.utils import ConfigError, atomic_write
+from gslora_mm.utils import ConfigError
+from gslora_mm.utils.tensor_file import load_tensors, save_tensors
 from .layers import lora_layers
 from .linear import LoRALinear
 
@@ -82,27 +79,11 @@ def save_adapter(
             their settings.
         SaveError: If the file cannot be written; an older one is kept.
     """
-    tensors = {
-        key: tensor.to('cpu', copy=True).contiguous()
-        for key, tensor in adapter_state_dict(model).items()
-    }
-    record = {
-        key: str(value)
-        for key, value in {
-            **(metadata or {}),
-            **adapter_settings(model),
-            'format': 'pt',
-        }.items()
-    }
-    data = to_safetensors(tensors, record)
-    # safetensors writes the metadata in random order: sort the header.
-    size = int.from_bytes(data[:8], 'little')
-    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True)
-    header = header.encode().ljust(-(-len(header) // 8) * 8)
-    with atomic_write(path) as file:
-        file.write(len(header).to_bytes(8, 'little'))
-        file.write(header)
-        file.write(data[8 + size :])
+    save_tensors(
+        adapter_state_dict(model),
+        path,
+        {**(metadata or {}), **adapter_settings(model)},
+    )
 
 
 def read_adapter(
@@ -117,16 +98,7 @@ def read_adapter(
     Raises:
         ConfigError: If there is no such file, or it is no adapter's.
     """
-    if not Path(path).is_file():
-        raise ConfigError(f'adapter {path}: there is no such file')
-    try:
-        with safe_open(path, framework='pt') as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ConfigError(
-            f'adapter {path}: not a complete safetensors file ({error})'
-        ) from error
+    tensors, metadata = load_tensors(path, f'adapter {path}')
     if 'alpha' not in metadata:
         raise ConfigError(
             f'adapter {path}: not written by save_adapter, its metadata '

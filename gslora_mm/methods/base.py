@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 if TYPE_CHECKING:
+    from gslora_mm.datasets import ForgetRetainDataset
     from gslora_mm.models import ForgettingModel, HalfBatch
 
 
@@ -15,31 +16,82 @@ class BaseMethod(nn.Module):
     """How a forget and a retain batch become a loss.
 
     The life of a method in one step of a sequence: :meth:`setup` once the
-    model has its checkpoint and its adapter, then for every iteration
-    :meth:`losses` and, after the optimizer has moved the parameters,
-    :meth:`after_update`. Buffers that a subclass registers (importances,
-    prototypes, ...) are saved and resumed with the step.
+    model has its checkpoint and its adapter, :meth:`load_carried_state` with
+    what the step before carried on, :meth:`prepare` once the data is there;
+    then for every iteration :meth:`losses` and, after the optimizer has
+    moved the parameters, :meth:`after_update`. Buffers that a subclass
+    registers (importances, counters, ...) are saved and resumed with the
+    step.
 
     Attributes:
         name (str): As it stands in ``report.json``.
         per_step (tuple[str, ...]): Arguments that may be lists in a config,
             with one entry for each step of the sequence.
+        state_argument (str, optional): Argument that may name a file with a
+            carried state for the first step to begin with.
         iteration (int): Iterations finished so far in this step, set by the
             hook that drives the method.
+        iterations_per_epoch (int): Iterations of one pass over the retain
+            images, set by the same hook.
     """
 
     name: str
     per_step: tuple[str, ...] = ()
+    state_argument: str | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.iteration = 0
+        self.iterations_per_epoch = 1
 
     def setup(self, model: ForgettingModel) -> None:  # noqa: B027
         """Look at the model before the first iteration of a step.
 
         Args:
             model (ForgettingModel): With checkpoint and adapter in place.
+        """
+
+    def prepare(  # noqa: B027
+        self, model: ForgettingModel, dataset: ForgetRetainDataset
+    ) -> None:
+        """Look at the data before the first iteration of a step.
+
+        All processes call this at the same time, and all have to come to
+        the same result. It may be repeated, when a step is killed early and
+        resumed, and has to give the same then: whatever is random must come
+        from a seed of its own, such as those of
+        :meth:`ForgetRetainDataset.__getitem__`, and the mode of the model
+        must be put back.
+
+        Args:
+            model (ForgettingModel): As in :meth:`setup`, on its device.
+            dataset (ForgetRetainDataset): The replay images of the step.
+        """
+
+    def carried_state(self) -> dict[str, Tensor]:
+        """What the next step is to get, as known after :meth:`prepare`.
+
+        It is written to the step's ``method.safetensors``. A method that
+        overrides this is given the file of the step before in each step but
+        the first, and its own one instead of :meth:`prepare` when a step is
+        resumed.
+
+        Returns:
+            dict[str, Tensor]: By name; {} by default.
+        """
+        return {}
+
+    def load_carried_state(  # noqa: B027
+        self, state: dict[str, Tensor]
+    ) -> None:
+        """Take over what :meth:`carried_state` gave.
+
+        Args:
+            state (dict[str, Tensor]): On the CPU.
+
+        Raises:
+            ValueError: If this is not a state of the method. The caller
+                names the file.
         """
 
     @abstractmethod

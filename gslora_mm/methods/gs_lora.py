@@ -56,12 +56,14 @@ class GSLoRA(BaseMethod):
             has one value a step. Defaults to 3e-4 (COCO).
         warmup_iters (int): Iterations at the start of a step in which
             ``alpha_s`` counts as 0. Defaults to 0.
+        warmup_epochs (int): The same in passes over the retain images; the
+            longer of the two counts. Defaults to 0.
         sparsity (str): ``'subgradient'`` (the papers) or ``'proximal'``.
             Defaults to ``'subgradient'``.
     """
 
     name = 'gs_lora'
-    per_step = ('beta', 'bound', 'alpha_s', 'warmup_iters')
+    per_step = ('beta', 'bound', 'alpha_s', 'warmup_iters', 'warmup_epochs')
 
     def __init__(
         self,
@@ -69,20 +71,17 @@ class GSLoRA(BaseMethod):
         bound: float = 15.0,
         alpha_s: float = 3e-4,
         warmup_iters: int = 0,
+        warmup_epochs: int = 0,
         sparsity: str = 'subgradient',
     ) -> None:
         super().__init__()
-        for key, value in dict(
-            beta=beta, alpha_s=alpha_s, warmup_iters=warmup_iters
-        ).items():
-            if not isinstance(value, int | float) or not 0 <= value < math.inf:
-                raise ConfigError(
-                    f'method.{key} = {value!r}: must be a finite number >= 0'
-                )
-        if not isinstance(bound, int | float) or not 0 < bound < math.inf:
-            raise ConfigError(
-                f'method.bound = {bound!r}: must be a finite number > 0'
-            )
+        check_weights(
+            beta=beta,
+            alpha_s=alpha_s,
+            warmup_iters=warmup_iters,
+            warmup_epochs=warmup_epochs,
+        )
+        check_bounds(bound=bound)
         if sparsity not in SPARSITY:
             raise ConfigError(
                 f'method.sparsity = {sparsity!r}: must be one of {SPARSITY}'
@@ -91,6 +90,7 @@ class GSLoRA(BaseMethod):
         self.bound = bound
         self.alpha_s = alpha_s
         self.warmup_iters = warmup_iters
+        self.warmup_epochs = warmup_epochs
         self.sparsity = sparsity
         self._groups: dict[str, list[Tensor]] = {}
         self._optimizer_steps: float | None = None
@@ -98,19 +98,28 @@ class GSLoRA(BaseMethod):
     def setup(self, model: ForgettingModel) -> None:
         if not model.groups:
             raise ConfigError(
-                'adapter = None: GSLoRA needs an adapter, for example '
-                'adapter = dict(rank=8)'
+                f'adapter = None: {type(self).__name__} needs an adapter, '
+                'for example adapter = dict(rank=8)'
             )
         self._groups = model.groups
 
     @property
     def current_alpha_s(self) -> float:
         """``alpha_s`` in the present iteration, 0 during the warm-up."""
-        return self.alpha_s if self.iteration >= self.warmup_iters else 0.0
+        warmup = max(
+            self.warmup_iters, self.warmup_epochs * self.iterations_per_epoch
+        )
+        return self.alpha_s if self.iteration >= warmup else 0.0
 
     def losses(
         self, forget: HalfBatch, retain: HalfBatch
     ) -> Iterator[dict[str, Tensor]]:
+        yield self.forget_part(forget)
+        yield self.retain_part(retain)
+        yield self.structure_part()
+
+    def forget_part(self, forget: HalfBatch) -> dict[str, Tensor]:
+        """All terms of the forget half."""
         # The bound is for the mean over the joint batch of all processes,
         # so that their number does not change what is trained.
         ce = mean_over_processes({'ce': forget.loss_cls})['ce']
@@ -121,13 +130,19 @@ class GSLoRA(BaseMethod):
         rest = forget.loss_rest
         if isinstance(rest, Tensor):
             part['loss_forget_rest'] = self.beta * rest
-        yield part
-        yield {'loss_retain': retain.loss}
+        return part
+
+    def retain_part(self, retain: HalfBatch) -> dict[str, Tensor]:
+        """All terms of the retain half."""
+        return {'loss_retain': retain.loss}
+
+    def structure_part(self) -> dict[str, Tensor]:
+        """The term of the adapter alone."""
         structure = group_sparsity_loss(self._groups)
         part = {'structure': structure.detach()}
         if self.sparsity == 'subgradient':
             part['loss_structure'] = self.current_alpha_s * structure
-        yield part
+        return part
 
     def after_update(self, optimizer: Optimizer) -> None:
         if self.sparsity != 'proximal' or not self.current_alpha_s:
@@ -141,3 +156,21 @@ class GSLoRA(BaseMethod):
         if stepped:
             for group in self._groups.values():
                 group_soft_threshold(group, optimizer, self.current_alpha_s)
+
+
+def check_weights(**values: float) -> None:
+    """Raise a ConfigError for an argument that is no finite number >= 0."""
+    for key, value in values.items():
+        if not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise ConfigError(
+                f'method.{key} = {value!r}: must be a finite number >= 0'
+            )
+
+
+def check_bounds(**values: float) -> None:
+    """Raise a ConfigError for an argument that is no finite number > 0."""
+    for key, value in values.items():
+        if not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise ConfigError(
+                f'method.{key} = {value!r}: must be a finite number > 0'
+            )

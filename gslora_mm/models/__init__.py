@@ -1,13 +1,22 @@
 from .forgetting_model import ForgettingModel, load_stock_checkpoint
+from .heads import ArcFaceEmbeddingHead, CosFaceClsHead
 from .losses import (
     bounded_forgetting_loss,
     group_sparsity_loss,
     prototype_loss,
 )
-from .tasks import BaseTask, DetectionTask, HalfBatch
+from .tasks import (
+    BaseTask,
+    ClassificationTask,
+    DetectionTask,
+    HalfBatch,
+)
 
 __all__ = [
+    'ArcFaceEmbeddingHead',
     'BaseTask',
+    'ClassificationTask',
+    'CosFaceClsHead',
     'DetectionTask',
     'ForgettingModel',
     'HalfBatch',

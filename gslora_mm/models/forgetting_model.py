@@ -7,6 +7,7 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gslora_mm.lora import inject_lora, lora_groups
 from gslora_mm.registry import METHODS, MODELS, TASKS, check_arguments
@@ -59,9 +60,10 @@ class ForgettingModel(BaseModel):
         model = copy.deepcopy(model)
         if data_preprocessor is not None:
             model.setdefault('data_preprocessor', data_preprocessor)
+        self.task = TASKS.build(task)
+        self.task.prepare_config(model)
         self.model = MODELS.build(model)
         self.data_preprocessor = self.model.data_preprocessor
-        self.task = TASKS.build(task)
         self.task.check_model(self.model)
         if checkpoint is not None:
             load_stock_checkpoint(self.model, checkpoint, allow_pickle)
@@ -93,15 +95,19 @@ class ForgettingModel(BaseModel):
         """Keep the weights: they came from the checkpoint."""
 
     def train(self, mode: bool = True) -> 'ForgettingModel':
-        """Switch to training mode, but never the frozen trunk.
+        """Switch to training mode, but neither trunk nor norms if frozen.
 
-        A trunk in training mode would move its running statistics, that is,
+        In training mode they would move their running statistics, that is,
         change a part of the model that nobody asked to change.
         """
         super().train(mode)
         if mode and self.trunk_is_frozen:
             for module in self._trunk_modules():
                 module.eval()
+        if mode and self.groups:
+            for module in self.model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         return self
 
     def forward(

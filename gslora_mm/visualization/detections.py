@@ -6,7 +6,6 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from mmdet.apis import inference_detector, init_detector
@@ -38,14 +37,6 @@ class Boxes:
     scores: list[float] | None = None
 
 
-def load_config(work_dir: Path) -> Config:
-    """Config of the stock model, as the sequence dumped it."""
-    config = Config.fromfile(work_dir / 'pretrained' / 'config.py')
-    # mmdet's API takes its pipeline from there; the data shown is this.
-    config.test_dataloader = config.val_dataloader
-    return config
-
-
 def ground_truth(
     config: Config, classes: Sequence[str]
 ) -> list[tuple[str, Boxes]]:
@@ -71,49 +62,6 @@ def ground_truth(
         )
         images.append((info['img_path'], boxes))
     return images
-
-
-def choose_images(
-    names: Sequence[Sequence[str]],
-    requests: Sequence[Sequence[str]],
-    count: int,
-) -> list[int]:
-    """Choose images on which the forgetting can be seen.
-
-    The steps take turns. Each takes the image with most of its categories
-    that no earlier choice has shown, if possible with a category that is
-    never forgotten and with few objects; the first of equals. The choice
-    depends on the ground truth alone, so it is the same for all models.
-
-    Args:
-        names (Sequence[Sequence[str]]): Categories of the objects of each
-            image, one per object.
-        requests (Sequence[Sequence[str]]): Forgotten categories, by step.
-        count (int): How many images to choose at most.
-
-    Returns:
-        list[int]: Positions in ``names``, in the order of their choice.
-    """
-    seen = [set(objects) for objects in names]
-    forgotten = set().union(*requests)
-    shown: set[str] = set()
-    chosen: list[int] = []
-    for turn in range(count if requests else 0):
-        request = set(requests[turn % len(requests)])
-        ranks = [
-            (
-                len(seen[index] & request - shown),
-                bool(seen[index] - forgotten),
-                -max(len(names[index]), 3),  # one to three are all welcome
-                -index,
-            )
-            for index in range(len(names))
-            if index not in chosen and seen[index] & request
-        ]
-        if ranks:
-            chosen.append(-max(ranks)[-1])
-            shown |= seen[chosen[-1]]
-    return chosen
 
 
 def detect(

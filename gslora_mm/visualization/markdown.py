@@ -18,9 +18,17 @@ _FIGURES = {
     'pictures': (
         'Before and after',
         'The same validation images before any forgetting and after each '
-        'step. A dashed box should be gone.',
+        'step.',
     ),
 }
+#: How to read the pictures, by task.
+_PICTURES = {
+    'detection': ' A dashed box should be gone.',
+    'classification': ' The three likeliest classes, the true one in colour; '
+    'a hatched bar should be gone.',
+}
+#: With more classes, the table shows only those that are forgotten.
+_MOST_CLASSES = 200
 
 
 def render_markdown(
@@ -46,7 +54,7 @@ def render_markdown(
     if steps:
         parts.append('## Result\n\n' + _summary(steps, score_name))
         parts += _figure('scores', figures)
-        parts += _figure('pictures', figures)
+        parts += _figure('pictures', figures, _PICTURES.get(report['task']))
         parts.append('## Adapter\n\n' + _adapter(steps))
         parts += _figure('groups', figures)
     parts.append(_per_class(report, score_name))
@@ -160,10 +168,19 @@ def _per_class(report: Mapping, score_name: str) -> str:
         columns[f'Step {step["step"]}'] = lambda name, step=step: cell(
             step, name
         )
+    names, note = report['classes'], ''
+    if len(names) > _MOST_CLASSES:
+        asked = {name for request in report['requests'] for name in request}
+        names = [name for name in names if name in asked]
+        note = (
+            f' Only the classes that are to be forgotten, {len(names)} of '
+            f'{len(report["classes"])}; `report.json` has all.'
+        )
     return (
         f'## {score_name} of each class\n\n'
-        + _table(columns, report['classes'])
+        + _table(columns, names)
         + '\n\n[ ] forgotten at this step, ( ) at an earlier one.'
+        + note
     )
 
 
@@ -184,10 +201,13 @@ def _timing(report: Mapping) -> str:
     )
 
 
-def _figure(name: str, figures: Mapping[str, str]) -> list[str]:
+def _figure(
+    name: str, figures: Mapping[str, str], more: str | None = None
+) -> list[str]:
     if name not in figures:
         return []
     title, text = _FIGURES[name]
+    text += more or ''
     return [f'![{title}]({figures[name]})', textwrap.fill(text, 79)]
 
 

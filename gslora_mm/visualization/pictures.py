@@ -1,4 +1,4 @@
-"""Before and after: the same validation images after every step."""
+"""Boxes before and after: the same validation images after every step."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
-from gslora_mm.utils import load_json
-from .detections import (
-    Boxes,
+from .detections import Boxes, detect, ground_truth
+from .selection import (
+    checkpoints_of,
     choose_images,
-    detect,
-    ground_truth,
     load_config,
+    shorten,
 )
 from .style import COLOURS, figure_style, save_figure
 
@@ -74,21 +73,11 @@ def draw_pictures(
     if not chosen:
         return False
     paths = [truth[index][0] for index in chosen]
-    sequence = load_json(work_dir / 'sequence.json')
-    checkpoints = {
-        'pre-trained': (
-            sequence['pretrained_path'],
-            sequence.get('allow_pickle', False),
-        )
-    }
-    for step in steps:
-        merged = work_dir / f'step_{step["step"]:02d}' / 'merged.pth'
-        checkpoints[f'after step {step["step"]}'] = (str(merged), False)
     columns = {'ground truth': [truth[index][1] for index in chosen]}
     columns.update(
         detect(
             config,
-            checkpoints,
+            checkpoints_of(work_dir, steps),
             classes,
             paths,
             threshold,
@@ -140,7 +129,7 @@ def plot_pictures(
                 axes.set_axis_off()
                 _draw_boxes(axes, image.shape, boxes, ever, gone)
             if request:
-                title += f'\nforget {_shorten(request)}'
+                title += f'\nforget {shorten(request)}'
             grid[0, place].set_title(title, fontsize=8, loc='center')
         figure.legend(
             handles=[
@@ -239,14 +228,3 @@ def _overlap(first: Bbox, second: Bbox) -> float:
     """Shared area of two rectangles."""
     shared = Bbox.intersection(first, second)
     return 0.0 if shared is None else shared.width * shared.height
-
-
-def _shorten(names: Sequence[str], limit: int = 18) -> str:
-    """Names in one line, e.g. ``zero, one +8``."""
-    text = ''
-    for number, name in enumerate(names):
-        longer = f'{text}, {name}' if text else name
-        if len(longer) > limit and text:
-            return f'{text} +{len(names) - number}'
-        text = longer
-    return text

@@ -14,7 +14,7 @@ from .markdown import render_markdown
 from .score_plot import plot_scores
 
 TIMING_FIELDS = ('train_seconds', 'eval_seconds', 'peak_memory_mb')
-SCORE_NAMES = {'mAP': 'AP', 'accuracy': 'Acc'}
+SCORE_NAMES = {'mAP': 'AP', 'top1': 'Acc'}
 
 
 def build_report(work_dir: str | os.PathLike) -> dict:
@@ -104,7 +104,7 @@ def write_report(work_dir: str | os.PathLike, pictures: bool = True) -> dict:
     Args:
         work_dir (str | os.PathLike): Work dir of a sequence.
         pictures (bool): Draw before-and-after pictures too, which runs the
-            detectors on a few images. If their files are gone (moved data, a
+            models on a few images. If their files are gone (moved data, a
             deleted checkpoint) the report says so in the log and does
             without. Defaults to True.
 
@@ -128,7 +128,7 @@ def write_report(work_dir: str | os.PathLike, pictures: bool = True) -> dict:
         figures['scores'] = 'report/scores.png'
         if plot_groups(report['steps'], work_dir / 'report' / 'groups.png'):
             figures['groups'] = 'report/groups.png'
-        if pictures and report['task'] == 'detection':
+        if pictures:
             path = work_dir / 'report' / 'pictures.png'
             if _draw_pictures(work_dir, report, path):
                 figures['pictures'] = 'report/pictures.png'
@@ -151,8 +151,13 @@ def _load(path: Path) -> Any:
 
 def _draw_pictures(work_dir: Path, report: dict, path: Path) -> bool:
     """Pictures, or a warning if what they are made from is gone."""
-    from .pictures import draw_pictures  # mmdet; not for other tasks
-
+    # Each with the library of its task, which the other one does not need.
+    if report['task'] == 'detection':
+        from .pictures import draw_pictures
+    elif report['task'] == 'classification':
+        from .class_pictures import draw_pictures
+    else:
+        return False
     try:
         return draw_pictures(work_dir, report, path)
     except (ConfigError, FileNotFoundError) as error:

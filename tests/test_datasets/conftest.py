@@ -5,7 +5,11 @@ import pytest
 from mmengine.dataset import BaseDataset
 from mmengine.structures import BaseDataElement
 
-from gslora_mm.datasets import make_mini_coco
+from gslora_mm.datasets import (
+    make_mini_coco,
+    make_mini_digits,
+    make_mini_faces,
+)
 
 CLASSES = ('person', 'bicycle', 'car', 'motorcycle', 'dog')
 
@@ -78,3 +82,19 @@ def mini_coco(tmp_path_factory):
     """A small mini_coco; not to be written to."""
     root = tmp_path_factory.mktemp('data') / 'mini_coco'
     return make_mini_coco(root, num_train=24, num_val=8)
+
+
+@pytest.fixture(scope='session')
+def mini_digits(tmp_path_factory):
+    """A small mini_digits; not to be written to."""
+    root = tmp_path_factory.mktemp('data') / 'mini_digits'
+    return make_mini_digits(root, max_scans=3)
+
+
+@pytest.fixture(scope='session')
+def mini_faces(tmp_path_factory):
+    """A small mini_faces; not to be written to."""
+    root = tmp_path_factory.mktemp('data') / 'mini_faces'
+    return make_mini_faces(
+        root, num_ids=5, num_train=4, num_val=3, num_pairs=3
+    )

@@ -48,6 +48,16 @@ def test_every_image_once_each_time_around(dataset):
     assert all(0 <= seed < 2**32 for _, seed in drawn)
 
 
+def test_iterations_of_one_pass_over_the_retain_images(dataset, monkeypatch):
+    sampler = ForgetRetainSampler(dataset, 8, 0.25)  # six of twelve
+    assert sampler.iterations_per_epoch == 2
+    assert ForgetRetainSampler(dataset, 10).iterations_per_epoch == 3
+    monkeypatch.setattr(
+        'gslora_mm.datasets.sampler.get_dist_info', lambda: (0, 3)
+    )
+    assert ForgetRetainSampler(dataset, 4).iterations_per_epoch == 2
+
+
 def test_without_shuffling(dataset):
     drawn = take(ForgetRetainSampler(dataset, 4, shuffle=False), 12)
     assert [index for index, _ in drawn] == [

@@ -47,6 +47,16 @@ def test_average_begins_late_and_skips():
     assert model.weight.item() == pytest.approx(1.5)
 
 
+def test_average_begins_after_a_number_of_epochs():
+    hook = AdapterEMAHook(begin_epoch=3, begin_iter=5)
+    runner = Runner()
+    runner.train_dataloader = SimpleNamespace(
+        sampler=SimpleNamespace(iterations_per_epoch=7)
+    )
+    hook.before_train(runner)
+    assert hook.begin_iter == 21
+
+
 def test_an_average_that_never_began_changes_nothing():
     hook, runner, model = train_with_ema([3.0], begin_iter=10)
     hook.after_train(runner)
@@ -64,7 +74,13 @@ def test_average_survives_a_checkpoint():
 
 
 @pytest.mark.parametrize(
-    'settings', [dict(decay=1.0), dict(begin_iter=-1), dict(interval=0)]
+    'settings',
+    [
+        dict(decay=1.0),
+        dict(begin_iter=-1),
+        dict(begin_epoch=-1),
+        dict(interval=0),
+    ],
 )
 def test_bad_settings_of_the_average(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):

@@ -48,6 +48,36 @@ def test_class_order_of_the_papers():
     assert len(made.splits(2)['retain']) == 1
 
 
+def test_the_rest_is_what_no_training_image_shows():
+    settings = dict(steps=[['cat']], missing='rest')
+    shown = [name for name in CLASSES if name not in ('bus', 'dog')]
+    made = ForgettingPlan.from_config(settings, CLASSES, shown)
+    assert made.missing == tuple(n for n in CLASSES if n in ('bus', 'dog'))
+    assert set(made.missing) < set(made.splits(1)['retain'])
+    everything = ForgettingPlan.from_config(settings, CLASSES, CLASSES)
+    assert everything.missing == ()
+
+
+def test_a_class_order_leaves_the_rest_out():
+    """As if there were no other classes: the order of the papers."""
+    order = dict(scheme='python', seed=1337, num_steps=2, classes_per_step=20)
+    classes = [f'class {i}' for i in range(1000)]
+    shown = classes[5::10]
+    forgetting = dict(steps=order, missing='rest')
+    made = ForgettingPlan.from_config(forgetting, classes, shown)
+    alone = ForgettingPlan.from_config(dict(steps=order), shown)
+    assert made.steps == alone.steps
+    assert len(made.missing) == 900
+    assert len(made.splits(2)['retain']) == 960
+
+
+def test_classes_without_images_are_named():
+    with pytest.raises(ConfigError, match="missing: .* 1 classes .*'dog'"):
+        ForgettingPlan.from_config(
+            dict(steps=[['cat']]), CLASSES, set(CLASSES) - {'dog', 'cat'}
+        )
+
+
 @pytest.mark.parametrize(
     ('steps', 'settings', 'message'),
     [

@@ -47,6 +47,7 @@ BACKBONES = {
     ),
     'deit3': ({**VIT, 'type': 'DeiT3'}, 2, 4, 4),
     'beit': ({**VIT, 'type': 'BEiTViT'}, 2, 4, 4),
+    'eva02': ({**VIT, 'type': 'ViTEVA02', 'sub_ln': True}, 2, 4, 4),
     'swin': ({**SWIN, 'type': 'SwinTransformer'}, 4, 8, 8),
     'swin_v2': (SWIN_V2, 4, 8, 16),
     'xcit': (

@@ -59,6 +59,47 @@ def test_gradients_are_right_also_through_an_in_place_activation():
     assert torch.autograd.gradcheck(ffn, (x, layer.lora_A, layer.lora_B))
 
 
+@pytest.mark.parametrize('thawed', [False, True])
+def test_gradients_equal_those_of_the_formula(thawed):
+    """Also those of weight and bias, for whoever trains them, too."""
+    layer = make_layer().double()
+    for parameter in (layer.weight, layer.bias):
+        parameter.requires_grad_(thawed)
+    x = torch.randn(2, 5, 6, dtype=torch.double, requires_grad=True)
+    inputs = [x, *(p for p in layer.parameters() if p.requires_grad)]
+    found = torch.autograd.grad(layer(x).square().sum(), inputs)
+    wanted = torch.autograd.grad(expected(layer, x).square().sum(), inputs)
+    assert len(inputs) == (5 if thawed else 3)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_gradients_of_gradients_and_of_each_sample():
+    layer = make_layer().double()
+    x = torch.randn(3, 6, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradgradcheck(layer, (x,))
+
+    def loss(lora_B, row):
+        parameters = {'lora_B': lora_B}
+        out = torch.func.functional_call(layer, parameters, (row[None],))
+        return out.square().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))
+    found = each(layer.lora_B.detach(), x.detach())
+    for row, gradient in zip(x.detach(), found, strict=True):
+        layer.zero_grad()
+        layer(row[None]).square().sum().backward()
+        torch.testing.assert_close(gradient, layer.lora_B.grad)
+
+
+def test_without_gradients_nothing_is_kept():
+    layer = make_layer()
+    with torch.no_grad():
+        assert not layer(torch.randn(3, 6)).requires_grad
+    layer.requires_grad_(False)
+    assert not layer(torch.randn(3, 6)).requires_grad
+
+
 def test_only_the_adapter_is_trained():
     layer = make_layer()
     layer(torch.randn(5, 6)).sum().backward()

@@ -79,6 +79,16 @@ def test_alpha_s_waits_for_the_end_of_the_warmup():
     assert losses['loss_structure'].item() == pytest.approx(0.5 * 18)
 
 
+def test_warmup_in_epochs():
+    """The longer of the two warm-ups counts."""
+    method, _ = set_up(alpha_s=0.5, warmup_iters=10, warmup_epochs=3)
+    method.iterations_per_epoch = 4
+    method.iteration = 11
+    assert method.current_alpha_s == 0
+    method.iteration = 12
+    assert method.current_alpha_s == 0.5
+
+
 def test_proximal_keeps_the_structure_out_of_the_loss():
     method, groups = set_up(alpha_s=10.0, sparsity='proximal')
     parameters = [p for group in groups.values() for p in group]
@@ -126,6 +136,7 @@ def test_a_skipped_optimizer_step_is_not_followed_by_a_proximal_one():
         (dict(bound=0), 'method.bound = 0'),
         (dict(beta='big'), "method.beta = 'big'"),
         (dict(warmup_iters=-1), 'method.warmup_iters = -1'),
+        (dict(warmup_epochs=-1), 'method.warmup_epochs = -1'),
         (dict(sparsity='l1'), "method.sparsity = 'l1'"),
     ],
 )

@@ -145,6 +145,74 @@ def test_matched_works_for_every_kind_of_head(name):
         assert losses['loss_cls'].item() > 0.5
 
 
+def class_layer_of(model):
+    head = model.bbox_head
+    # Two decoder layers; of a third branch the encoder's proposals come.
+    return head.cls_branches[1] if hasattr(head, 'cls_branches') else (
+        head.fc_cls
+    )
+
+
+@pytest.mark.parametrize('queries', ['all', 'matched'])
+@pytest.mark.parametrize('name', DETECTORS)
+def test_features_are_those_of_matched_queries(name, queries, monkeypatch):
+    model = build_detector(name).train()
+    layer = class_layer_of(model)
+    if hasattr(model.bbox_head, 'cls_branches'):
+        for number, branch in enumerate(model.bbox_head.cls_branches):
+            torch.nn.init.constant_(branch.bias, number)  # tell them apart
+    forward, calls = model.forward_transformer, []
+
+    def count(*args):
+        calls.append(args)
+        return forward(*args)
+
+    monkeypatch.setattr(model, 'forward_transformer', count)
+    task = DetectionTask(forget_queries=queries)
+    halves, _, samples = halves_of(task, model)
+    half = halves['forget']
+    # One query is matched to each object: those of denoising do not count.
+    truth = torch.cat([s.gt_instances.labels for s in samples[:2]])
+    assert sorted(half.labels.tolist()) == sorted(truth.tolist())
+    assert half.features.shape == (len(truth), model.embed_dims)
+    assert half.logits.shape == (len(truth), 4)
+    weights = task.class_weights(model)
+    assert weights.shape == (4, model.embed_dims)
+    assert not weights.requires_grad
+    expected = half.features @ weights.T + layer.bias[:4]
+    torch.testing.assert_close(half.logits, expected, atol=1e-5, rtol=1e-5)
+    (half.loss + half.features.sum() + half.logits.sum()).backward()
+    assert len(calls) == 1
+    weights += 1
+    assert not torch.equal(weights, layer.weight[:4])
+
+
+def test_queries_are_matched_for_the_last_layer_loss(monkeypatch):
+    """The labels are those that the loss of this layer was made from."""
+    model = build_detector('deformable_detr').train()
+    head = type(model.bbox_head)
+    get_targets, assigned = head.get_targets, []
+
+    def keep(self, *args):
+        targets = get_targets(self, *args)
+        assigned.append(torch.stack(targets[0]))
+        return targets
+
+    monkeypatch.setattr(head, 'get_targets', keep)
+    halves, *_ = halves_of(DetectionTask(), model)
+    half = halves['forget']
+    labels = half.labels.tolist()
+    last = assigned[-1]
+    assert len(assigned) == 2 and labels == last[last < 4].tolist()
+
+
+def test_a_head_without_class_weights_is_named():
+    model = build_detector('detr')
+    model.bbox_head.fc_cls = torch.nn.Identity()
+    with pytest.raises(ConfigError, match="'DETRHead'.*no linear class layer"):
+        DetectionTask().class_weights(model)
+
+
 @pytest.mark.parametrize(
     ('settings', 'named'),
     [

@@ -14,14 +14,9 @@ from PIL import Image
 from gslora_mm.utils import ConfigError
 from gslora_mm.visualization import pictures as pictures_module
 from gslora_mm.visualization import write_report
-from gslora_mm.visualization.detections import (
-    Boxes,
-    choose_images,
-    detect,
-    ground_truth,
-    load_config,
-)
+from gslora_mm.visualization.detections import Boxes, detect, ground_truth
 from gslora_mm.visualization.pictures import draw_pictures, plot_pictures
+from gslora_mm.visualization.selection import choose_images, load_config
 from tests.detectors import build_detector, tiny_detector_config
 from tests.work_dirs import make_work_dir
 

@@ -121,9 +121,9 @@ def test_comparable_keeps_everything_but_times_and_memory(tmp_path):
 
 def test_a_task_of_another_kind(tmp_path):
     """Nothing in the report is about detection but its pictures."""
-    make_work_dir(tmp_path, metric='accuracy', task='classification')
+    make_work_dir(tmp_path, metric='top1', task='classification')
     report = write_report(tmp_path)
-    assert report['pretrained']['metric'] == 'accuracy'
+    assert report['pretrained']['metric'] == 'top1'
     text = (tmp_path / 'report.md').read_text()
     assert 'Acc_f' in text and 'AP' not in text
     assert not (tmp_path / 'report' / 'pictures.png').exists()

@@ -3,9 +3,11 @@
 One process measures everything on the same images, iteration by iteration in
 turn, so that whatever else the machine does falls on all alike; ratios of
 medians are reported. Without a config it measures the full-size
-Deformable-DETR R50 on four images of 384 x 384. With ``--run`` it compares
-the steps of a finished run instead: seconds of an iteration and of the one
-evaluation, both relative to the first step.
+Deformable-DETR R50 on four images of 384 x 384; a classifier is measured on
+48 images of the size that its backbone is made for, and with mixed precision
+as well. With ``--run`` it compares the steps of a finished run instead:
+seconds of an iteration and of the one evaluation, both relative to the first
+step.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
 from gslora_mm.engine import enable_amp
+from gslora_mm.engine.preflight import TASK_OF_SCOPE
 from gslora_mm.models import ForgettingModel
 from gslora_mm.registry import MODELS
 from gslora_mm.utils import load_json, save_json
@@ -35,7 +38,7 @@ DEFAULT = (
     os.path.dirname(__file__) + '/../../configs/deformable_detr/'
     'gs-lora_deformable-detr_r50_coco_7x10.py'
 )
-VARIANTS = ('full fine-tuning', 'adapter')
+FULL, ADAPTER, AMP = 'full fine-tuning', 'adapter', 'adapter --amp'
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,39 +46,48 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument('config', nargs='?', default=DEFAULT)
-    parser.add_argument('--images', type=int, default=4, help='batch size')
-    parser.add_argument('--size', type=int, default=384, help='pixels')
+    parser.add_argument(
+        '--images', type=int, help='batch size; default: 4, 48 of a classifier'
+    )
+    parser.add_argument(
+        '--size', type=int, help="pixels; default: 384, a classifier's own"
+    )
     parser.add_argument('--objects', type=int, default=5, help='an image')
     parser.add_argument('--iters', type=int, default=5, help='measured')
     parser.add_argument('--threads', type=int, help='CPU threads')
-    parser.add_argument('--amp', action='store_true')
+    parser.add_argument(
+        '--amp',
+        action=argparse.BooleanOptionalAction,
+        help='measure the adapter with mixed precision, too; default: only '
+        'for classifiers',
+    )
     parser.add_argument('--out', help='JSON file for the figures')
     parser.add_argument('--run', help='work dir of a finished sequence')
     parser.add_argument('--memory-of', help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def make_batch(args: argparse.Namespace, num_classes: int) -> dict:
-    """Random images with boxes, the first half to forget."""
-    from mmdet.structures import DetDataSample
-    from mmengine.structures import InstanceData
+def is_classifier(cfg: Config) -> bool:
+    return cfg.get('default_scope') == 'mmpretrain'
 
+
+def with_defaults(args: argparse.Namespace, cfg: Config) -> None:
+    """Fill in what depends on the kind of model."""
+    classifier = is_classifier(cfg)
+    own_size = cfg.model.backbone.get('img_size', 224) if classifier else 384
+    args.size = args.size or own_size
+    args.images = args.images or (48 if classifier else 4)
+    args.amp = classifier if args.amp is None else args.amp
+
+
+def make_images(args: argparse.Namespace) -> tuple[list, list[dict]]:
+    """Random images, and what mmdet and mmpretrain record of each."""
     rng = np.random.default_rng(0)
-    inputs, samples = [], []
+    shape = (3, args.size, args.size)
+    inputs, metainfos = [], []
     for i in range(args.images):
-        shape = (3, args.size, args.size)
         inputs.append(torch.from_numpy(rng.integers(0, 256, shape, np.uint8)))
-        corners = rng.uniform(0, args.size * 0.6, (args.objects, 2))
-        sides = rng.uniform(8, args.size * 0.4, (args.objects, 2))
-        boxes = np.concatenate([corners, corners + sides], axis=1)
-        labels = rng.integers(0, num_classes, args.objects)
-        sample = DetDataSample(
-            gt_instances=InstanceData(
-                bboxes=torch.from_numpy(boxes).float(),
-                labels=torch.from_numpy(labels),
-            )
-        )
-        sample.set_metainfo(
+        metainfos.append(
             dict(
                 img_id=i,
                 img_shape=shape[1:],
@@ -84,6 +96,41 @@ def make_batch(args: argparse.Namespace, num_classes: int) -> dict:
                 scale_factor=(1.0, 1.0),
                 role='forget' if i < args.images // 2 else 'retain',
             )
+        )
+    return inputs, metainfos
+
+
+def classification_batch(args: argparse.Namespace, num_classes: int) -> dict:
+    """Random images, each of some class, the first half to forget."""
+    from mmpretrain.structures import DataSample
+
+    inputs, metainfos = make_images(args)
+    samples = [
+        DataSample(metainfo=metainfo).set_gt_label(i % num_classes)
+        for i, metainfo in enumerate(metainfos)
+    ]
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def detection_batch(args: argparse.Namespace, num_classes: int) -> dict:
+    """Random images with boxes, the first half to forget."""
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    rng = np.random.default_rng(1)
+    inputs, metainfos = make_images(args)
+    samples = []
+    for metainfo in metainfos:
+        corners = rng.uniform(0, args.size * 0.6, (args.objects, 2))
+        sides = rng.uniform(8, args.size * 0.4, (args.objects, 2))
+        boxes = np.concatenate([corners, corners + sides], axis=1)
+        labels = rng.integers(0, num_classes, args.objects)
+        sample = DetDataSample(
+            gt_instances=InstanceData(
+                bboxes=torch.from_numpy(boxes).float(),
+                labels=torch.from_numpy(labels),
+            ),
+            metainfo=metainfo,
         )
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)
@@ -95,23 +142,28 @@ def make_step(
     """One training iteration of a variant, as a function."""
     torch.manual_seed(0)
     model_cfg = ConfigDict(cfg.model.to_dict())
-    if variant == 'full fine-tuning':
+    if cfg.get('data_preprocessor'):  # as mmpretrain's configs have it
+        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
+    if variant == FULL:
         model = MODELS.build(model_cfg)
         optim_cfg = cfg.get('optim_wrapper') or cfg.schedule.optim_wrapper
     else:
         method = {k: v for k, v in cfg.method.items() if k == 'type'}
         model = ForgettingModel(
             model_cfg,
-            cfg.get('task') or dict(type='gslora_mm.DetectionTask'),
+            cfg.get('task') or dict(type=TASK_OF_SCOPE[cfg.default_scope]),
             method,
             cfg.adapter,
         )
         optim_cfg = cfg.schedule.optim_wrapper
-    if args.amp:
+    if variant == AMP:
         optim_cfg = enable_amp(optim_cfg)
     model = model.to('cuda' if torch.cuda.is_available() else 'cpu').train()
     optim_wrapper = build_optim_wrapper(model, optim_cfg)
-    batch = make_batch(args, model_cfg.bbox_head.num_classes)
+    if is_classifier(cfg):
+        batch = classification_batch(args, model_cfg.head.num_classes)
+    else:
+        batch = detection_batch(args, model_cfg.bbox_head.num_classes)
 
     def step() -> None:
         model.train_step(batch, optim_wrapper)
@@ -175,29 +227,30 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     cfg = Config.fromfile(args.config)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
+    with_defaults(args, cfg)
     if args.memory_of:
         measure_memory(args.memory_of, cfg, args)
         return
 
-    memory = {variant: peak_of(variant) for variant in VARIANTS}
-    steps = {variant: make_step(variant, cfg, args) for variant in VARIANTS}
-    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    variants = (FULL, ADAPTER, AMP) if args.amp else (FULL, ADAPTER)
+    memory = {variant: peak_of(variant) for variant in variants}
+    steps = {variant: make_step(variant, cfg, args) for variant in variants}
+    seconds: dict[str, list[float]] = {variant: [] for variant in variants}
     for i in range(args.iters + 1):
         for variant, (step, _) in steps.items():
             elapsed = timed(step)
             if i:  # the first warms up
                 seconds[variant].append(elapsed)
             gc.collect()
-    model = steps['adapter'][1]
+    model = steps[ADAPTER][1]
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in steps['full fine-tuning'][1].parameters())
+    total = sum(p.numel() for p in steps[FULL][1].parameters())
     report(args, seconds, memory, trainable, total, len(model.groups))
 
 
 def report(args, seconds, memory, trainable, total, groups) -> None:
     """Print the table, and write it if asked to."""
     median = {name: statistics.median(v) for name, v in seconds.items()}
-    full, adapter = VARIANTS
     figures = dict(
         images=args.images,
         size=args.size,
@@ -207,28 +260,35 @@ def report(args, seconds, memory, trainable, total, groups) -> None:
         else 'cpu',
         seconds=seconds,
         median_seconds=median,
-        time_ratio=median[adapter] / median[full],
+        time_ratio=median[ADAPTER] / median[FULL],
         peak_memory_mb=memory,
-        memory_ratio=memory[adapter] / memory[full],
+        memory_ratio=memory[ADAPTER] / memory[FULL],
         trainable_parameters=trainable,
         total_parameters=total,
         groups=groups,
     )
+    if AMP in median:
+        figures['amp_speedup'] = median[ADAPTER] / median[AMP]
     print(
         f'{args.images} images of {args.size} x {args.size}, '
         f'{figures["device"]}, {figures["threads"]} threads, '
         f'median of {args.iters} iterations'
     )
-    print(f'{"":<18}{"s/iter":>9}{"min":>9}{"max":>9}{"peak MiB":>10}')
-    for name in VARIANTS:
+    print(
+        f'{"":<18}{"s/iter":>9}{"min":>9}{"max":>9}{"/ full":>8}'
+        f'{"peak MiB":>10}{"/ full":>8}'
+    )
+    for name in median:
         print(
             f'{name:<18}{median[name]:>9.3f}{min(seconds[name]):>9.3f}'
-            f'{max(seconds[name]):>9.3f}{memory[name]:>10}'
+            f'{max(seconds[name]):>9.3f}{median[name] / median[FULL]:>8.3f}'
+            f'{memory[name]:>10}{memory[name] / memory[FULL]:>8.3f}'
         )
-    print(
-        f'{"ratio":<18}{figures["time_ratio"]:>9.3f}{"":>18}'
-        f'{figures["memory_ratio"]:>10.3f}'
-    )
+    if AMP in median:
+        print(
+            f'mixed precision: {figures["amp_speedup"]:.2f} times as fast as '
+            'float32'
+        )
     print(
         f'trainable: {trainable:,} of {total:,} parameters in {groups} groups'
     )

@@ -9,18 +9,12 @@ the mean and the standard deviation over its work dirs. For example
 
 import argparse
 import statistics
-from pathlib import Path
 
-from gslora_mm.utils import ConfigError, atomic_write, load_json
-
-COLUMNS = (
-    'AP_f',
-    'AP_r',
-    'AP_r lost',
-    'AP_o',
-    'H',
-    'H / bound',
-    'zero groups',
+from gslora_mm.utils import ConfigError, atomic_write
+from gslora_mm.visualization.comparison import (
+    comparison_table,
+    figures,
+    read_report,
 )
 
 
@@ -43,66 +37,8 @@ def read_runs(arguments: list[str]) -> dict[str, list[dict]]:
         name, _, folders = argument.partition('=')
         if not folders:
             raise ConfigError(f'{argument!r}: must be NAME=DIR[,DIR...]')
-        runs[name] = [
-            load_json(Path(folder) / 'report.json')
-            for folder in folders.split(',')
-        ]
-        if len({len(report['steps']) for report in runs[name]}) > 1:
-            raise ConfigError(f'{name}: the runs have not equally many steps')
+        runs[name] = [read_report(folder) for folder in folders.split(',')]
     return runs
-
-
-def figures(step: dict) -> dict[str, float | None]:
-    """The columns of one step of one run; scores in percent."""
-
-    def percent(value: float | None) -> float | None:
-        return None if value is None else 100 * value
-
-    before, after = step['retain_before'], step['retain_score']
-    bound = step['h_mean_upper_bound']
-    groups = step['groups'].values()
-    return {
-        'AP_f': percent(step['forget_score']),
-        'AP_r': percent(step['retain_score']),
-        'AP_r lost': percent(before - after)
-        if None not in (before, after)
-        else None,
-        'AP_o': percent(step['old_score']),
-        'H': percent(step['h_mean']),
-        'H / bound': step['h_mean'] / bound
-        if bound and step['h_mean'] is not None
-        else None,
-        'zero groups': sum(not group['active'] for group in groups),
-    }
-
-
-def summarise(reports: list[dict], step: int) -> dict[str, str]:
-    """Mean and standard deviation of every column, as text."""
-    rows = [figures(report['steps'][step]) for report in reports]
-    cells = {}
-    for column in COLUMNS:
-        values = [row[column] for row in rows if row[column] is not None]
-        digits = {'H / bound': 3, 'zero groups': 1}.get(column, 2)
-        if not values:
-            cells[column] = '-'
-            continue
-        cells[column] = f'{statistics.mean(values):.{digits}f}'
-        if len(values) > 1:
-            cells[column] += f' ± {statistics.stdev(values):.{digits}f}'
-    return cells
-
-
-def table(runs: dict[str, list[dict]]) -> str:
-    """A Markdown table, one row a name and step."""
-    header = ['Run', 'Runs', 'Step', *COLUMNS]
-    lines = [header, ['---'] * 3 + ['---:'] * len(COLUMNS)]
-    for name, reports in runs.items():
-        for step in range(len(reports[0]['steps'])):
-            cells = summarise(reports, step)
-            lines.append(
-                [name, str(len(reports)), str(step + 1), *cells.values()]
-            )
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
 
 
 def plot(runs: dict[str, list[dict]], path: str) -> None:
@@ -152,9 +88,9 @@ def main() -> None:
     args = parse_args()
     try:
         runs = read_runs(args.runs)
-    except (ConfigError, FileNotFoundError) as error:
-        raise SystemExit(f'{type(error).__name__}: {error}') from None
-    text = table(runs)
+        text = comparison_table(runs)
+    except ConfigError as error:
+        raise SystemExit(f'error: {error}') from None
     print(text, end='')
     if args.out:
         with atomic_write(args.out, 'w') as file:

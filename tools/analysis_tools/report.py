@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
         '--no-pictures',
         action='store_true',
         help='leave out the before-and-after pictures, for which the '
-        'detectors are run on a few validation images',
+        'models are run on a few validation images',
     )
     return parser.parse_args()
 

@@ -26,27 +26,41 @@ class AdapterEMAHook(Hook):
         decay (float): d. Defaults to 0.9.
         begin_iter (int): Iterations before the average starts.
             Defaults to 0.
+        begin_epoch (int): The same in passes over the retain images; the
+            later of the two counts. Defaults to 0.
         interval (int): Iterations between two updates. Defaults to 1.
     """
 
     priority = 'ABOVE_NORMAL'
 
     def __init__(
-        self, decay: float = 0.9, begin_iter: int = 0, interval: int = 1
+        self,
+        decay: float = 0.9,
+        begin_iter: int = 0,
+        begin_epoch: int = 0,
+        interval: int = 1,
     ) -> None:
         if not 0 <= decay < 1:
             raise ConfigError(
                 f'AdapterEMAHook.decay = {decay!r}: must be in [0, 1)'
             )
-        if begin_iter < 0 or interval < 1:
+        if begin_iter < 0 or begin_epoch < 0 or interval < 1:
             raise ConfigError(
-                f'AdapterEMAHook.begin_iter = {begin_iter!r}, interval = '
-                f'{interval!r}: must be >= 0 and >= 1'
+                f'AdapterEMAHook.begin_iter = {begin_iter!r}, begin_epoch = '
+                f'{begin_epoch!r}, interval = {interval!r}: must be >= 0, >= '
+                '0 and >= 1'
             )
         self.decay = decay
         self.begin_iter = begin_iter
+        self.begin_epoch = begin_epoch
         self.interval = interval
         self.average: dict[str, torch.Tensor] = {}
+
+    def before_train(self, runner) -> None:
+        if self.begin_epoch:
+            sampler = runner.train_dataloader.sampler
+            epochs = self.begin_epoch * sampler.iterations_per_epoch
+            self.begin_iter = max(self.begin_iter, epochs)
 
     @torch.no_grad()
     def after_train_iter(

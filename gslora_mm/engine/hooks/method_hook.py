@@ -29,6 +29,11 @@ class MethodHook(Hook):
     # Before any hook that saves or logs what this one refuses.
     priority = 'VERY_HIGH'
 
+    def before_train(self, runner) -> None:
+        sampler = runner.train_dataloader.sampler
+        method = model_of(runner).method
+        method.iterations_per_epoch = sampler.iterations_per_epoch
+
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         torch.manual_seed(
             (runner.seed * 1_000_003 + runner.iter) * 1_009 + runner.rank

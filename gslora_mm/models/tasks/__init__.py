@@ -1,4 +1,13 @@
 from .base import ROLES, BaseTask, HalfBatch
+from .classification import ClassificationHalf, ClassificationTask
 from .detection import DetectionHalf, DetectionTask
 
-__all__ = ['ROLES', 'BaseTask', 'DetectionHalf', 'DetectionTask', 'HalfBatch']
+__all__ = [
+    'ROLES',
+    'BaseTask',
+    'ClassificationHalf',
+    'ClassificationTask',
+    'DetectionHalf',
+    'DetectionTask',
+    'HalfBatch',
+]

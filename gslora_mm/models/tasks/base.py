@@ -12,8 +12,14 @@ class HalfBatch(metaclass=ABCMeta):
     """The forget or the retain half of a batch, read through a task.
 
     A method sees a model only through this class. Everything is computed
-    when it is first asked for: a method that never looks at the forget
-    half never pays for it.
+    when it is first asked for, from one forward pass of the half: a method
+    that never looks at the forget half never pays for it. Because the pass
+    is shared, all that a method takes from a half has to be back-propagated
+    together.
+
+    The rows of :attr:`features`, :attr:`labels` and :attr:`logits` are the
+    images of a classifier, and the queries of a detector's last decoder
+    layer that are matched to an object; there may be none of these.
 
     Args:
         role (str): ``'forget'`` or ``'retain'``.
@@ -42,6 +48,25 @@ class HalfBatch(metaclass=ABCMeta):
     def loss_rest(self) -> Tensor:
         """All other losses (boxes, auxiliary layers) summed; a scalar."""
 
+    @property
+    @abstractmethod
+    def features(self) -> Tensor:
+        """Embeddings before the last class layer, shape (N, C)."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> Tensor:
+        """Class ids of the rows of :attr:`features`, shape (N, )."""
+
+    @property
+    @abstractmethod
+    def logits(self) -> Tensor:
+        """Scores of these rows, shape (N, num_classes).
+
+        As at test time, before softmax or sigmoid: without a margin, and
+        without a background class.
+        """
+
 
 class BaseTask(metaclass=ABCMeta):
     """How to read one family of models.
@@ -54,11 +79,24 @@ class BaseTask(metaclass=ABCMeta):
         metric (str): Name of the headline score in ``report.json``.
         trunk (tuple[str, ...]): Child modules that come before the
             Transformer. Frozen, they run once for the whole batch.
+        prototype_source (str): Where prototypes of the classes come from if
+            a method does not say: ``'features'`` (means of
+            :attr:`HalfBatch.features`) or ``'class_layer'``
+            (:meth:`class_weights`).
     """
 
     name: str
     metric: str
     trunk: tuple[str, ...] = ()
+    prototype_source: str = 'features'
+
+    def prepare_config(self, model: dict) -> None:  # noqa: B027
+        """Take out of a config what would mix the halves of a batch.
+
+        Args:
+            model (dict): Config of the stock model, with its data
+                preprocessor; changed in place.
+        """
 
     @abstractmethod
     def check_model(self, model: nn.Module) -> None:
@@ -67,6 +105,21 @@ class BaseTask(metaclass=ABCMeta):
     @abstractmethod
     def num_classes(self, model: nn.Module) -> int:
         """Number of classes that ``model`` tells apart."""
+
+    @abstractmethod
+    def class_weights(self, model: nn.Module) -> Tensor:
+        """Rows of the last class layer.
+
+        Args:
+            model (nn.Module): The (adapted) stock model.
+
+        Returns:
+            Tensor: A detached copy, shape (num_classes, C) with C that of
+            :attr:`HalfBatch.features`; a background class is left out.
+
+        Raises:
+            ConfigError: If the head has no such layer.
+        """
 
     @abstractmethod
     def extract(self, model: nn.Module, inputs: Tensor) -> Any:
@@ -105,20 +158,21 @@ class BaseTask(metaclass=ABCMeta):
     @abstractmethod
     def evaluator(
         self,
-        evaluator: dict,
+        evaluator: dict | list[dict],
         splits: dict[str, list[str]],
         only_split_images: bool,
-    ) -> dict:
+    ) -> dict | list[dict]:
         """Turn the stock evaluator of a config into the forgetting one.
 
         Args:
-            evaluator (dict): ``val_evaluator`` of the config.
+            evaluator (dict | list[dict]): ``val_evaluator`` of the config.
             splits (dict[str, list[str]]): Class names of each split.
             only_split_images (bool): Score a split only on images that
                 show one of its classes, as the papers do.
 
         Returns:
-            dict: Config of a metric that scores all splits in one pass.
+            dict | list[dict]: Config of a metric that scores all splits in
+            one pass; in a list it comes first.
 
         Raises:
             ConfigError: If the evaluator is not one this task can split.

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -48,21 +48,39 @@ class DetectionHalf(HalfBatch):
         self._queries = queries
 
     @cached_property
-    def losses(self) -> dict[str, Tensor]:
-        """Loss terms by mmdet's names, those that do not count left out."""
+    def _outputs(self) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
+        """What one forward pass gives.
+
+        Returns:
+            tuple: All losses; of the last decoder layer the embeddings of
+            the queries (n, queries, C), the scores (n, queries, classes)
+            and the assigned labels (n, queries).
+        """
         head_inputs = self._model.forward_transformer(
             self._features, self._data_samples
         )
         head = self._model.bbox_head
         inputs = dict(head_inputs, batch_data_samples=self._data_samples)
-        if self._queries == 'matched':
-            losses = matched_losses(head, inputs)
-        else:
-            losses = head.loss(**inputs)
+        compute = matched_losses if self._queries == 'matched' else all_losses
+        losses, targets = compute(head, inputs)
+
+        # Decoder layers come first, the encoder's proposals after them.
+        hidden = inputs['hidden_states']
+        scores, labels = map(torch.stack, targets[len(hidden) - 1])
+        # Denoising queries stand before those that are matched.
+        return losses, hidden[-1][:, -labels.shape[1] :], scores, labels
+
+    @cached_property
+    def _is_matched(self) -> Tensor:
+        return self._outputs[3] < self._model.bbox_head.num_classes
+
+    @cached_property
+    def losses(self) -> dict[str, Tensor]:
+        """Loss terms by mmdet's names, those that do not count left out."""
         return {
             # Synchronised averages leave a dimension of size one.
             name: loss.mean()
-            for name, loss in losses.items()
+            for name, loss in self._outputs[0].items()
             if self._aux_loss or name.startswith('loss_')
         }
 
@@ -74,8 +92,59 @@ class DetectionHalf(HalfBatch):
     def loss_rest(self) -> Tensor:
         return sum(v for name, v in self.losses.items() if name != 'loss_cls')
 
+    @property
+    def features(self) -> Tensor:
+        return self._outputs[1][self._is_matched]
 
-def matched_losses(head: nn.Module, inputs: dict) -> dict[str, Tensor]:
+    @property
+    def logits(self) -> Tensor:
+        # With a softmax, the background is the last class.
+        num_classes = self._model.bbox_head.num_classes
+        return self._outputs[2][self._is_matched][:, :num_classes]
+
+    @property
+    def labels(self) -> Tensor:
+        return self._outputs[3][self._is_matched]
+
+
+#: For each image the scores (queries, classes) of a layer, and the labels
+#: (queries, ) that they are trained for.
+LayerTargets = tuple[list[Tensor], list[Tensor]]
+
+
+def all_losses(
+    head: nn.Module, inputs: dict, get_targets: Callable | None = None
+) -> tuple[dict[str, Tensor], list[LayerTargets]]:
+    """Losses of a head, and what its queries are trained for.
+
+    Args:
+        head (nn.Module): A ``DETRHead`` of mmdet.
+        inputs (dict): Arguments of its ``loss``.
+        get_targets (Callable, optional): What decides in place of the
+            head's own ``get_targets``. Defaults to None.
+
+    Returns:
+        tuple: The losses as from ``head.loss``, and scores and labels of
+        each layer that is trained, in the order of their computation.
+    """
+    get_targets = get_targets or head.get_targets
+    found: list[LayerTargets] = []
+
+    def remember(cls_scores: list[Tensor], *args) -> tuple:
+        labels, *others = get_targets(cls_scores, *args)
+        found.append((cls_scores, labels))
+        return (labels, *others)
+
+    head.get_targets = remember
+    try:
+        return head.loss(**inputs), found
+    finally:
+        del head.get_targets  # the method of the class is back
+
+
+def matched_losses(
+    head: nn.Module, inputs: dict
+) -> tuple[dict[str, Tensor], list[LayerTargets]]:
     """Losses of a head, with only matched queries classified.
 
     Where the heads of the DETR family decide what each query is trained for,
@@ -91,7 +160,7 @@ def matched_losses(head: nn.Module, inputs: dict) -> dict[str, Tensor]:
         inputs (dict): Arguments of its ``loss``.
 
     Returns:
-        dict[str, Tensor]: As from ``head.loss``.
+        tuple: As from :func:`all_losses`.
     """
     get_targets = head.get_targets
     by_class = isinstance(head.loss_cls, FocalLoss)
@@ -125,15 +194,11 @@ def matched_losses(head: nn.Module, inputs: dict) -> dict[str, Tensor]:
         # No unmatched query is left for the average to count.
         return (labels, matched, *boxes, num_pos, 0)
 
-    head.get_targets = without_unmatched
-    try:
-        losses = head.loss(**inputs)
-    finally:
-        del head.get_targets  # the method of the class is back
+    losses, found = all_losses(head, inputs, without_unmatched)
     if by_class:
         last_layer = len(inputs['hidden_states']) - 1
         losses['loss_other_classes'] = others[last_layer]
-    return losses
+    return losses, found
 
 
 @TASKS.register_module()
@@ -163,6 +228,7 @@ class DetectionTask(BaseTask):
     name = 'detection'
     metric = 'mAP'
     trunk = ('backbone', 'neck')
+    prototype_source = 'class_layer'
 
     def __init__(
         self, aux_loss: dict | None = None, forget_queries: str = 'all'
@@ -200,6 +266,24 @@ class DetectionTask(BaseTask):
     def num_classes(self, model: nn.Module) -> int:
         return model.bbox_head.num_classes
 
+    def class_weights(self, model: nn.Module) -> Tensor:
+        head = model.bbox_head
+        if hasattr(head, 'cls_branches'):
+            # One a decoder layer, and one more for the encoder's proposals.
+            layer = head.cls_branches[model.decoder.num_layers - 1]
+        else:
+            layer = getattr(head, 'fc_cls', None)
+        weight = getattr(layer, 'weight', None)
+        if weight is None or weight.shape[0] < head.num_classes:
+            raise ConfigError(
+                f'model.bbox_head.type = {type(head).__name__!r}: it has no '
+                'linear class layer (cls_branches or fc_cls with a row for '
+                f'each of the {head.num_classes} classes), of which '
+                'prototypes of the classes could be taken'
+            )
+        # With a softmax, the background is the last row.
+        return weight[: head.num_classes].detach().clone()
+
     def extract(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, ...]:
         return model.extract_feat(inputs)
 
@@ -222,7 +306,7 @@ class DetectionTask(BaseTask):
 
     def evaluator(
         self,
-        evaluator: dict,
+        evaluator: dict | list[dict],
         splits: dict[str, list[str]],
         only_split_images: bool,
     ) -> dict:

@@ -1,0 +1,8 @@
+# GS-LoRA++ on the same people, with prototypes of the pre-trained model.
+_base_ = [
+    './face-transformer_mini-faces.py',
+    '../_base_/sequences/mini_faces_4x20.py',
+    '../_base_/methods/gs_lora_pp.py',
+    '../_base_/schedules/mini_classifier.py',
+]
+method = dict(bound=25.0, beta=0.2, w_f=0.01, w_r=0.5)

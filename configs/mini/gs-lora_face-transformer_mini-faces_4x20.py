@@ -1,0 +1,8 @@
+# A small Face Transformer forgets 80 of 100 people in four steps.
+_base_ = [
+    './face-transformer_mini-faces.py',
+    '../_base_/sequences/mini_faces_4x20.py',
+    '../_base_/methods/gs_lora.py',
+    '../_base_/schedules/mini_classifier.py',
+]
+method = dict(bound=25.0, beta=0.2)

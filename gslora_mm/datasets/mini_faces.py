@@ -1,0 +1,121 @@
+"""``mini_faces``: a face recognition data set that needs no download.
+
+Drawn portraits of people who do not exist, for demos and tests. They are made
+in seconds and depend on nothing but their settings.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .face_drawing import draw_appearance, draw_conditions, draw_faces
+from .face_pairs import face_pairs, save_pairs
+from .generated import (
+    SPLITS,
+    are_listed_files_there,
+    check_range,
+    make_once,
+    save_class_folders,
+)
+
+MINI_FACES_CLASSES = tuple(f'id_{label:03d}' for label in range(100))
+MARKER = 'mini_faces.json'
+PAIRS = 'pairs.txt'
+_VERSION = 2  # of the way faces are drawn: part of the settings
+
+
+def make_mini_faces(
+    root: str | Path,
+    num_ids: int = 100,
+    num_train: int = 60,
+    num_val: int = 10,
+    num_pairs: int = 20,
+    seed: int = 0,
+    size: int = 32,
+) -> Path:
+    """Make the data set, or return at once where it is already complete.
+
+    An identity is a set of traits (shape of head, eyes, nose and mouth,
+    colours of skin, hair and eyes, ...) that is the same in all its pictures.
+    Pose, light, expression, clothes, background, noise and what hides a part
+    of the face are new in each picture. A picture depends on ``seed``,
+    ``size``, its identity and its number alone, so that a smaller set is a
+    part of a larger one.
+
+    ``pairs.txt`` lists pairs of validation pictures for face verification, a
+    line each: ``PATH_A PATH_B SAME``, paths relative to ``val/``, and 1 for
+    the same person or 0 for two different ones. There are ``num_pairs`` of
+    each identity and one of every two.
+
+    Args:
+        root (str | Path): Folder to make, with ``{train,val}/id_000/000.png``
+            and so on, the lists of files and labels ``{train,val}.txt``, and
+            ``pairs.txt``.
+        num_ids (int): Number of identities, at least 2 and at most 100.
+            Defaults to 100.
+        num_train (int): Training pictures of each. Defaults to 60.
+        num_val (int): Validation pictures of each, at least 2.
+            Defaults to 10.
+        num_pairs (int): Pairs of pictures of the same person for each
+            identity. Defaults to 20.
+        seed (int): Seed of everything that is drawn. Defaults to 0.
+        size (int): Height and width in pixels, at least 16. Defaults to 32.
+
+    Returns:
+        Path: ``root``.
+
+    Raises:
+        ConfigError: A setting is out of range, or ``root`` holds files that
+            are not of a mini_faces.
+    """
+    settings = dict(
+        num_ids=num_ids,
+        num_train=num_train,
+        num_val=num_val,
+        num_pairs=num_pairs,
+        seed=seed,
+        size=size,
+    )
+    check_range(
+        settings,
+        least=dict(num_ids=2, num_val=2, seed=0, size=16),
+        most=dict(
+            num_ids=len(MINI_FACES_CLASSES),
+            num_pairs=num_val * (num_val - 1) // 2,
+        ),
+    )
+    settings['version'] = _VERSION
+    root = Path(root)
+    classes = MINI_FACES_CLASSES[:num_ids]
+
+    def make() -> None:
+        for number, split in enumerate(SPLITS):
+
+            def draw(label: int, number=number, split=split):
+                count = settings[f'num_{split}']
+                return _draw_identity([seed, label], number, count, size)
+
+            save_class_folders(root, split, classes, draw)
+        images = {
+            name: [f'{name}/{index:03d}.png' for index in range(num_val)]
+            for name in classes
+        }
+        save_pairs(face_pairs(images, num_pairs, seed=seed), root / PAIRS)
+
+    def is_complete() -> bool:
+        return (root / PAIRS).is_file() and are_listed_files_there(root)
+
+    return make_once(root, MARKER, settings, is_complete, make)
+
+
+def _draw_identity(
+    seeds: list[int], split: int, count: int, size: int
+) -> Iterator[np.ndarray]:
+    """All pictures of an identity in a split."""
+    appearance = draw_appearance(np.random.RandomState(seeds))
+    conditions = [
+        draw_conditions(np.random.RandomState([*seeds, split, index]), size)
+        for index in range(count)
+    ]
+    yield from draw_faces(appearance, conditions, size)

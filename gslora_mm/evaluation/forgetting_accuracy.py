@@ -1,0 +1,170 @@
+"""Accuracy of each split of a forgetting step, in one pass over the data."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+
+from gslora_mm.registry import METRICS
+from gslora_mm.utils import ConfigError, unknown_name
+
+
+@METRICS.register_module()
+class ForgettingAccuracy(BaseMetric):
+    """Top-k accuracy over all images, per split and per class.
+
+    A prediction counts as mmpretrain's ``Accuracy`` counts it: the true
+    class has one of the k largest scores, and its score is larger than 0 (a
+    softmax of large logits leaves exact zeros, between which there is no
+    order). The accuracy of a split is that over the *images* of its
+    classes, as in the papers, not the mean over classes.
+
+    Metrics (with the prefix ``accuracy/``): ``top{k}`` over all images;
+    ``{split}/top{k}`` of each split; ``per_class/{name}``, top-1. Fractions
+    of 1, NaN where there are no images.
+
+    Args:
+        splits (Mapping): Class names by split name, e.g.
+            ``dict(forget=['cat'], retain=['dog', 'car'], old=[])``.
+        topk (int | Sequence[int]): Values of k; 1 is always one of them.
+            Defaults to (1, 5).
+        collect_device (str): Where results of several processes are
+            gathered, ``'cpu'`` or ``'gpu'``. Defaults to ``'cpu'``.
+        prefix (str, optional): Replaces ``accuracy``. Defaults to None.
+
+    Raises:
+        ConfigError: If a split names an unknown class or one twice, or if k
+            is not among 1 ... number of classes.
+    """
+
+    default_prefix = 'accuracy'
+
+    def __init__(
+        self,
+        splits: Mapping[str, Sequence[str]],
+        topk: int | Sequence[int] = (1, 5),
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        for split, names in splits.items():
+            if isinstance(names, str) or len(set(names)) < len(names):
+                raise ConfigError(
+                    f'val_evaluator.splits.{split}: {names!r} must be a list '
+                    'of different class names'
+                )
+        values = [topk] if isinstance(topk, int) else list(topk)
+        if not all(isinstance(k, int) and k >= 1 for k in values):
+            raise ConfigError(
+                f'val_evaluator.topk = {topk!r}: must be whole numbers >= 1, '
+                'such as (1, 5)'
+            )
+        self.splits = {split: list(names) for split, names in splits.items()}
+        self.topk = sorted({1, *values})
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """dict, optional: Meta information of the dataset."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict | None) -> None:
+        # Set before the first image is seen: a wrong name costs no time.
+        if dataset_meta is not None:
+            self._check(dataset_meta['classes'])
+        self._dataset_meta = dataset_meta
+
+    def _check(self, classes: Sequence[str]) -> None:
+        if self.topk[-1] > len(classes):
+            raise ConfigError(
+                f'val_evaluator.topk = {tuple(self.topk)}: there are only '
+                f'{len(classes)} classes'
+            )
+        known = set(classes)
+        for split, names in self.splits.items():
+            for name in names:
+                if name not in known:
+                    raise unknown_name(
+                        f'val_evaluator.splits.{split}', name, classes
+                    )
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Note label and place of the true class of each image.
+
+        Args:
+            data_batch (dict): Not used.
+            data_samples (Sequence[dict]): With ``gt_label`` and
+                ``pred_score`` (num_classes, ), as mmpretrain's heads
+                predict.
+        """
+        scores = torch.stack([s['pred_score'] for s in data_samples]).float()
+        labels = torch.cat([s['gt_label'] for s in data_samples])
+        places = true_places(scores, labels.to(scores.device), self.topk[-1])
+        self.results.extend(zip(labels.tolist(), places.tolist(), strict=True))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute all figures from the collected results.
+
+        Args:
+            results (list): Pairs (label, place) of all images.
+
+        Returns:
+            dict: Metric values by name (see the class).
+        """
+        labels, places = np.array(results, int).reshape(-1, 2).T
+        classes = list(self.dataset_meta['classes'])
+        label_of = {name: label for label, name in enumerate(classes)}
+
+        metrics = self._accuracies('', places)
+        rows = [('all', len(classes), places)]
+        for split, names in self.splits.items():
+            shown = places[np.isin(labels, [label_of[n] for n in names])]
+            metrics.update(self._accuracies(f'{split}/', shown))
+            rows.append((split, len(names), shown))
+        for label, name in enumerate(classes):
+            metrics[f'per_class/{name}'] = accuracy(places[labels == label], 1)
+        MMLogger.get_current_instance().info('\n' + self._table(rows))
+        return metrics
+
+    def _accuracies(self, prefix: str, places: np.ndarray) -> dict:
+        return {f'{prefix}top{k}': accuracy(places, k) for k in self.topk}
+
+    def _table(self, rows: Sequence[tuple[str, int, np.ndarray]]) -> str:
+        """The figures in percent, one line per split, as plain text."""
+        width = max(5, *(len(name) for name, _, _ in rows))
+        heads = [f'{"top" + str(k):>6}' for k in self.topk]
+        lines = ['  '.join([f'{"split":<{width}}', 'classes images', *heads])]
+        for name, count, places in rows:
+            cells = [f'{name:<{width}}', f'{count:>7} {len(places):>6}']
+            cells += [
+                f'{accuracy(places, k):>6.1%}' if len(places) else f'{"-":>6}'
+                for k in self.topk
+            ]
+            lines.append('  '.join(cells))
+        return '\n'.join(lines)
+
+
+def true_places(
+    scores: torch.Tensor, labels: torch.Tensor, count: int
+) -> torch.Tensor:
+    """Place of the true class among the largest scores, from 0 on.
+
+    Args:
+        scores (Tensor): Shape (n, num_classes).
+        labels (Tensor): True classes, shape (n, ).
+        count (int): How many places there are.
+
+    Returns:
+        Tensor: Shape (n, ); ``count`` where the true class has no place, or
+        a score that is not larger than 0.
+    """
+    best, found = scores.topk(count, dim=1)
+    hits = (found == labels[:, None]) & (best > 0)
+    return torch.where(hits.any(1), hits.int().argmax(1), count)
+
+
+def accuracy(places: np.ndarray, k: int) -> float:
+    """Share of the images whose true class is among the first k."""
+    return float((places < k).mean()) if len(places) else float('nan')

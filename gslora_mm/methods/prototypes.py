@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from torch import Tensor
+
+from gslora_mm.lora import disable_lora
+
+if TYPE_CHECKING:
+    from gslora_mm.datasets import ForgetRetainDataset
+    from gslora_mm.models import ForgettingModel
+
+
+@torch.no_grad()
+def class_means(
+    model: ForgettingModel,
+    dataset: ForgetRetainDataset,
+    passes: int = 1,
+    batch_size: int = 16,
+) -> tuple[Tensor, Tensor]:
+    r"""Mean feature of every class, of the model without its adapter.
+
+    .. math:: p_k = \frac{1}{|\{i: y_i = k\}|} \sum_{i: y_i = k} f_i
+
+    over the images of both halves, in evaluation mode. Images come through
+    the training pipeline, so that more than one pass averages over its
+    augmentations as well. The result follows from model and data alone: each
+    sample is drawn from a seed of its own.
+
+    Args:
+        model (ForgettingModel): Its mode is put back at the end.
+        dataset (ForgetRetainDataset): The replay images of a step.
+        passes (int): Times that each image is read. Defaults to 1.
+        batch_size (int): Images of a batch. Defaults to 16.
+
+    Returns:
+        tuple[Tensor, Tensor]: Means, float32 of shape (num_classes, C), zero
+        for a class without data; and the number of features that each is the
+        mean of, shape (num_classes, ). Both on the CPU.
+    """
+    num_classes = model.task.num_classes(model.model)
+    counts = torch.zeros(num_classes, dtype=torch.long)
+    sums = None
+    training = model.training
+    model.eval()
+    # mmdet's detectors tell by their own flag, not by those of their layers,
+    # whether to give their heads all that the matching needs.
+    model.model.training = True
+    try:
+        with disable_lora(model.model):
+            for role, batch in _batches(dataset, passes, batch_size):
+                features, labels = _read(model, batch, role)
+                if sums is None:
+                    sums = features.new_zeros(num_classes, features.shape[1])
+                sums.index_add_(0, labels, features)
+                counts += labels.bincount(minlength=num_classes)
+    finally:
+        model.train(training)
+    return (sums / counts.clamp(min=1)[:, None]).float(), counts
+
+
+def _batches(
+    dataset: ForgetRetainDataset, passes: int, batch_size: int
+) -> Iterator[tuple[str, dict]]:
+    """Collated batches, each of one half."""
+    for turn in range(passes):
+        start = 0
+        for subset, end in zip(
+            dataset.datasets, dataset.cumulative_sizes, strict=True
+        ):
+            for first in range(start, end, batch_size):
+                indices = range(first, min(first + batch_size, end))
+                samples = [dataset[i, _seed(turn, i)] for i in indices]
+                yield subset.role, pseudo_collate(samples)
+            start = end
+
+
+def _seed(turn: int, index: int) -> int:
+    return int(np.random.SeedSequence([turn, index]).generate_state(1)[0])
+
+
+def _read(
+    model: ForgettingModel, batch: dict, role: str
+) -> tuple[Tensor, Tensor]:
+    """Features in float64 and labels of a batch, on the CPU."""
+    # Not as in training, where batches may be mixed.
+    data = model.data_preprocessor(batch, training=False)
+    inputs, samples = data['inputs'], data['data_samples']
+    half = model.task.half(
+        model.model,
+        model.task.extract(model.model, inputs),
+        samples,
+        torch.arange(len(samples), device=inputs.device),
+        role,
+    )
+    return half.features.cpu().double(), half.labels.cpu()

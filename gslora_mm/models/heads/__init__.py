@@ -1,0 +1,4 @@
+from .cosface_head import ArcFaceEmbeddingHead, CosFaceClsHead
+from .embedding import EmbeddingMixin
+
+__all__ = ['ArcFaceEmbeddingHead', 'CosFaceClsHead', 'EmbeddingMixin']

@@ -1,0 +1,101 @@
+"""tools/model_tools/convert_checkpoint.py"""
+
+import pickle
+
+import pytest
+import torch
+
+from gslora_mm.models.converters import convert_face_transformer
+from tests.test_models.test_converters import (
+    CLASSES,
+    DEPTH,
+    HEADS,
+    PATCH,
+    SIZE,
+    WIDTH,
+    face_checkpoint,
+    torchvision_vit,
+)
+from tests.test_tools.helpers import load_tool
+
+main = load_tool('model_tools/convert_checkpoint').main
+
+CONFIG = f"""
+default_scope = 'mmpretrain'
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='VisionTransformer',
+        arch=dict(embed_dims={WIDTH}, num_layers={DEPTH}, num_heads={HEADS},
+                  feedforward_channels={2 * WIDTH}),
+        img_size={SIZE}, patch_size={PATCH}, qkv_bias=False),
+    head=dict(type='gslora_mm.CosFaceClsHead', num_classes=NUM,
+              in_channels={WIDTH}))
+train_dataloader = dict(dataset=dict(
+    metainfo=dict(classes=['a', 'b'])))
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    # as a run on several GPUs leaves it
+    torch.save(
+        {f'module.{k}': v for k, v in face_checkpoint().items()},
+        tmp_path / 'face.pth',
+    )
+    (tmp_path / 'config.py').write_text(CONFIG.replace('NUM', str(CLASSES)))
+    return tmp_path
+
+
+def convert(folder, *flags, source='face_transformer', name='face.pth'):
+    out = folder / 'new' / 'stock.pth'
+    main(['--from', source, *flags, str(folder / name), str(out)])
+    return torch.load(out, weights_only=True)
+
+
+def test_gives_a_stock_checkpoint(files, capsys):
+    heads = ('--num-heads', str(HEADS))
+    plain = convert(files, *heads)
+    tried = convert(files, *heads, '--config', str(files / 'config.py'))
+    assert f'stock.pth: {len(plain["state_dict"])} tensors' in (
+        capsys.readouterr().out
+    )
+    expected = convert_face_transformer(face_checkpoint(), HEADS)
+    for checkpoint in (plain, tried):
+        assert set(checkpoint) == {'meta', 'state_dict'}
+        assert set(checkpoint['state_dict']) == set(expected)
+        for key, value in expected.items():
+            assert torch.equal(checkpoint['state_dict'][key], value)
+    assert tried['meta']['dataset_meta'] == {'classes': ['a', 'b']}
+
+
+def test_torchvision(files):
+    torch.save(torchvision_vit().state_dict(), files / 'vit.pth')
+    found = convert(files, source='torchvision_vit', name='vit.pth')
+    assert 'head.layers.head.weight' in found['state_dict']
+
+
+def test_what_cannot_be_converted(files):
+    (files / 'config.py').write_text(CONFIG.replace('NUM', '3'))
+    with pytest.raises(SystemExit, match='does not fit the model'):
+        convert(files, '--config', str(files / 'config.py'),
+                '--num-heads', str(HEADS))  # fmt: skip
+    with pytest.raises(SystemExit, match='IN = .*not that of a torchvision'):
+        convert(files, source='torchvision_vit')
+    with pytest.raises(SystemExit, match='--num-heads is for face_transf'):
+        convert(files, '--num-heads', '2', source='torchvision_vit')
+    with pytest.raises(SystemExit, match='num_heads = 5'):
+        convert(files, '--num-heads', '5')
+    assert not (files / 'new').exists()
+
+
+def test_no_code_is_run(files):
+    class Trap:
+        def __reduce__(self):
+            return print, ('executed',)
+
+    with open(files / 'trap.pth', 'wb') as file:
+        pickle.dump(dict(state_dict=Trap()), file)
+    torch.save(dict(state_dict=Trap()), files / 'trap.pth')
+    with pytest.raises(SystemExit, match='holds more than data'):
+        convert(files, name='trap.pth')

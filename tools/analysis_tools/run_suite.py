@@ -1,0 +1,159 @@
+"""Run a named set of configs and put the results into one table.
+
+A suite is a small config of configs/ablations, such as `rank`, or any file
+like them. Its runs go one after another, each in a process of its own; one
+that fails is reported at the end and does not keep the others from running.
+
+    python tools/analysis_tools/run_suite.py rank --seeds 0,1,2 --resume
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from gslora_mm.utils import ConfigError, atomic_write, save_json
+from gslora_mm.utils.quiet import hush, no_prints
+
+hush()
+with no_prints():
+    import mmdet.datasets  # noqa: F401  (greets on import)
+
+    from gslora_mm.engine.suite import (
+        Outcome,
+        Suite,
+        find_suite,
+        load_suite,
+        run_suite,
+    )
+    from gslora_mm.visualization.comparison import (
+        SCORES_AND_COST,
+        comparison_table,
+        read_report,
+    )
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = Path(__file__).resolve().parents[1] / 'train.py'
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        'suite', help='name of a suite in configs/ablations, or a file'
+    )
+    parser.add_argument(
+        '--only', nargs='+', default=[], metavar='RUN', help='runs wanted'
+    )
+    parser.add_argument(
+        '--seeds',
+        default='0',
+        help='randomness.seed and forgetting.seed of the runs; default: 0',
+    )
+    parser.add_argument(
+        '--base', help='sequence config in place of those of the suite'
+    )
+    parser.add_argument(
+        '--work-dir', help='default: work_dirs/NAME_OF_THE_SUITE'
+    )
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='skip finished runs, go on with the others',
+    )
+    parser.add_argument(
+        '--list', action='store_true', help='list the runs, run nothing'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='more settings for all runs, for example schedule.max_iters=100',
+    )
+    return parser.parse_args(argv)
+
+
+def read_seeds(text: str) -> list[int]:
+    """Seeds of a list such as ``0,1,2``."""
+    try:
+        return [int(seed) for seed in text.split(',')]
+    except ValueError:
+        raise ConfigError(
+            f'--seeds {text!r}: must be whole numbers, such as 0,1,2'
+        ) from None
+
+
+def render(suite: Suite, outcomes: list[Outcome]) -> str:
+    """The table of what is finished, and what failed, as Markdown."""
+    reports: dict[str, list[dict]] = {}
+    for outcome in outcomes:
+        if outcome.error is None:
+            reports.setdefault(outcome.run, []).append(
+                read_report(outcome.work_dir)
+            )
+    parts = [f'# {suite.title}\n']
+    if reports:
+        parts.append(comparison_table(reports, SCORES_AND_COST))
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    if failed:
+        parts.append(f'{len(failed)} of {len(outcomes)} failed:\n')
+        parts.append(
+            ''.join(
+                f'* {each.run}, seed {each.seed}: {each.error} '
+                f'(`{each.work_dir}.stderr`)\n'
+                for each in failed
+            )
+        )
+    return '\n'.join(parts)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the suite; exit with 1 if one of its runs failed."""
+    args = parse_args(argv)
+    try:
+        path = find_suite(args.suite, ROOT / 'configs' / 'ablations')
+        suite = load_suite(path, args.base)
+        if args.list:
+            for name, settings in suite.runs.items():
+                print(f'{name}: {settings}')
+            return
+        work_dir = Path(args.work_dir or f'work_dirs/{suite.name}')
+        outcomes = run_suite(
+            suite,
+            work_dir,
+            [sys.executable, str(TRAIN)],
+            only=args.only,
+            seeds=read_seeds(args.seeds),
+            options=args.cfg_options,
+            resume=args.resume,
+            say=lambda line: print(line, flush=True),
+        )
+        text = render(suite, outcomes)
+    except ConfigError as error:
+        raise SystemExit(f'error: {error}') from None
+    print(f'\n{text}', end='')
+    with atomic_write(work_dir / 'suite.md', 'w') as file:
+        file.write(text)
+    save_json(
+        [
+            dict(
+                run=each.run,
+                seed=each.seed,
+                settings=suite.runs[each.run],
+                work_dir=each.work_dir,
+                seconds=each.seconds,
+                error=each.error,
+            )
+            for each in outcomes
+        ],
+        work_dir / 'suite.json',
+    )
+    if any(each.error is not None for each in outcomes):
+        raise SystemExit(1)
+
+
+if __name__ == '__main__':
+    main()
