@@ -93,7 +93,7 @@ def draw_digit(
     rng: np.random.RandomState,
     scan: np.ndarray,
     size: int,
-    min_contrast: float = 45,
+    min_contrast: float = 90,
 ) -> np.ndarray:
     """Draw one digit that nearly fills its picture.
 
@@ -103,16 +103,17 @@ def draw_digit(
         scan (np.ndarray): Scan of a digit, shape (8, 8), uint8.
         size (int): Height and width in pixels.
         min_contrast (float): Least difference in luminance (0..255) between
-            digit and background. Defaults to 45.
+            digit and background. Defaults to 90.
 
     Returns:
         np.ndarray: The picture, shape (size, size, 3), uint8, RGB.
     """
     picture = _draw_background(rng, size)
-    # The widest scan, at the largest height and stretch, still fits.
-    ink = _draw_digit(rng, scan, (0.55 * size, 0.75 * size), (1.0, 1.2))
+    # Soft edges: thin strokes of so small a scan would be cut.
+    heights, stretch = (0.75 * size, 0.9 * size), (0.9, 1.05)
+    ink = _draw_digit(rng, scan, heights, stretch, edge=(0.1, 0.6))
     h, w = ink.shape
-    x, y = rng.randint(size - w + 1), rng.randint(size - h + 1)
+    x, y = (_place(rng, size - length, size) for length in (w, h))
     region = picture[y : y + h, x : x + w]
     colour = _bright_colour(rng, region, min_contrast)
     region += ink[..., None] * (colour - region)
@@ -134,14 +135,18 @@ def _draw_digit(
     scan: np.ndarray,
     heights: tuple[float, float] = _HEIGHTS,
     stretch: tuple[float, float] = _STRETCH,
+    edge: tuple[float, float] = (0.33, 0.6),
 ) -> np.ndarray:
-    """Opacity (h, w) in 0..1 of a scan at a random scale, cut to its ink."""
+    """Opacity (h, w) in 0..1 of a scan at a random scale, cut to its ink.
+
+    Opacity goes from 0 to 1 between the two darknesses of ``edge``.
+    """
     scale = rng.uniform(*heights) / len(scan)
     blank = np.pad(scan, 1)  # else ink at the border would be cut off
     height, width = scale * np.array(blank.shape)
     width *= rng.uniform(*stretch)
     blurred = _resize(blank, round(height), round(width)) / 255
-    ink = ((blurred - 0.33) / 0.27).clip(0, 1)  # a firm edge, still smooth
+    ink = ((blurred - edge[0]) / (edge[1] - edge[0])).clip(0, 1)
     solid = ink >= 0.5
     rows, columns = (np.flatnonzero(solid.any(axis)) for axis in (1, 0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -152,6 +157,12 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(
         Image.fromarray(image).resize((width, height), Image.BICUBIC)
     )
+
+
+def _place(rng: np.random.RandomState, room: int, size: int) -> int:
+    """Where something begins that leaves ``room``: near the middle."""
+    shift = rng.randint(-(size // 16), size // 16 + 1)
+    return min(max(room // 2 + shift, 0), room)
 
 
 def _bright_colour(

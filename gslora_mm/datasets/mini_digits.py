@@ -21,12 +21,12 @@ from .generated import (
 
 MINI_DIGITS_CLASSES = CLASSES
 MARKER = 'mini_digits.json'
-_VERSION = 1  # of the way digits are drawn: part of the settings
+_VERSION = 3  # of the way digits are drawn: part of the settings
 
 
 def make_mini_digits(
     root: str | Path,
-    train_copies: int = 2,
+    train_copies: int = 4,
     val_copies: int = 2,
     max_scans: int | None = None,
     seed: int = 0,
@@ -43,7 +43,7 @@ def make_mini_digits(
     Args:
         root (str | Path): Folder to make, with ``{train,val}/zero/000.png``
             and so on, and the lists of files and labels ``{train,val}.txt``.
-        train_copies (int): Pictures of a training scan. Defaults to 2.
+        train_copies (int): Pictures of a training scan. Defaults to 4.
         val_copies (int): Pictures of a validation scan. Defaults to 2.
         max_scans (int, optional): Most scans of a class and split to use.
             Defaults to None, all of them.

@@ -74,6 +74,7 @@ def test_gradients_equal_those_of_the_formula(thawed):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.filterwarnings('ignore:There is a performance drop')
 def test_gradients_of_gradients_and_of_each_sample():
     layer = make_layer().double()
     x = torch.randn(3, 6, dtype=torch.double, requires_grad=True)

@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--train-copies',
         type=int,
-        default=2,
+        default=4,
         help='pictures of a training scan (default: %(default)s)',
     )
     parser.add_argument(

@@ -1,0 +1,81 @@
+"""tools/analysis_tools/benchmark.py: what it measures of a classifier."""
+
+import argparse
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from tests.test_tools.helpers import load_tool
+
+tool = load_tool('analysis_tools/benchmark')
+
+
+@pytest.fixture
+def cfg():
+    init_default_scope('mmpretrain')
+    return Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(
+                type='ImageClassifier',
+                backbone=dict(
+                    type='VisionTransformer',
+                    arch=dict(
+                        embed_dims=16,
+                        num_layers=2,
+                        num_heads=2,
+                        feedforward_channels=32,
+                    ),
+                    img_size=16,
+                    patch_size=8,
+                ),
+                head=dict(
+                    type='gslora_mm.CosFaceClsHead',
+                    num_classes=3,
+                    in_channels=16,
+                ),
+            ),
+            data_preprocessor=dict(
+                num_classes=3, mean=[0] * 3, std=[255] * 3, to_rgb=True
+            ),
+            method=dict(type='gslora_mm.GSLoRA'),
+            adapter=dict(rank=2),
+            schedule=dict(
+                optim_wrapper=dict(
+                    type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-2)
+                )
+            ),
+        )
+    )
+
+
+def test_defaults_follow_the_model(cfg):
+    args = argparse.Namespace(images=None, size=None, amp=None)
+    tool.with_defaults(args, cfg)
+    assert (args.images, args.size, args.amp) == (48, 16, True)
+    detector = Config(dict(default_scope='mmdet', model=dict(backbone={})))
+    args = argparse.Namespace(images=None, size=None, amp=None)
+    tool.with_defaults(args, detector)
+    assert (args.images, args.size, args.amp) == (4, 384, False)
+
+
+@pytest.mark.parametrize('variant', [tool.FULL, tool.ADAPTER, tool.AMP])
+def test_a_step_of_each_variant_trains_what_it_should(cfg, variant):
+    args = argparse.Namespace(images=4, size=16)
+    step, model = tool.make_step(variant, cfg, args)
+    before = {k: v.detach().clone() for k, v in model.named_parameters()}
+    for _ in range(2):  # A has no gradient while B is 0
+        step()
+    moved = {
+        name
+        for name, parameter in model.named_parameters()
+        if not torch.equal(parameter, before[name])
+    }
+    if variant == tool.FULL:
+        assert 'head.norm_product.weight' in moved
+        assert 'backbone.cls_token' in moved
+    else:
+        adapter = {name for name in before if 'lora_' in name}
+        assert len(adapter) == 8 and moved == adapter
