@@ -28,7 +28,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
     clip_grad=dict(max_norm=1.0))
 
-max_epochs = 40
+max_epochs = 22
 train_cfg = dict(
     type='EpochBasedTrainLoop',
     max_epochs=max_epochs,

@@ -21,7 +21,7 @@ from .generated import (
 
 MINI_DIGITS_CLASSES = CLASSES
 MARKER = 'mini_digits.json'
-_VERSION = 3  # of the way digits are drawn: part of the settings
+_VERSION = 1  # of the way digits are drawn: part of the settings
 
 
 def make_mini_digits(

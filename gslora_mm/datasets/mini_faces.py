@@ -22,7 +22,7 @@ from .generated import (
 MINI_FACES_CLASSES = tuple(f'id_{label:03d}' for label in range(100))
 MARKER = 'mini_faces.json'
 PAIRS = 'pairs.txt'
-_VERSION = 2  # of the way faces are drawn: part of the settings
+_VERSION = 1  # of the way faces are drawn: part of the settings
 
 
 def make_mini_faces(

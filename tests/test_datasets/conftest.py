@@ -88,7 +88,7 @@ def mini_coco(tmp_path_factory):
 def mini_digits(tmp_path_factory):
     """A small mini_digits; not to be written to."""
     root = tmp_path_factory.mktemp('data') / 'mini_digits'
-    return make_mini_digits(root, max_scans=3)
+    return make_mini_digits(root, max_scans=3, train_copies=2)
 
 
 @pytest.fixture(scope='session')

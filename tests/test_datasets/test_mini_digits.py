@@ -17,7 +17,7 @@ from gslora_mm.utils import ConfigError
 REPO = Path(__file__).parents[2]
 CONFIG = REPO / 'configs/mini/vit_mini-digits.py'
 TOOL = REPO / 'tools/dataset_tools/make_mini_digits.py'
-SMALL = dict(max_scans=3)
+SMALL = dict(max_scans=3, train_copies=2)
 
 
 def files_of(root):
@@ -153,7 +153,7 @@ def test_tool(mini_digits, tmp_path, monkeypatch, capsys):
         runpy.run_path(str(TOOL), run_name='__main__')
 
     root = tmp_path / 'data'
-    run('--root', str(root), '--max-scans', '3')
+    run('--root', str(root), '--max-scans', '3', '--train-copies', '2')
     assert 'are ready' in capsys.readouterr().out
     assert files_of(root) == files_of(mini_digits)
     with pytest.raises(SystemExit, match='error: size=8: must be at least'):

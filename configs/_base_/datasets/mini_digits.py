@@ -13,7 +13,7 @@ data_preprocessor = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     # No flips: a mirrored digit is another sign, or none.
-    dict(type='RandomCrop', crop_size=32, padding=3, padding_mode='edge'),
+    dict(type='RandomCrop', crop_size=32, padding=2, padding_mode='edge'),
     dict(type='PackInputs')
 ]
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
