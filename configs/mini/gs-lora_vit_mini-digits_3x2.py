@@ -5,4 +5,4 @@ _base_ = [
     '../_base_/methods/gs_lora.py',
     '../_base_/schedules/mini_classifier.py',
 ]
-method = dict(bound=25.0, beta=0.2)
+method = dict(bound=10.0, beta=0.2)
