@@ -13,6 +13,7 @@ from mmengine.logging import MMLogger
 
 from gslora_mm.registry import METRICS
 from gslora_mm.utils import ConfigError, unknown_name
+from .splits import check_split_names
 from .verification_scores import verification_scores
 
 KEY = 'val_evaluator.pairs'
@@ -122,14 +123,8 @@ class FaceVerification(BaseMetric):
     @dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict | None) -> None:
         # Set before the first image is seen: a wrong name costs no time.
-        for split, names in self.splits.items() if dataset_meta else ():
-            for name in names:
-                if name not in dataset_meta['classes']:
-                    raise unknown_name(
-                        f'val_evaluator.splits.{split}',
-                        name,
-                        dataset_meta['classes'],
-                    )
+        if dataset_meta:
+            check_split_names(self.splits, dataset_meta['classes'])
         self._dataset_meta = dataset_meta
 
     def check_dataset(self, dataset: BaseDataset) -> None:

@@ -8,7 +8,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from gslora_mm.registry import METRICS
-from gslora_mm.utils import ConfigError, unknown_name
+from gslora_mm.utils import ConfigError
+from .splits import check_split_names, read_splits
 
 
 @METRICS.register_module()
@@ -49,19 +50,13 @@ class ForgettingAccuracy(BaseMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        for split, names in splits.items():
-            if isinstance(names, str) or len(set(names)) < len(names):
-                raise ConfigError(
-                    f'val_evaluator.splits.{split}: {names!r} must be a list '
-                    'of different class names'
-                )
         values = [topk] if isinstance(topk, int) else list(topk)
         if not all(isinstance(k, int) and k >= 1 for k in values):
             raise ConfigError(
                 f'val_evaluator.topk = {topk!r}: must be whole numbers >= 1, '
                 'such as (1, 5)'
             )
-        self.splits = {split: list(names) for split, names in splits.items()}
+        self.splits = read_splits(splits)
         self.topk = sorted({1, *values})
 
     @property
@@ -82,13 +77,7 @@ class ForgettingAccuracy(BaseMetric):
                 f'val_evaluator.topk = {tuple(self.topk)}: there are only '
                 f'{len(classes)} classes'
             )
-        known = set(classes)
-        for split, names in self.splits.items():
-            for name in names:
-                if name not in known:
-                    raise unknown_name(
-                        f'val_evaluator.splits.{split}', name, classes
-                    )
+        check_split_names(self.splits, classes)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Note label and place of the true class of each image.

@@ -10,13 +10,14 @@ from mmdet.evaluation import CocoMetric
 from mmengine.logging import MMLogger
 
 from gslora_mm.registry import METRICS
-from gslora_mm.utils import ConfigError, unknown_name
+from gslora_mm.utils import ConfigError
 from .coco_scores import (
     average_precision,
     precision_on_own_images,
     quiet,
     score_table,
 )
+from .splits import check_split_names, read_splits
 
 
 @METRICS.register_module()
@@ -79,13 +80,7 @@ class ForgettingCocoMetric(CocoMetric):
                 f'val_evaluator.ann_file: {ann_file!r} is not a COCO '
                 f'annotation file ({type(error).__name__}: {error})'
             ) from error
-        for split, names in splits.items():
-            if isinstance(names, str) or len(set(names)) < len(names):
-                raise ConfigError(
-                    f'val_evaluator.splits.{split}: {names!r} must be a list '
-                    'of different category names'
-                )
-        self.splits = {split: list(names) for split, names in splits.items()}
+        self.splits = read_splits(splits)
         self.only_split_images = only_split_images
 
     @property
@@ -129,12 +124,7 @@ class ForgettingCocoMetric(CocoMetric):
 
     def _check_names(self, classes: Sequence[str]) -> None:
         """Refuse splits and annotation files that do not fit the classes."""
-        for split, names in self.splits.items():
-            for name in names:
-                if name not in classes:
-                    raise unknown_name(
-                        f'val_evaluator.splits.{split}', name, classes
-                    )
+        check_split_names(self.splits, classes)
         if self._coco_api is None:
             return
         annotated = {cat['name'] for cat in self._coco_api.cats.values()}
