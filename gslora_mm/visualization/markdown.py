@@ -3,6 +3,8 @@
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
+from .tables import markdown_table
+
 TIMING_HEADING = '## Time and memory'
 _FIGURES = {
     'scores': (
@@ -214,27 +216,11 @@ def _figure(
 def _table(
     columns: Mapping[str, Callable[[object], str]], rows: Sequence
 ) -> str:
-    """A Markdown table, padded so that it is a table as plain text too."""
-    cells = [list(columns)]
-    cells += [[render(row) for render in columns.values()] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    # Numbers to the right; the first column and lists of names to the left.
-    left = [title in ('Step', 'Class', 'Forget') for title in columns]
-    lines = [
-        '| '
-        + ' | '.join(
-            cell.ljust(width) if is_left else cell.rjust(width)
-            for cell, width, is_left in zip(row, widths, left, strict=True)
-        )
-        + ' |'
-        for row in cells
-    ]
-    rule = [
-        '-' * (width + 2) if is_left else '-' * (width + 1) + ':'
-        for width, is_left in zip(widths, left, strict=True)
-    ]
-    lines.insert(1, f'|{"|".join(rule)}|')
-    return '\n'.join(lines)
+    """A Markdown table of what each column shows of each row."""
+    cells = [[render(row) for render in columns.values()] for row in rows]
+    # Names come first, and go to the left.
+    left = sum(title in ('Step', 'Class', 'Forget') for title in columns)
+    return markdown_table(list(columns), cells, left)
 
 
 def _percent(score: float | None) -> str:
