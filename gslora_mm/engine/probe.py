@@ -123,10 +123,6 @@ def extract_features(
         Features: On the CPU, in the order of the images.
     """
     model.eval()
-    # The layers stay in evaluation mode; detectors of mmdet ask the outermost
-    # module alone whether to compute what their losses, and with them the
-    # matching of queries and objects, need.
-    model.training = True
     loader = DataLoader(
         images,
         batch_size,
@@ -135,15 +131,7 @@ def extract_features(
     )
     features, labels, predictions = [], [], []
     for batch in loader:
-        batch = model.data_preprocessor(batch, training=False)
-        samples = batch['data_samples']
-        half = task.half(
-            model,
-            task.extract(model, batch['inputs']),
-            samples,
-            torch.arange(len(samples), device=batch['inputs'].device),
-            'retain',
-        )
+        half = task.read(model, batch)
         features.append(half.features.float().cpu())
         labels.append(half.labels.cpu())
         predictions.append(half.logits.argmax(1).cpu())

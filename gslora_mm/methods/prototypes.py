@@ -47,13 +47,12 @@ def class_means(
     sums = None
     training = model.training
     model.eval()
-    # mmdet's detectors tell by their own flag, not by those of their layers,
-    # whether to give their heads all that the matching needs.
-    model.model.training = True
     try:
         with disable_lora(model.model):
-            for role, batch in _batches(dataset, passes, batch_size):
-                features, labels = _read(model, batch, role)
+            for batch in _batches(dataset, passes, batch_size):
+                half = model.task.read(model.model, batch)
+                features = half.features.cpu().double()
+                labels = half.labels.cpu()
                 if sums is None:
                     sums = features.new_zeros(num_classes, features.shape[1])
                 sums.index_add_(0, labels, features)
@@ -65,36 +64,17 @@ def class_means(
 
 def _batches(
     dataset: ForgetRetainDataset, passes: int, batch_size: int
-) -> Iterator[tuple[str, dict]]:
+) -> Iterator[dict]:
     """Collated batches, each of one half."""
     for turn in range(passes):
         start = 0
-        for subset, end in zip(
-            dataset.datasets, dataset.cumulative_sizes, strict=True
-        ):
+        for end in dataset.cumulative_sizes:
             for first in range(start, end, batch_size):
                 indices = range(first, min(first + batch_size, end))
                 samples = [dataset[i, _seed(turn, i)] for i in indices]
-                yield subset.role, pseudo_collate(samples)
+                yield pseudo_collate(samples)
             start = end
 
 
 def _seed(turn: int, index: int) -> int:
     return int(np.random.SeedSequence([turn, index]).generate_state(1)[0])
-
-
-def _read(
-    model: ForgettingModel, batch: dict, role: str
-) -> tuple[Tensor, Tensor]:
-    """Features in float64 and labels of a batch, on the CPU."""
-    # Not as in training, where batches may be mixed.
-    data = model.data_preprocessor(batch, training=False)
-    inputs, samples = data['inputs'], data['data_samples']
-    half = model.task.half(
-        model.model,
-        model.task.extract(model.model, inputs),
-        samples,
-        torch.arange(len(samples), device=inputs.device),
-        role,
-    )
-    return half.features.cpu().double(), half.labels.cpu()

@@ -2,6 +2,7 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 #: Which half of a batch a sample belongs to.
@@ -154,6 +155,24 @@ class BaseTask(metaclass=ABCMeta):
         Returns:
             HalfBatch: With nothing computed yet.
         """
+
+    def read(self, model: nn.Module, batch: dict) -> HalfBatch:
+        """Read a whole batch, preprocessed as at test time.
+
+        Args:
+            model (nn.Module): The (adapted) stock model.
+            batch (dict): A batch of a data loader.
+
+        Returns:
+            HalfBatch: All its images, to take features, labels and logits
+            of.
+        """
+        # In training, a preprocessor may blend images.
+        data = model.data_preprocessor(batch, training=False)
+        inputs, samples = data['inputs'], data['data_samples']
+        everything = torch.arange(len(samples), device=inputs.device)
+        features = self.extract(model, inputs)
+        return self.half(model, features, samples, everything, 'retain')
 
     @abstractmethod
     def evaluator(

@@ -1,4 +1,5 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -56,9 +57,10 @@ class DetectionHalf(HalfBatch):
             the queries (n, queries, C), the scores (n, queries, classes)
             and the assigned labels (n, queries).
         """
-        head_inputs = self._model.forward_transformer(
-            self._features, self._data_samples
-        )
+        with _flagged_as_training(self._model):
+            head_inputs = self._model.forward_transformer(
+                self._features, self._data_samples
+            )
         head = self._model.bbox_head
         inputs = dict(head_inputs, batch_data_samples=self._data_samples)
         compute = matched_losses if self._queries == 'matched' else all_losses
@@ -105,6 +107,21 @@ class DetectionHalf(HalfBatch):
     @property
     def labels(self) -> Tensor:
         return self._outputs[3][self._is_matched]
+
+
+@contextmanager
+def _flagged_as_training(detector: nn.Module) -> Iterator[None]:
+    """Let a detector in evaluation mode give its head what losses need.
+
+    mmdet's detectors tell by their own flag, not by those of their layers,
+    whether to compute that.
+    """
+    flag = detector.training
+    detector.training = True
+    try:
+        yield
+    finally:
+        detector.training = flag
 
 
 #: For each image the scores (queries, classes) of a layer, and the labels
