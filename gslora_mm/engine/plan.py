@@ -49,6 +49,19 @@ class ForgettingPlan:
             for split, names in chosen.items()
         }
 
+    def all_splits(self) -> dict[str, list[str]]:
+        """Class names of the splits of all steps, empty ones left out.
+
+        Returns:
+            dict[str, list[str]]: ``step_01.forget``, ``step_01.retain``, ...
+        """
+        return {
+            f'step_{step:02d}.{name}': classes
+            for step in range(1, len(self) + 1)
+            for name, classes in self.splits(step).items()
+            if classes
+        }
+
     @classmethod
     def from_config(
         cls,

@@ -25,12 +25,11 @@ from .hooks import StepCheckpointHook
 from .method_state import load_own_file, state_identity
 from .plan import ForgettingPlan
 from .step_config import (
-    FORGETTING_DEFAULTS,
-    SCHEDULE_DEFAULTS,
+    complete_forgetting,
+    complete_schedule,
     method_for_step,
     replay_for_step,
     schedulers,
-    with_defaults,
 )
 
 #: The task that reads the models of a library, by its default scope.
@@ -105,25 +104,8 @@ def check_sequence(cfg: Config) -> CheckedSequence:
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     check_entries(cfg)
-    forgetting = with_defaults(
-        cfg.forgetting,
-        FORGETTING_DEFAULTS,
-        dict(
-            pretrained='path or url of the stock checkpoint that is to forget',
-            steps='a list with the class names of each step',
-        ),
-        'forgetting',
-    )
-    schedule = with_defaults(
-        cfg.schedule,
-        SCHEDULE_DEFAULTS,
-        dict(
-            batch_size='images of a batch, both halves together',
-            optim_wrapper="for example dict(type='OptimWrapper', "
-            "optimizer=dict(type='AdamW', lr=1e-3))",
-        ),
-        'schedule',
-    )
+    forgetting = complete_forgetting(cfg.forgetting)
+    schedule = complete_schedule(cfg.schedule)
     task_cfg = _task_config(cfg)
     task = TASKS.build(task_cfg)
 
@@ -143,18 +125,15 @@ def check_sequence(cfg: Config) -> CheckedSequence:
         {table.classes[label] for label in set(table.labels.tolist())},
     )
     steps = range(1, len(plan) + 1)
-    for step in steps:
-        metrics = task.evaluator(
-            cfg.val_evaluator,
-            {k: v for k, v in plan.splits(step).items() if v},
-            forgetting['only_split_images'],
-        )
-        for metric in [metrics] if isinstance(metrics, dict) else metrics:
-            with no_prints(), _as_config_error('val_evaluator'):
-                metric = METRICS.build(metric)
-                metric.dataset_meta = validation.metainfo
-                if step == 1 and hasattr(metric, 'check_dataset'):
-                    metric.check_dataset(validation)
+    metrics = task.evaluator(
+        cfg.val_evaluator, plan.all_splits(), forgetting['only_split_images']
+    )
+    for metric in [metrics] if isinstance(metrics, dict) else metrics:
+        with no_prints(), _as_config_error('val_evaluator'):
+            metric = METRICS.build(metric)
+            metric.dataset_meta = validation.metainfo
+            if hasattr(metric, 'check_dataset'):
+                metric.check_dataset(validation)
 
     images, max_iters = [], []
     for step in steps:

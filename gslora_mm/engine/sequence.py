@@ -180,13 +180,8 @@ class ForgettingSequence:
         path = osp.join(folder, METRICS_FILE)
         if osp.exists(path):
             return
-        splits = {
-            f'step_{step:02d}.{name}': classes
-            for step in range(1, len(checked.plan) + 1)
-            for name, classes in checked.plan.splits(step).items()
-            if classes
-        }
-        cfg = stock_config(self.cfg, folder, self._evaluator(checked, splits))
+        evaluator = self._evaluator(checked, checked.plan.all_splits())
+        cfg = stock_config(self.cfg, folder, evaluator)
         os.makedirs(folder, exist_ok=True)
         if is_main_process():
             dump_config(cfg, osp.join(folder, CONFIG_FILE))

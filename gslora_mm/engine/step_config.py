@@ -61,6 +61,33 @@ def with_defaults(entry: dict, defaults: dict, required: dict, key: str):
     return {**copy.deepcopy(defaults), **entry}
 
 
+def complete_forgetting(entry: dict) -> dict:
+    """The entry ``forgetting`` of a sequence config with its defaults.
+
+    Raises:
+        ConfigError: See :func:`with_defaults`.
+    """
+    required = dict(
+        pretrained='path or url of the stock checkpoint that is to forget',
+        steps='a list with the class names of each step',
+    )
+    return with_defaults(entry, FORGETTING_DEFAULTS, required, 'forgetting')
+
+
+def complete_schedule(entry: dict) -> dict:
+    """The entry ``schedule`` of a sequence config with its defaults.
+
+    Raises:
+        ConfigError: See :func:`with_defaults`.
+    """
+    required = dict(
+        batch_size='images of a batch, both halves together',
+        optim_wrapper="for example dict(type='OptimWrapper', "
+        "optimizer=dict(type='AdamW', lr=1e-3))",
+    )
+    return with_defaults(entry, SCHEDULE_DEFAULTS, required, 'schedule')
+
+
 def for_step(value: Any, step: int, num_steps: int, key: str) -> Any:
     """Value of a setting that may be a list with one entry a step.
 

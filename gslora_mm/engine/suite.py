@@ -19,12 +19,11 @@ from .config_text import QuickTextConfig
 from .preflight import check_entries
 from .step import dump_config
 from .step_config import (
-    FORGETTING_DEFAULTS,
-    SCHEDULE_DEFAULTS,
     SEQUENCE_KEYS,
+    complete_forgetting,
+    complete_schedule,
     method_for_step,
     schedulers,
-    with_defaults,
 )
 
 _NAME = re.compile(r'\w[\w.+-]*')
@@ -188,14 +187,8 @@ def check_settings(cfg: Config) -> None:
             cannot have.
     """
     check_entries(cfg)
-    required = dict(pretrained='a stock checkpoint', steps='what to forget')
-    forgetting = with_defaults(
-        cfg.forgetting.to_dict(), FORGETTING_DEFAULTS, required, 'forgetting'
-    )
-    required = dict(batch_size='images of a batch', optim_wrapper='a dict')
-    schedule = with_defaults(
-        cfg.schedule.to_dict(), SCHEDULE_DEFAULTS, required, 'schedule'
-    )
+    forgetting = complete_forgetting(cfg.forgetting.to_dict())
+    schedule = complete_schedule(cfg.schedule.to_dict())
     steps, count = forgetting['steps'], 1
     if isinstance(steps, dict):
         count = steps.get('num_steps', ClassOrder.num_steps)

@@ -1,12 +1,7 @@
-# Four erasure requests of twenty people each, in the papers' order for 100
-# identities.
+# The papers' four requests of twenty people each, on the drawn faces.
+_base_ = './4x20_of_100.py'
 forgetting = dict(
     pretrained='work_dirs/mini_faces/pretrain/pretrained.pth',
-    steps=dict(
-        type='gslora_mm.ClassOrder',
-        scheme='python',
-        seed=1337,
-        num_steps=4,
-        classes_per_step=20),
     retain_share=0.25,
-    forget_share=0.25)
+    forget_share=0.25,
+    sampling='balanced')
