@@ -25,8 +25,8 @@ class ForgetRetainSampler(Sampler):
     Args:
         dataset (ForgetRetainDataset): The forget and the retain set.
         batch_size (int): Batch size per process, that of the data loader.
-        forget_ratio (float): Share of a batch that is to be forgotten.
-            Defaults to 0.5.
+        forget_ratio (float): Share of a batch that is to be forgotten; with
+            0 or 1 exactly, batches have one part only. Defaults to 0.5.
         shuffle (bool): Whether the sets are shuffled. Defaults to True.
         seed (int, optional): Seed of orders and augmentations; with None one
             is drawn and shared among the processes. Defaults to 0.
@@ -44,12 +44,13 @@ class ForgetRetainSampler(Sampler):
         seed: int | None = 0,
     ) -> None:
         num_forget = int(batch_size * forget_ratio + 0.5)
-        if not 0 < num_forget < batch_size:
+        is_mixed = forget_ratio not in (0, 1)
+        if is_mixed and not 0 < num_forget < batch_size:
             raise ConfigError(
                 f'sampler.forget_ratio={forget_ratio} of sampler.batch_size='
                 f'{batch_size} gives {num_forget} images to forget and '
                 f'{batch_size - num_forget} to retain; both must be at '
-                'least 1'
+                'least 1, or forget_ratio 0 or 1 exactly'
             )
         self.dataset = dataset
         self.batch_size = batch_size
@@ -74,9 +75,13 @@ class ForgetRetainSampler(Sampler):
 
     @property
     def iterations_per_epoch(self) -> int:
-        """Iterations of all processes in one pass over the retain images."""
-        per_iteration = self.part_sizes[1] * self.world_size
-        return -(-len(self.dataset.datasets[1]) // per_iteration)
+        """Iterations of all processes in one pass over the retain images.
+
+        Over the forget images if there are no others in a batch.
+        """
+        part = int(self.part_sizes[1] > 0)
+        per_iteration = self.part_sizes[part] * self.world_size
+        return -(-len(self.dataset.datasets[part]) // per_iteration)
 
     def __len__(self) -> int:
         """Number of images of both sets."""

@@ -2,6 +2,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -41,6 +42,10 @@ class ForgettingModel(BaseModel):
             may be loaded. Defaults to False.
         data_preprocessor (dict, optional): For models whose config keeps it
             outside ``model``, as in mmpretrain. Defaults to None.
+
+    Attributes:
+        stock_config (dict): What another model like ``model`` can be built
+            from.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class ForgettingModel(BaseModel):
             model.setdefault('data_preprocessor', data_preprocessor)
         self.task = TASKS.build(task)
         self.task.prepare_config(model)
+        self.stock_config = copy.deepcopy(model)
         self.model = MODELS.build(model)
         self.data_preprocessor = self.model.data_preprocessor
         self.task.check_model(self.model)
@@ -126,8 +132,9 @@ class ForgettingModel(BaseModel):
     ) -> dict[str, Tensor]:
         """One iteration, each part of the loss back-propagated on its own.
 
-        The halves of a batch thus never are in memory together. Gradients
-        are averaged over processes once all parts are through.
+        The halves of a batch thus never are in memory together. A trunk
+        that is trained gets the gradients of all parts at once. Gradients
+        are averaged over processes at the end.
 
         Args:
             data (dict | tuple | list): A batch of the data loader.
@@ -138,7 +145,9 @@ class ForgettingModel(BaseModel):
         """
         with optim_wrapper.optim_context(self):
             data = self.data_preprocessor(data, training=True)
-        parts = self.losses(**data)
+            features = self._extract(data['inputs'])
+        cut = _Cut(features)
+        parts = self._losses(cut.features, **data)
         log: dict[str, Tensor] = {}
         total = torch.zeros(())
         while True:
@@ -153,9 +162,11 @@ class ForgettingModel(BaseModel):
                 optim_wrapper._inner_count -= 1
             total = total + torch.as_tensor(values.pop('loss')).detach()
             log.update(values)
+        cut.backward()
         optim_wrapper._inner_count += 1
         if optim_wrapper.should_update():
             share_gradients(self.parameters())
+            self.method.before_update()
             optim_wrapper.step()
             optim_wrapper.zero_grad()
         return {'loss': total, **log}
@@ -183,16 +194,25 @@ class ForgettingModel(BaseModel):
             are summed up and trained on, the others only logged. Their
             values are means over all processes.
         """
+        yield from self._losses(self._extract(inputs), inputs, data_samples)
+
+    def _extract(self, inputs: Tensor) -> Any:
+        """Run the trunk on the whole batch."""
         with torch.set_grad_enabled(
             torch.is_grad_enabled() and not self.trunk_is_frozen
         ):
-            features = self.task.extract(self.model, inputs)
+            return self.task.extract(self.model, inputs)
+
+    def _losses(
+        self, features: Any, inputs: Tensor, data_samples: Sequence
+    ) -> Iterator[dict[str, Tensor]]:
         roles = [sample.metainfo.get('role') for sample in data_samples]
         halves = {}
         for role in ROLES:
             index = [i for i, found in enumerate(roles) if found == role]
             halves[role] = self.task.half(
                 self.model,
+                inputs,
                 features,
                 data_samples,
                 torch.tensor(index, dtype=torch.long, device=inputs.device),
@@ -213,7 +233,8 @@ class ForgettingModel(BaseModel):
         model only when the whole model is trained.
         """
         state = self.state_dict()
-        if not self.trunk_is_frozen:
+        if not (self.groups and self.trunk_is_frozen):
+            # Statistics of normalisations move, too.
             return state
         trainable = {
             name
@@ -241,6 +262,41 @@ class ForgettingModel(BaseModel):
                 'with the config that started the run'
             )
         self.load_state_dict(state, strict=False)
+
+
+class _Cut:
+    """The trunk's output, cut off so that several losses can use it.
+
+    Each loss's backward pass ends at the cut and leaves its gradient there;
+    one more pass takes their sum through the trunk.
+
+    Args:
+        features (Any): Output of the trunk, a tensor or a tuple of tensors.
+
+    Attributes:
+        features (Any): The same to compute losses of.
+    """
+
+    def __init__(self, features: Any) -> None:
+        is_tensor = torch.is_tensor(features)
+        outputs = (features,) if is_tensor else tuple(features)
+        leaves = tuple(
+            output.detach().requires_grad_(output.requires_grad)
+            for output in outputs
+        )
+        self.features = leaves[0] if is_tensor else leaves
+        self._pairs = [
+            (output, leaf)
+            for output, leaf in zip(outputs, leaves, strict=True)
+            if output.requires_grad
+        ]
+
+    def backward(self) -> None:
+        """Take what has gathered at the cut through the trunk."""
+        used = [pair for pair in self._pairs if pair[1].grad is not None]
+        if used:
+            outputs, leaves = zip(*used, strict=True)
+            torch.autograd.backward(outputs, [leaf.grad for leaf in leaves])
 
 
 def load_stock_checkpoint(

@@ -127,13 +127,23 @@ def test_processes_draw_the_joint_batch(
 
 
 @pytest.mark.parametrize(
-    'batch_size, ratio', [(1, 0.5), (8, 0), (8, 1), (4, 0.1), (4, 0.9)]
+    'batch_size, ratio', [(1, 0.5), (4, 0.1), (4, 0.9), (4, -1)]
 )
 def test_empty_part(dataset, batch_size, ratio):
     with pytest.raises(
         ConfigError, match=f'forget_ratio={ratio} of .*batch_size={batch_size}'
     ):
         ForgetRetainSampler(dataset, batch_size, ratio)
+
+
+@pytest.mark.parametrize('ratio, part', [(0, 1), (1, 0)])
+def test_one_part_only(dataset, ratio, part):
+    sampler = ForgetRetainSampler(dataset, 4, ratio)
+    size = len(dataset.datasets[part])
+    start = dataset.cumulative_sizes[0] if part else 0
+    indices = [index for index, _ in take(iter(sampler), size)]
+    assert sorted(indices) == list(range(start, start + size))
+    assert sampler.iterations_per_epoch == -(-size // 4)
 
 
 def test_in_a_runner_data_loader(dataset):

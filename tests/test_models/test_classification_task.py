@@ -33,7 +33,7 @@ def halves_of(task, model, size=32):
     inputs, samples = batch['inputs'], batch['data_samples']
     features = task.extract(model, inputs)
     halves = {
-        role: task.half(model, features, samples, part, role)
+        role: task.half(model, inputs, features, samples, part, role)
         for role, part in zip(
             ('forget', 'retain'), torch.arange(4).chunk(2), strict=True
         )
@@ -346,3 +346,59 @@ def test_evaluator():
 def test_evaluators_without_one_accuracy(evaluator):
     with pytest.raises(ConfigError, match='val_evaluator = .*Accuracy'):
         ClassificationTask().evaluator(evaluator, {}, False)
+
+
+# The same rows, otherwise ---------------------------------------------------
+
+
+@pytest.mark.parametrize('name', CLASSIFIERS)
+def test_seen_by_a_model_in_evaluation_mode(name):
+    """By itself, and by another one of the same kind."""
+    model, other = (build_classifier(name, seed=i).eval() for i in (0, 1))
+    halves, inputs, _ = halves_of(ClassificationTask(), model, SIZES[name])
+    half = halves['retain']
+    own = half.seen_by(model)
+    torch.testing.assert_close(own.features, half.features)
+    torch.testing.assert_close(own.logits, half.logits)
+    seen = half.seen_by(other)
+    torch.testing.assert_close(seen.logits, other(inputs[2:]))
+    assert not torch.allclose(seen.logits, own.logits)
+    assert seen.features.shape == own.features.shape
+    layer = getattr(other.head, 'fc', None) or other.head.layers.head
+    torch.testing.assert_close(layer(seen.features), seen.logits)
+
+
+def test_seen_by_another_state_of_the_model():
+    """What the half has computed before does not matter."""
+    model = build_classifier('deit').eval()
+    half = halves_of(ClassificationTask(), model)[0]['retain']
+    before = half.logits.clone()
+    with torch.no_grad():
+        model.backbone.layers[0].ffn.layers[1].weight *= 2
+    assert not torch.allclose(half.seen_by(model).logits, before)
+    assert torch.equal(half.logits, before)
+
+
+def test_scores_of_one_image_add_up_to_one():
+    half = halves_of(ClassificationTask(), build_classifier('vit'))[0]
+    assert half['forget'].activation == 'softmax'
+
+
+@pytest.mark.parametrize('one_hot', [True, False])
+def test_relabelled(one_hot):
+    loss = dict(type='CrossEntropyLoss', use_soft=one_hot)
+    model = build_classifier('deit', loss=loss)
+    model.data_preprocessor.to_onehot = one_hot
+    halves, inputs, samples = halves_of(ClassificationTask(), model)
+    half = halves['forget']
+    labels, loss = half.labels.tolist(), half.loss.item()
+    other = half.relabelled(lambda labels: (labels + 1) % 4)
+    assert other.labels.tolist() == [(label + 1) % 4 for label in labels]
+    expected = F.cross_entropy(model(inputs[:2]), other.labels)
+    torch.testing.assert_close(other.loss, expected)
+    assert other.role == 'forget' and len(other) == 2
+    # The half is what it was, and so are the samples that it came from.
+    assert half.labels.tolist() == labels
+    assert [int(sample.gt_label) for sample in samples[:2]] == labels
+    again = halves_of(ClassificationTask(), model)[0]['forget']
+    assert half.loss.item() == again.loss.item() == loss

@@ -1,5 +1,8 @@
+import inspect
+
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 
 from gslora_mm.models import DetectionTask, ForgettingModel
@@ -21,7 +24,7 @@ def halves_of(task, model, num_images=4):
     features = task.extract(model, inputs)
     index = torch.arange(num_images).chunk(2)
     halves = {
-        role: task.half(model, features, samples, part, role)
+        role: task.half(model, inputs, features, samples, part, role)
         for role, part in zip(('forget', 'retain'), index, strict=True)
     }
     return halves, inputs, samples
@@ -290,3 +293,147 @@ def test_what_is_saved_for_a_resume_is_small_and_enough():
     state.pop(next(iter(state)))
     with pytest.raises(ConfigError, match='1 keys differ'):
         model.load_resume_state_dict(state)
+
+
+# The same rows, otherwise ---------------------------------------------------
+
+
+def predictions(model, inputs, samples):
+    """Embeddings and scores of all queries, as at test time."""
+    found = model.forward_transformer(model.extract_feat(inputs), samples)
+    names = inspect.signature(model.bbox_head.forward).parameters
+    scores = model.bbox_head(**{key: found[key] for key in names})[0][-1]
+    hidden = found['hidden_states'][-1]
+    return hidden.flatten(0, 1), scores.flatten(0, 1)[:, :4]
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_seen_by_a_model_in_evaluation_mode(name):
+    """By itself, and by another one: the same queries, row by row."""
+    model, other = (build_detector(name, seed=i).eval() for i in (0, 1))
+    halves, inputs, samples = halves_of(DetectionTask(), model)
+    half = halves['retain']
+    own = half.seen_by(model)
+    torch.testing.assert_close(own.features, half.features)
+    torch.testing.assert_close(own.logits, half.logits)
+    hidden, scores = predictions(model, inputs[2:], samples[2:])
+    index = torch.cdist(half.features, hidden).argmin(1)
+    torch.testing.assert_close(own.features, hidden[index])
+    torch.testing.assert_close(own.logits, scores[index])
+    # Denoising is for training alone, and its queries are not among them.
+    seen = half.seen_by(other)
+    hidden, scores = predictions(other, inputs[2:], samples[2:])
+    torch.testing.assert_close(seen.features, hidden[index])
+    torch.testing.assert_close(seen.logits, scores[index])
+    assert not torch.allclose(seen.logits, own.logits)
+    assert not (model.training or other.training)
+
+
+def test_seen_by_itself_the_frozen_trunk_is_not_run_again(monkeypatch):
+    model = build_detector('deformable_detr').requires_grad_(False).eval()
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    monkeypatch.setattr(model, 'extract_feat', None)
+    torch.testing.assert_close(half.seen_by(model).logits, half.logits)
+
+
+def test_seen_by_itself_with_another_trunk():
+    """Feature maps of a trunk that is trained are not the teacher's."""
+    model = build_detector('deformable_detr').eval()
+    halves, inputs, samples = halves_of(DetectionTask(), model)
+    half = halves['retain']
+    before = half.logits.clone()
+    with torch.no_grad():
+        model.neck.convs[0].conv.weight.normal_()
+    hidden, scores = predictions(model, inputs[2:], samples[2:])
+    seen = half.seen_by(model)
+    assert (torch.cdist(seen.features, hidden).min(1).values < 1e-3).all()
+    assert not torch.allclose(seen.logits, before)
+
+
+@pytest.mark.parametrize('name', ['detr', 'deformable_detr', 'dino'])
+def test_seen_by_of_images_without_objects(name):
+    model = build_detector(name).eval()
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    half = half.relabelled(lambda labels: torch.full_like(labels, -1))
+    assert len(half) == 2 and len(half.labels) == 0
+    seen = half.seen_by(model)
+    assert seen.features.shape == (0, model.embed_dims)
+    assert seen.logits.shape == (0, 4)
+    assert half.loss.isfinite()
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_activation_is_that_of_the_head(name):
+    half = halves_of(DetectionTask(), build_detector(name))[0]['forget']
+    expected = 'softmax' if name == 'detr' else 'sigmoid'
+    assert half.activation == expected
+
+
+@pytest.mark.parametrize('name', ['detr', 'deformable_detr', 'dino'])
+def test_relabelled(name):
+    model = build_detector(name).train()
+    halves, inputs, samples = halves_of(DetectionTask(), model)
+    half = halves['retain']
+    before = [s.gt_instances.labels.clone() for s in samples[2:]]
+    loss = half.loss.item()
+    gone = before[0][0]  # this class becomes background
+
+    def draw(labels):
+        return torch.where(labels == gone, -1, (labels + 1) % 4)
+
+    other = half.relabelled(draw)
+    wanted = torch.cat([(b[b != gone] + 1) % 4 for b in before])
+    assert 0 < len(wanted) < len(half.labels)
+    torch.manual_seed(0)  # for dropout and denoising queries
+    found = other.loss.item()
+    assert sorted(other.labels.tolist()) == sorted(wanted.tolist())
+    # The half is what it was, and so are the samples that it came from.
+    for sample, labels in zip(samples[2:], before, strict=True):
+        assert torch.equal(sample.gt_instances.labels, labels)
+    assert half.loss.item() == loss
+    for sample, labels in zip(samples[2:], before, strict=True):
+        kept = sample.gt_instances[labels != gone]
+        kept.labels = (kept.labels + 1) % 4
+        sample.gt_instances = kept
+    torch.manual_seed(0)
+    expected = model.loss(inputs[2:], samples[2:])
+    total = sum(expected[key] for key in LAST_LAYER)
+    assert found == pytest.approx(total.item(), rel=1e-4)
+
+
+def test_relabelled_is_read_anew():
+    """Both can be back-propagated, one after the other."""
+    model = build_detector('deformable_detr').train()
+    batch = model.data_preprocessor(random_batch(2), True)
+    features = [
+        feature.detach().requires_grad_()
+        for feature in model.extract_feat(batch['inputs'])
+    ]
+    half = DetectionTask().half(
+        model,
+        batch['inputs'],
+        tuple(features),
+        batch['data_samples'],
+        torch.arange(2),
+        'forget',
+    )
+    half.loss.backward()
+    first = features[0].grad.clone()
+    half.relabelled(lambda labels: (labels + 1) % 4).loss.backward()
+    assert not torch.allclose(features[0].grad, first)
+
+
+def test_objects_become_background_where_only_matched_queries_count():
+    model = build_detector('deformable_detr').eval()
+    task = DetectionTask(forget_queries='matched')
+    half = halves_of(task, model)[0]['forget']
+    logits = half.logits
+    emptied = half.relabelled(lambda labels: torch.full_like(labels, -1))
+    # The focal loss of a negative, with its alpha of 0.25 and gamma of 2.
+    terms = 0.75 * logits.sigmoid() ** 2 * F.softplus(logits)
+    weight = model.bbox_head.loss_cls.loss_weight
+    expected = weight * terms.sum() / len(logits)
+    assert expected > 0
+    torch.testing.assert_close(emptied.loss_cls, expected)
+    assert emptied.loss_rest == 0  # no box is trained
+    assert len(emptied.labels) == 0

@@ -1,5 +1,7 @@
 """One iteration of a ForgettingModel."""
 
+import copy
+
 import pytest
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -64,6 +66,45 @@ def test_parts_add_up_to_the_joint_loss(model, batch):
     assert set(seen) == set(expected)
     for name, gradient in expected.items():
         torch.testing.assert_close(seen[name], gradient, msg=name)
+
+
+def test_a_trained_trunk_gets_the_gradients_of_both_halves(batch):
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = ForgettingModel(
+        tiny_detector_config('deformable_detr'),
+        dict(type='gslora_mm.DetectionTask'),
+        dict(type='gslora_mm.NegGradPlus', alpha=0.7),
+    ).train()
+    assert not model.trunk_is_frozen
+    state = copy.deepcopy(model.state_dict())  # of batch normalisations
+    optimizer = Recorder(model)
+    torch.manual_seed(1)
+    model.train_step(batch, OptimWrapper(optimizer))
+    model.load_state_dict(state)
+    torch.manual_seed(1)
+    losses = model(**model.data_preprocessor(batch, True), mode='loss')
+    model.parse_losses(losses)[0].backward()
+    (seen,), expected = optimizer.seen, gradients(model)
+    assert any(name.startswith('model.backbone') for name in expected)
+    assert set(seen) == set(expected)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(
+            seen[name], gradient, rtol=1e-3, atol=1e-5, msg=name
+        )
+
+
+def test_a_method_sees_the_gradients_before_the_update(model, batch):
+    optimizer = Recorder(model)
+    seen = []
+    model.method.before_update = lambda: seen.append(gradients(model))
+    wrapper = OptimWrapper(optimizer, accumulative_counts=2)
+    wrapper.initialize_count_status(model, 0, 2)
+    for _ in range(2):
+        model.train_step(batch, wrapper)
+    assert len(seen) == 1
+    for name, gradient in optimizer.seen[0].items():
+        assert torch.equal(seen[0][name], gradient)
 
 
 def test_the_first_half_is_freed_before_the_second_is_computed(model, batch):

@@ -1,10 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from gslora_mm.models.losses import (
     bounded_forgetting_loss,
+    distillation_loss,
     group_norm,
     group_sparsity_loss,
     prototype_loss,
@@ -100,3 +102,90 @@ def test_prototype_loss_refuses_other_shapes():
         )
     with pytest.raises(ValueError, match='labels'):
         prototype_loss(torch.zeros(2, 3), torch.tensor([0]), torch.zeros(2, 3))
+
+
+def random_logits(seed, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    return 3 * torch.randn(5, 7, generator=generator, dtype=dtype)
+
+
+def kl64(student, teacher, temperature, activation):
+    """KL of each row, from probabilities."""
+    s, t = (x.double().numpy() / temperature for x in (student, teacher))
+    if activation == 'softmax':
+        q, p = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (s, t))
+        return (p * np.log(p / q)).sum(1)
+    q, p = (1 / (1 + np.exp(-x)) for x in (s, t))
+    both = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    return both.sum(1)
+
+
+@pytest.mark.parametrize('activation', ['softmax', 'sigmoid'])
+@pytest.mark.parametrize('temperature', [0.5, 1.0, 2.0, 10.0])
+@pytest.mark.parametrize('seed', range(3))
+def test_distillation_against_float64(seed, temperature, activation):
+    student, teacher = random_logits(seed), random_logits(seed + 10)
+    loss = distillation_loss(student, teacher, temperature, activation)
+    expected = kl64(student, teacher, temperature, activation).mean()
+    assert float(loss) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize('activation', ['softmax', 'sigmoid'])
+def test_distillation_ends_at_the_teacher(activation):
+    """Fault 4 of the public code: a distillation term without effect."""
+    teacher = random_logits(0, torch.float64).requires_grad_()
+    at = teacher.detach().clone().requires_grad_()
+    loss = distillation_loss(at, teacher, 2.0, activation)
+    loss.backward()
+    assert loss == 0
+    torch.testing.assert_close(at.grad, torch.zeros_like(at))
+    off = random_logits(1, torch.float64).requires_grad_()
+    loss = distillation_loss(off, teacher, 2.0, activation)
+    loss.backward()
+    assert loss > 0.1
+    # The gradient of cross-entropy with soft targets.
+    act = dict(softmax=lambda x: x.softmax(1), sigmoid=torch.sigmoid)
+    expected = (act[activation](off / 2) - act[activation](teacher / 2)) / 10
+    torch.testing.assert_close(off.grad, expected)
+    assert teacher.grad is None
+
+
+@pytest.mark.parametrize('activation', ['softmax', 'sigmoid'])
+def test_distillation_of_extreme_logits(activation):
+    """No logarithm of a probability that is rounded to zero."""
+    teacher = torch.tensor([[500.0, -500.0, 0.0]])
+    student = (-teacher).requires_grad_()
+    loss = distillation_loss(student, teacher, 1.0, activation)
+    loss.backward()
+    assert loss.item() == pytest.approx(1000)
+    assert student.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('activation', ['softmax', 'sigmoid'])
+def test_distillation_of_nothing(activation):
+    student = torch.zeros(0, 7, requires_grad=True)
+    loss = distillation_loss(student, torch.zeros(0, 7), 1.0, activation)
+    loss.backward()
+    assert loss == 0 and student.grad.shape == (0, 7)
+
+
+def test_distillation_in_half_precision():
+    student, teacher = random_logits(0).bfloat16(), random_logits(1).bfloat16()
+    loss = distillation_loss(student, teacher)
+    expected = distillation_loss(student.double(), teacher.double())
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(teacher_logits=torch.zeros(2, 4)), r'\(2, 4\) must'),
+        (dict(temperature=0.0), 'positive, got 0'),
+        (dict(activation='relu'), "got 'relu'"),
+    ],
+)
+def test_distillation_refuses_what_does_not_fit(change, message):
+    arguments = dict(logits=torch.zeros(2, 3), teacher_logits=torch.ones(2, 3))
+    with pytest.raises(ValueError, match=message):
+        distillation_loss(**{**arguments, **change})

@@ -1,4 +1,4 @@
-from .base import ROLES, BaseTask, HalfBatch
+from .base import ROLES, BaseTask, HalfBatch, Seen
 from .classification import ClassificationHalf, ClassificationTask
 from .detection import DetectionHalf, DetectionTask
 
@@ -10,4 +10,5 @@ __all__ = [
     'DetectionHalf',
     'DetectionTask',
     'HalfBatch',
+    'Seen',
 ]

@@ -1,12 +1,24 @@
 from abc import ABCMeta, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 #: Which half of a batch a sample belongs to.
 ROLES = ('forget', 'retain')
+
+
+class Seen(NamedTuple):
+    """What a model makes of the rows of a half.
+
+    Attributes:
+        features (Tensor): As :attr:`HalfBatch.features`, shape (N, C).
+        logits (Tensor): As :attr:`HalfBatch.logits`, (N, num_classes).
+    """
+
+    features: Tensor
+    logits: Tensor
 
 
 class HalfBatch(metaclass=ABCMeta):
@@ -25,7 +37,13 @@ class HalfBatch(metaclass=ABCMeta):
     Args:
         role (str): ``'forget'`` or ``'retain'``.
         num_samples (int): Number of images in this half.
+
+    Attributes:
+        activation (str): What makes probabilities of :attr:`logits`:
+            ``'softmax'``, or ``'sigmoid'`` of each by itself.
     """
+
+    activation: str = 'softmax'
 
     def __init__(self, role: str, num_samples: int) -> None:
         self.role = role
@@ -68,6 +86,30 @@ class HalfBatch(metaclass=ABCMeta):
         without a background class.
         """
 
+    @abstractmethod
+    def seen_by(self, model: nn.Module) -> Seen:
+        """The rows of this half, as another model sees them.
+
+        Row i is the same image, or the same query of the same image, as row
+        i here: what the other model has to say about what this one is
+        trained for. Of detectors that choose their queries by the image
+        (DINO), the queries of two models are paired by their rank.
+
+        Args:
+            model (nn.Module): A stock model of the same config, or the same
+                model in another state, such as without its adapter.
+        """
+
+    @abstractmethod
+    def relabelled(self, draw: Callable[[Tensor], Tensor]) -> 'HalfBatch':
+        """The same images with other classes, read anew.
+
+        Args:
+            draw (Callable): Gives class ids for class ids, of shape (M, ).
+                A negative one makes an object background, where the task
+                has one.
+        """
+
 
 class BaseTask(metaclass=ABCMeta):
     """How to read one family of models.
@@ -84,12 +126,14 @@ class BaseTask(metaclass=ABCMeta):
             a method does not say: ``'features'`` (means of
             :attr:`HalfBatch.features`) or ``'class_layer'``
             (:meth:`class_weights`).
+        has_background (bool): Whether something may be of no class at all.
     """
 
     name: str
     metric: str
     trunk: tuple[str, ...] = ()
     prototype_source: str = 'features'
+    has_background: bool = False
 
     def prepare_config(self, model: dict) -> None:  # noqa: B027
         """Take out of a config what would mix the halves of a batch.
@@ -138,6 +182,7 @@ class BaseTask(metaclass=ABCMeta):
     def half(
         self,
         model: nn.Module,
+        inputs: Tensor,
         features: Any,
         data_samples: Sequence,
         index: Tensor,
@@ -147,7 +192,9 @@ class BaseTask(metaclass=ABCMeta):
 
         Args:
             model (nn.Module): The (adapted) stock model.
-            features (Any): Output of :meth:`extract` for the whole batch.
+            inputs (Tensor): Images of the whole batch, as for
+                :meth:`extract`.
+            features (Any): What :meth:`extract` gave for them.
             data_samples (Sequence): Data samples of the whole batch.
             index (Tensor): Positions of this half in the batch, shape (n, ).
             role (str): ``'forget'`` or ``'retain'``.
@@ -172,7 +219,9 @@ class BaseTask(metaclass=ABCMeta):
         inputs, samples = data['inputs'], data['data_samples']
         everything = torch.arange(len(samples), device=inputs.device)
         features = self.extract(model, inputs)
-        return self.half(model, features, samples, everything, 'retain')
+        return self.half(
+            model, inputs, features, samples, everything, 'retain'
+        )
 
     @abstractmethod
     def evaluator(

@@ -1,16 +1,17 @@
 import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gslora_mm.registry import METRICS, TASKS
 from gslora_mm.utils import ConfigError
-from .base import BaseTask, HalfBatch
+from .base import BaseTask, HalfBatch, Seen
 
 #: Where the heads of mmpretrain keep their last class layer:
 #: ``LinearClsHead``, ``VisionTransformerClsHead``, ``ArcFaceClsHead``.
@@ -84,6 +85,28 @@ class ClassificationHalf(HalfBatch):
         embedded = self._embedded
         with self._without_autocast():
             return self._model.head(embedded)
+
+    def seen_by(self, model: nn.Module) -> Seen:
+        # The same images anew: another half of the same kind.
+        other = ClassificationHalf(
+            model, self._inputs, self._data_samples, self.role
+        )
+        return Seen(other.features, other.logits)
+
+    def relabelled(
+        self, draw: Callable[[Tensor], Tensor]
+    ) -> 'ClassificationHalf':
+        samples = []
+        labels = draw(self.labels)
+        for sample, label in zip(self._data_samples, labels, strict=True):
+            sample = sample.clone().set_gt_label(label)
+            if 'gt_score' in sample:  # one-hot, and what the head reads
+                score = F.one_hot(label, sample.num_classes)
+                sample.set_gt_score(score.to(sample.gt_score))
+            samples.append(sample)
+        return ClassificationHalf(
+            self._model, self._inputs, samples, self.role
+        )
 
 
 def in_full_precision(feats: Any) -> Any:
@@ -235,6 +258,7 @@ class ClassificationTask(BaseTask):
     def half(
         self,
         model: nn.Module,
+        inputs: Tensor,
         features: Tensor,
         data_samples: Sequence,
         index: Tensor,
@@ -242,7 +266,7 @@ class ClassificationTask(BaseTask):
     ) -> ClassificationHalf:
         return ClassificationHalf(
             model,
-            features[index],
+            inputs[index],
             [data_samples[i] for i in index.tolist()],
             role,
         )

@@ -1,3 +1,4 @@
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from gslora_mm.registry import TASKS
 from gslora_mm.utils import ConfigError
-from .base import ROLES, BaseTask, HalfBatch
+from .base import ROLES, BaseTask, HalfBatch, Seen
 
 QUERIES = ('all', 'matched')
 
@@ -24,18 +25,24 @@ class DetectionHalf(HalfBatch):
 
     Args:
         model (nn.Module): A ``DetectionTransformer`` of mmdet.
-        features (tuple[Tensor]): Feature maps of this half, (n, C, H, W).
+        inputs (Tensor): Preprocessed images of this half, (n, 3, H, W).
+        features (tuple[Tensor]): Feature maps of the whole batch,
+            (N, C, H, W).
+        index (Tensor): Which of these are of this half, shape (n, ).
         data_samples (list[DetDataSample]): Samples of this half.
         role (str): ``'forget'`` or ``'retain'``.
         aux_loss (bool): Whether the losses of the earlier decoder layers,
             of the encoder's proposals and of denoising queries count.
-        queries (str): ``'all'`` or ``'matched'``, see :class:`DetectionTask`.
+        queries (str): ``'all'`` or ``'matched'``, see :class:`DetectionTask`;
+            or ``'emptied'``, see :func:`emptied_losses`.
     """
 
     def __init__(
         self,
         model: nn.Module,
+        inputs: Tensor,
         features: tuple[Tensor, ...],
+        index: Tensor,
         data_samples: list,
         role: str,
         aux_loss: bool,
@@ -43,10 +50,20 @@ class DetectionHalf(HalfBatch):
     ) -> None:
         super().__init__(role, len(data_samples))
         self._model = model
+        self._inputs = inputs
         self._features = features
+        self._index = index
         self._data_samples = data_samples
         self._aux_loss = aux_loss
         self._queries = queries
+
+    def _own_features(self) -> tuple[Tensor, ...]:
+        """Feature maps of this half.
+
+        Selected anew for each pass over them, so that two passes can be
+        back-propagated one after the other.
+        """
+        return tuple(feature[self._index] for feature in self._features)
 
     @cached_property
     def _outputs(self) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
@@ -59,12 +76,11 @@ class DetectionHalf(HalfBatch):
         """
         with _flagged_as_training(self._model):
             head_inputs = self._model.forward_transformer(
-                self._features, self._data_samples
+                self._own_features(), self._data_samples
             )
         head = self._model.bbox_head
         inputs = dict(head_inputs, batch_data_samples=self._data_samples)
-        compute = matched_losses if self._queries == 'matched' else all_losses
-        losses, targets = compute(head, inputs)
+        losses, targets = LOSSES[self._queries](head, inputs)
 
         # Decoder layers come first, the encoder's proposals after them.
         hidden = inputs['hidden_states']
@@ -107,6 +123,53 @@ class DetectionHalf(HalfBatch):
     @property
     def labels(self) -> Tensor:
         return self._outputs[3][self._is_matched]
+
+    @property
+    def activation(self) -> str:
+        is_sigmoid = self._model.bbox_head.loss_cls.use_sigmoid
+        return 'sigmoid' if is_sigmoid else 'softmax'
+
+    def seen_by(self, model: nn.Module) -> Seen:
+        # A trunk that is trained, too, is not what it was.
+        is_trained = any(feature.requires_grad for feature in self._features)
+        if model is not self._model or is_trained:
+            features = model.extract_feat(self._inputs)
+        else:
+            features = self._own_features()
+        with _flagged_as_training(model):
+            found = model.forward_transformer(features, self._data_samples)
+        head = model.bbox_head
+        names = inspect.signature(head.forward).parameters
+        scores = head(**{name: found[name] for name in names})[0][-1]
+        is_matched = self._is_matched
+        num_queries = is_matched.shape[1]
+        # Denoising queries stand before those that are matched.
+        hidden = found['hidden_states'][-1][:, -num_queries:]
+        scores = scores[:, -num_queries:, : head.num_classes]
+        return Seen(hidden[is_matched], scores[is_matched])
+
+    def relabelled(self, draw: Callable[[Tensor], Tensor]) -> 'DetectionHalf':
+        drawn = [draw(s.gt_instances.labels) for s in self._data_samples]
+        queries, samples = self._queries, self._data_samples
+        if queries == 'matched' and all((x < 0).all() for x in drawn):
+            # Without objects nothing would be matched and nothing learned.
+            queries = 'emptied'
+        else:
+            samples = [sample.clone() for sample in samples]
+            for sample, labels in zip(samples, drawn, strict=True):
+                objects = sample.gt_instances.clone()
+                objects.labels = labels
+                sample.gt_instances = objects[labels >= 0]
+        return DetectionHalf(
+            self._model,
+            self._inputs,
+            self._features,
+            self._index,
+            samples,
+            self.role,
+            self._aux_loss,
+            queries,
+        )
 
 
 @contextmanager
@@ -218,6 +281,43 @@ def matched_losses(
     return losses, found
 
 
+def emptied_losses(
+    head: nn.Module, inputs: dict
+) -> tuple[dict[str, Tensor], list[LayerTargets]]:
+    """Losses of a head, with matched queries trained to show nothing.
+
+    The counterpart of :func:`matched_losses` for objects that are to become
+    background: only the queries that objects are matched to are classified,
+    as background, and no box is trained.
+
+    Args:
+        head (nn.Module): A ``DETRHead`` of mmdet.
+        inputs (dict): Arguments of its ``loss``.
+
+    Returns:
+        tuple: As from :func:`all_losses`; no query has the label of a class.
+    """
+    get_targets = head.get_targets
+
+    def without_objects(cls_scores: list[Tensor], *args) -> tuple:
+        labels, weights, boxes, box_weights, num_pos, _ = get_targets(
+            cls_scores, *args
+        )
+        matched = [
+            weight * (label < head.num_classes)
+            for weight, label in zip(weights, labels, strict=True)
+        ]
+        empty = [torch.full_like(label, head.num_classes) for label in labels]
+        no_boxes = [torch.zeros_like(weight) for weight in box_weights]
+        return (empty, matched, boxes, no_boxes, num_pos, 0)
+
+    return all_losses(head, inputs, without_objects)
+
+
+#: How a half computes its losses, by the queries that count.
+LOSSES = dict(all=all_losses, matched=matched_losses, emptied=emptied_losses)
+
+
 @TASKS.register_module()
 class DetectionTask(BaseTask):
     """Detectors of the DETR family in mmdet.
@@ -246,6 +346,7 @@ class DetectionTask(BaseTask):
     metric = 'mAP'
     trunk = ('backbone', 'neck')
     prototype_source = 'class_layer'
+    has_background = True
 
     def __init__(
         self, aux_loss: dict | None = None, forget_queries: str = 'all'
@@ -307,6 +408,7 @@ class DetectionTask(BaseTask):
     def half(
         self,
         model: nn.Module,
+        inputs: Tensor,
         features: tuple[Tensor, ...],
         data_samples: Sequence,
         index: Tensor,
@@ -314,7 +416,9 @@ class DetectionTask(BaseTask):
     ) -> DetectionHalf:
         return DetectionHalf(
             model,
-            tuple(feature[index] for feature in features),
+            inputs[index],
+            features,
+            index,
             [data_samples[i] for i in index.tolist()],
             role,
             self.aux_loss[role],
