@@ -364,12 +364,39 @@ def test_settings_per_step(method):
     assert tuple(rows) == method.per_step
 
 
-def test_every_method_and_task_is_documented():
+def test_every_task_is_documented():
     text = text_of(ROOT / 'docs/en/configs.md')
-    for registry in (METHODS, TASKS):
-        registry.import_from_location()
-        for name in registry.module_dict:
-            assert f'### gslora_mm.{name}\n' in text
+    TASKS.import_from_location()
+    for name in TASKS.module_dict:
+        assert f'### gslora_mm.{name}\n' in text
+
+
+def own_methods():
+    """Names of this package's methods, not of examples and tests."""
+    METHODS.import_from_location()
+    return {
+        name
+        for name, cls in METHODS.module_dict.items()
+        if cls.__module__.startswith('gslora_mm.')
+    }
+
+
+def test_every_method_is_in_the_table_with_its_config():
+    text = text_of(ROOT / 'docs/en/methods.md')
+    rows = re.findall(r'^\| `(\w+)` \| `(\w+\.py)` \| (\w+) ', text, re.M)
+    assert {name for name, *_ in rows} == own_methods()
+    for name, file, data in rows:
+        cfg = Config.fromfile(CONFIGS / '_base_/methods' / file)
+        assert cfg.method.type == f'gslora_mm.{name}'
+        METHODS.build(cfg.method.to_dict())
+        needs = METHODS.get(name).needs
+        assert data == ('both' if len(needs) == 2 else needs[0])
+
+
+def test_every_method_has_a_base_config():
+    files = (CONFIGS / '_base_/methods').glob('*.py')
+    types = {Config.fromfile(file).method.type for file in files}
+    assert types == {f'gslora_mm.{name}' for name in own_methods()}
 
 
 # The example of adding_a_method.md ----------------------------------------
@@ -379,6 +406,7 @@ class Half(HalfBatch):
     """A half batch with given losses."""
 
     loss_cls = loss_rest = features = labels = logits = None
+    seen_by = relabelled = None
 
     def __init__(self, role, loss_cls, loss_rest):
         super().__init__(role, num_samples=2)
@@ -420,6 +448,7 @@ def test_the_example_method_checks_its_settings(example):
 # Metafiles ----------------------------------------------------------------
 
 METAFILES = sorted(CONFIGS.rglob('metafile.yml'))
+SUITES = ('ablations', 'baselines', 'benchmarks')
 
 
 @pytest.mark.parametrize('path', METAFILES, ids=lambda p: p.parent.name)
@@ -443,8 +472,8 @@ def test_every_config_has_its_place():
         for model in yaml.safe_load(path.read_text())['Models']
     }
     for path in CONFIGS.rglob('*.py'):
-        # Suites, in ablations, are no configs of models.
-        if {'_base_', 'ablations'} & set(path.parts):
+        # Suites, and the many that a benchmark is made of, are no models.
+        if {'_base_', *SUITES} & set(path.parts):
             continue
         assert str(path.relative_to(ROOT)) in listed
         assert f'](./{path.name})' in text_of(path.parent / 'README.md')

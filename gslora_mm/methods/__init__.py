@@ -1,6 +1,49 @@
 from .base import BaseMethod
+from .delete import DELETE
+from .der import DER
+from .der_pp import DERPP
+from .ewc import EWC
+from .fdr import FDR
+from .fg_oriu import FGOrIU
+from .fine_tune import FineTune
+from .gradient_ascent import GradientAscent
 from .gs_lora import GSLoRA
 from .gs_lora_pp import GSLoRAPP
+from .knowledge_swapping import KnowledgeSwapping
+from .l2 import L2
+from .lirf import LIRF
+from .lwf import LwF
+from .mas import MAS
+from .neg_grad_plus import NegGradPlus
 from .proximal import group_soft_threshold
+from .random_drop import RandomDrop
+from .random_labels import RandomLabels
+from .retrain import Retrain
+from .scrub import SCRUB
+from .scrub_s import SCRUBS
 
-__all__ = ['BaseMethod', 'GSLoRA', 'GSLoRAPP', 'group_soft_threshold']
+__all__ = [
+    'BaseMethod',
+    'DELETE',
+    'DER',
+    'DERPP',
+    'EWC',
+    'FDR',
+    'FGOrIU',
+    'FineTune',
+    'GSLoRA',
+    'GSLoRAPP',
+    'GradientAscent',
+    'KnowledgeSwapping',
+    'L2',
+    'LIRF',
+    'LwF',
+    'MAS',
+    'NegGradPlus',
+    'RandomDrop',
+    'RandomLabels',
+    'Retrain',
+    'SCRUB',
+    'SCRUBS',
+    'group_soft_threshold',
+]

@@ -18,13 +18,17 @@ class BaseMethod(nn.Module):
     The life of a method in one step of a sequence: :meth:`setup` once the
     model has its checkpoint and its adapter, :meth:`load_carried_state` with
     what the step before carried on, :meth:`prepare` once the data is there;
-    then for every iteration :meth:`losses` and, after the optimizer has
-    moved the parameters, :meth:`after_update`. Buffers that a subclass
+    then for every iteration :meth:`losses` and, before and after the
+    optimizer moves the parameters, :meth:`before_update` and
+    :meth:`after_update`. Buffers that a subclass
     registers (importances, counters, ...) are saved and resumed with the
     step.
 
     Attributes:
         name (str): As it stands in ``report.json``.
+        needs (tuple[str, ...]): The halves of a batch that the method looks
+            at. What is not needed is not read from disk, unless
+            ``schedule.forget_ratio`` says so.
         per_step (tuple[str, ...]): Arguments that may be lists in a config,
             with one entry for each step of the sequence.
         state_argument (str, optional): Argument that may name a file with a
@@ -32,10 +36,14 @@ class BaseMethod(nn.Module):
         iteration (int): Iterations finished so far in this step, set by the
             hook that drives the method.
         iterations_per_epoch (int): Iterations of one pass over the retain
-            images, set by the same hook.
+            images - the forget images for a method that needs no others -,
+            set by the same hook.
+        max_iters (int): Iterations of the step, set by the same hook; it
+            may be stopped before.
     """
 
     name: str
+    needs: tuple[str, ...] = ('forget', 'retain')
     per_step: tuple[str, ...] = ()
     state_argument: str | None = None
 
@@ -43,6 +51,7 @@ class BaseMethod(nn.Module):
         super().__init__()
         self.iteration = 0
         self.iterations_per_epoch = 1
+        self.max_iters = 1
 
     def setup(self, model: ForgettingModel) -> None:  # noqa: B027
         """Look at the model before the first iteration of a step.
@@ -113,6 +122,13 @@ class BaseMethod(nn.Module):
         Yields:
             dict[str, Tensor]: Scalars. The sum of those with ``loss`` in
             their name is trained on; the others are logged.
+        """
+
+    def before_update(self) -> None:  # noqa: B027
+        """Act on the gradients before an optimizer step.
+
+        They are complete then, and the same on all processes; with mixed
+        precision they are still scaled.
         """
 
     def after_update(self, optimizer: Optimizer) -> None:  # noqa: B027

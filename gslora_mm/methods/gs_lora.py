@@ -1,20 +1,16 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gslora_mm.models.losses import (
-    bounded_forgetting_loss,
-    group_sparsity_loss,
-)
+from gslora_mm.models.losses import group_sparsity_loss
 from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
-from gslora_mm.utils.distributed import mean_over_processes
-from .base import BaseMethod
+from .arguments import check_weights
+from .bounded import BoundedForgetting
 from .proximal import group_soft_threshold
 
 if TYPE_CHECKING:
@@ -24,7 +20,7 @@ SPARSITY = ('subgradient', 'proximal')
 
 
 @METHODS.register_module()
-class GSLoRA(BaseMethod):
+class GSLoRA(BoundedForgetting):
     r"""Group-sparse LoRA.
 
     "Continual Forgetting for Pre-trained Vision Models", CVPR 2024,
@@ -63,7 +59,12 @@ class GSLoRA(BaseMethod):
     """
 
     name = 'gs_lora'
-    per_step = ('beta', 'bound', 'alpha_s', 'warmup_iters', 'warmup_epochs')
+    per_step = (
+        *BoundedForgetting.per_step,
+        'alpha_s',
+        'warmup_iters',
+        'warmup_epochs',
+    )
 
     def __init__(
         self,
@@ -74,20 +75,16 @@ class GSLoRA(BaseMethod):
         warmup_epochs: int = 0,
         sparsity: str = 'subgradient',
     ) -> None:
-        super().__init__()
+        super().__init__(beta, bound)
         check_weights(
-            beta=beta,
             alpha_s=alpha_s,
             warmup_iters=warmup_iters,
             warmup_epochs=warmup_epochs,
         )
-        check_bounds(bound=bound)
         if sparsity not in SPARSITY:
             raise ConfigError(
                 f'method.sparsity = {sparsity!r}: must be one of {SPARSITY}'
             )
-        self.beta = beta
-        self.bound = bound
         self.alpha_s = alpha_s
         self.warmup_iters = warmup_iters
         self.warmup_epochs = warmup_epochs
@@ -114,27 +111,8 @@ class GSLoRA(BaseMethod):
     def losses(
         self, forget: HalfBatch, retain: HalfBatch
     ) -> Iterator[dict[str, Tensor]]:
-        yield self.forget_part(forget)
-        yield self.retain_part(retain)
+        yield from super().losses(forget, retain)
         yield self.structure_part()
-
-    def forget_part(self, forget: HalfBatch) -> dict[str, Tensor]:
-        """All terms of the forget half."""
-        # The bound is for the mean over the joint batch of all processes,
-        # so that their number does not change what is trained.
-        ce = mean_over_processes({'ce': forget.loss_cls})['ce']
-        part = {
-            'loss_forget': self.beta * bounded_forgetting_loss(ce, self.bound),
-            'ce_forget': ce.detach(),
-        }
-        rest = forget.loss_rest
-        if isinstance(rest, Tensor):
-            part['loss_forget_rest'] = self.beta * rest
-        return part
-
-    def retain_part(self, retain: HalfBatch) -> dict[str, Tensor]:
-        """All terms of the retain half."""
-        return {'loss_retain': retain.loss}
 
     def structure_part(self) -> dict[str, Tensor]:
         """The term of the adapter alone."""
@@ -156,21 +134,3 @@ class GSLoRA(BaseMethod):
         if stepped:
             for group in self._groups.values():
                 group_soft_threshold(group, optimizer, self.current_alpha_s)
-
-
-def check_weights(**values: float) -> None:
-    """Raise a ConfigError for an argument that is no finite number >= 0."""
-    for key, value in values.items():
-        if not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise ConfigError(
-                f'method.{key} = {value!r}: must be a finite number >= 0'
-            )
-
-
-def check_bounds(**values: float) -> None:
-    """Raise a ConfigError for an argument that is no finite number > 0."""
-    for key, value in values.items():
-        if not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ConfigError(
-                f'method.{key} = {value!r}: must be a finite number > 0'
-            )

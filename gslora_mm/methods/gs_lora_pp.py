@@ -11,7 +11,8 @@ from gslora_mm.models.losses import bounded_forgetting_loss, prototype_loss
 from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.distributed import mean_over_processes
-from .gs_lora import GSLoRA, check_bounds, check_weights
+from .arguments import check_bounds, check_counts, check_weights
+from .gs_lora import GSLoRA
 from .prototypes import class_means
 
 if TYPE_CHECKING:
@@ -115,14 +116,10 @@ class GSLoRAPP(GSLoRA):
                 f'method.prototype_source = {prototype_source!r}: must be '
                 f'one of {SOURCES}, or None'
             )
-        for key, value in dict(
+        check_counts(
             prototype_passes=prototype_passes,
             prototype_batch_size=prototype_batch_size,
-        ).items():
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(
-                    f'method.{key} = {value!r}: must be an integer >= 1'
-                )
+        )
         self.w_f = w_f
         self.w_r = w_r
         self.bound_pro = bound_pro

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from mmengine.dataset import pseudo_collate
 from torch import Tensor
 
 from gslora_mm.lora import disable_lora
+from .replay_batches import replay_batches
 
 if TYPE_CHECKING:
     from gslora_mm.datasets import ForgetRetainDataset
@@ -49,7 +47,7 @@ def class_means(
     model.eval()
     try:
         with disable_lora(model.model):
-            for batch in _batches(dataset, passes, batch_size):
+            for batch in replay_batches(dataset, batch_size, passes):
                 half = model.task.read(model.model, batch)
                 features = half.features.cpu().double()
                 labels = half.labels.cpu()
@@ -60,21 +58,3 @@ def class_means(
     finally:
         model.train(training)
     return (sums / counts.clamp(min=1)[:, None]).float(), counts
-
-
-def _batches(
-    dataset: ForgetRetainDataset, passes: int, batch_size: int
-) -> Iterator[dict]:
-    """Collated batches, each of one half."""
-    for turn in range(passes):
-        start = 0
-        for end in dataset.cumulative_sizes:
-            for first in range(start, end, batch_size):
-                indices = range(first, min(first + batch_size, end))
-                samples = [dataset[i, _seed(turn, i)] for i in indices]
-                yield pseudo_collate(samples)
-            start = end
-
-
-def _seed(turn: int, index: int) -> int:
-    return int(np.random.SeedSequence([turn, index]).generate_state(1)[0])

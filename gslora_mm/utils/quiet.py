@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import re
 import warnings
 from collections.abc import Iterator
@@ -32,3 +33,20 @@ def no_prints() -> Iterator[None]:
     """Swallow what the enclosed code prints (pycocotools, imports)."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
+
+
+@contextlib.contextmanager
+def no_info() -> Iterator[None]:
+    """Let the enclosed code log warnings and errors only, with MMEngine.
+
+    It has a line for each parameter that it initialises.
+    """
+    from mmengine.logging import MMLogger
+
+    logger = MMLogger.get_current_instance()
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gslora_mm.utils.distributed import row_weight
+from .arguments import check_weights
+from .relabelled import RelabelledForgetting
+from .teacher import Teacher, kept_classes
+
+if TYPE_CHECKING:
+    from gslora_mm.datasets import ForgetRetainDataset
+    from gslora_mm.models import ForgettingModel, HalfBatch
+
+
+class Distillation(RelabelledForgetting):
+    r"""What methods share that hold the retain half to a teacher.
+
+    .. math::
+        L = \beta\, L_{forget} + \alpha\, D(s, t) + L_{replay}
+
+    with logits :math:`s` of the model and :math:`t` of the model as it was
+    when the step began, on the same rows of the retain half: images of a
+    classifier; queries of a detector's last decoder layer that are matched
+    to an object. Columns are the classes that are not forgotten in this step
+    (:func:`~gslora_mm.methods.teacher.kept_classes`).
+
+    :math:`L_{replay}` is what a method takes of the model's own loss on the
+    retain half. By default these are the losses that no logits could stand
+    in for, those of the boxes; a classifier has none.
+
+    Args:
+        beta (float): Weight of the forget half.
+        alpha (float): Weight of the distance to the teacher.
+    """
+
+    per_step = (*RelabelledForgetting.per_step, 'alpha')
+
+    def __init__(self, beta: float, alpha: float) -> None:
+        super().__init__(beta)
+        check_weights(alpha=alpha)
+        self.alpha = alpha
+        self._teacher: Teacher | None = None
+        self._kept = torch.zeros(0, dtype=torch.long)
+
+    def setup(self, model: ForgettingModel) -> None:
+        super().setup(model)
+        self._teacher = Teacher(model)
+
+    def prepare(
+        self, model: ForgettingModel, dataset: ForgetRetainDataset
+    ) -> None:
+        super().prepare(model, dataset)
+        self._kept = kept_classes(dataset)
+
+    def retain_part(self, retain: HalfBatch) -> dict[str, Tensor]:
+        teacher = self._teacher.sees(retain).logits[:, self._kept].float()
+        student = retain.logits[:, self._kept].float()
+        distance = self.distance(student, teacher, retain.activation)
+        distance = row_weight(student) * distance
+        return {
+            'loss_retain': self.alpha * distance + self.replay(retain),
+            'distance_retain': distance.detach(),
+        }
+
+    def replay(self, retain: HalfBatch) -> Tensor | int:
+        """What is taken of the model's own loss, a scalar."""
+        return retain.loss_rest
+
+    @abstractmethod
+    def distance(
+        self, student: Tensor, teacher: Tensor, activation: str
+    ) -> Tensor:
+        """How far the student is from the teacher, zero without rows.
+
+        Args:
+            student (Tensor): Logits, shape (N, classes).
+            teacher (Tensor): Logits, the same shape, without gradients.
+            activation (str): ``'softmax'`` or ``'sigmoid'``.
+
+        Returns:
+            Tensor: Scalar.
+        """

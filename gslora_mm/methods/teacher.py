@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gslora_mm.lora import disable_lora
+
+if TYPE_CHECKING:
+    from gslora_mm.datasets import ForgetRetainDataset
+    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.models.tasks import Seen
+
+
+class Teacher:
+    """The model as it was when the step began, frozen.
+
+    With an adapter it is the model itself, asked without the adapter: no
+    second model is stored. Without one it is a copy, to be taken in
+    :meth:`~gslora_mm.methods.BaseMethod.setup`, where the step's checkpoint
+    is loaded and nothing is trained yet - of a resumed step, too.
+
+    Not a module on purpose: it is no part of what a method saves.
+
+    Args:
+        model (ForgettingModel): With checkpoint and adapter in place.
+    """
+
+    def __init__(self, model: ForgettingModel) -> None:
+        self._model = model
+        self._copy = None
+        if not model.groups:
+            self._copy = copy.deepcopy(model.model).eval()
+            self._copy.requires_grad_(False)
+
+    def sees(self, half: HalfBatch) -> Seen:
+        """What the teacher makes of a half, in evaluation mode.
+
+        Args:
+            half (HalfBatch): With N rows.
+
+        Returns:
+            Seen: Features (N, C) and logits (N, num_classes) of the same
+            rows, without gradients.
+        """
+        # Which rows there are, the student's own pass says. It has to come
+        # first: in here it would run without adapter and gradients, and the
+        # half keeps what it gave.
+        _ = half.labels
+        with torch.no_grad():
+            return self._seen(half)
+
+    def _seen(self, half: HalfBatch) -> Seen:
+        if self._copy is not None:
+            device = next(self._model.parameters()).device
+            return half.seen_by(self._copy.to(device))
+        training = self._model.training
+        self._model.eval()
+        try:
+            with disable_lora(self._model.model):
+                return half.seen_by(self._model.model)
+        finally:
+            self._model.train(training)
+
+
+def kept_classes(dataset: ForgetRetainDataset) -> Tensor:
+    """Classes of which a teacher may speak on retain images.
+
+    All but those to be forgotten in this step, which the teacher still
+    knows: what it says of them is no target for a student that must not.
+    Classes forgotten before stay in. The teacher denies them already, and
+    to agree with it keeps them forgotten.
+
+    Args:
+        dataset (ForgetRetainDataset): The replay images of the step.
+
+    Returns:
+        Tensor: Class ids, ascending.
+    """
+    everything = np.arange(len(dataset.metainfo['classes']))
+    forget = dataset.datasets[0].labels
+    return torch.from_numpy(np.setdiff1d(everything, forget))

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+
+from gslora_mm.methods import DER
+from gslora_mm.utils import ConfigError
+from tests.test_methods.helpers import (
+    LORA,
+    TASKS,
+    Half,
+    before_and_after,
+    losses_of,
+    taught,
+    total,
+)
+
+KEPT = [1, 2, 3]  # class 0 is forgotten
+
+
+def mse64(logits, teacher):
+    s, t = (x.detach().double().numpy()[:, KEPT] for x in (logits, teacher))
+    return np.mean((s - t) ** 2)
+
+
+@pytest.mark.parametrize('activation', ['softmax', 'sigmoid'])
+@pytest.mark.parametrize('seed', range(3))
+def test_total_loss_against_float64(seed, activation):
+    method = DER(beta=0.3, alpha=0.7)
+    seen = taught(method)
+    forget = Half(1.5, 0.2, relabelled_losses=(2.5, 0.4))
+    retain = Half(0.6, 0.1, seed=seed, activation=activation)
+    mse = mse64(retain.logits, seen.logits)
+    losses = losses_of(method, forget, retain)
+    expected = 0.3 * (2.5 + 0.4) + 0.7 * mse + 0.1
+    assert total(losses).item() == pytest.approx(expected, rel=1e-6)
+    assert losses['distance_retain'].item() == pytest.approx(mse, rel=1e-6)
+
+
+def test_zero_at_the_teacher_and_not_off_it():
+    method = DER()
+    seen = taught(method)
+    retain = Half()
+    retain.logits = seen.logits.clone().requires_grad_()
+    loss = method.retain_part(retain)['loss_retain']
+    loss.backward()
+    assert loss == 0 and not retain.logits.grad.any()
+    retain = Half()
+    loss = method.retain_part(retain)['loss_retain']
+    loss.backward()
+    assert loss > 0.01 and retain.logits.grad[:, KEPT].all()
+    assert not retain.logits.grad[:, 0].any()
+
+
+def test_class_labels_are_not_replayed():
+    """Which is what sets it apart from DER++; boxes have no logits."""
+    method = DER()
+    taught(method)
+    retain = Half(0.6, 0.1)
+    method.retain_part(retain)['loss_retain'].backward()
+    assert retain.loss_cls.grad is None
+    assert retain.loss_rest.grad == 1
+
+
+def test_the_number_of_images_does_not_matter():
+    """Fault of the public code: a sum, for which the weight depends on it."""
+    method = DER()
+    seen = taught(method)
+    one = method.distance(seen.logits, 0 * seen.logits, 'softmax')
+    twice = torch.cat([seen.logits, seen.logits])
+    two = method.distance(twice, 0 * twice, 'softmax')
+    torch.testing.assert_close(one, two)
+
+
+def test_without_rows_there_are_the_boxes_alone():
+    method = DER()
+    taught(method, rows=0)
+    retain = Half(0.6, 0.1, labels=())
+    loss = method.retain_part(retain)['loss_retain']
+    loss.backward()
+    assert loss.item() == pytest.approx(0.1)
+    assert retain.logits.grad.shape == (0, 4)
+
+
+@pytest.mark.parametrize('adapter', [LORA, None])
+@pytest.mark.parametrize('task', TASKS)
+def test_a_model_is_trained_towards_its_teacher(task, adapter):
+    before, after = before_and_after(
+        'DER', task, adapter, 'distance_retain', beta=0.0, alpha=1e3
+    )
+    assert 0 < after < before
+
+
+@pytest.mark.parametrize(
+    ('settings', 'named'),
+    [
+        (dict(beta=-0.1), 'method.beta = -0.1'),
+        (dict(alpha=-1), 'method.alpha = -1'),
+    ],
+)
+def test_bad_settings_are_named(settings, named):
+    with pytest.raises(ConfigError, match='must be') as error:
+        DER(**settings)
+    assert named in str(error.value)

@@ -1,0 +1,66 @@
+"""Several processes, for all methods with a teacher."""
+
+import os
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from gslora_mm.methods import DER, DERPP, FDR, LIRF, SCRUB, SCRUBS, LwF
+from tests.test_methods.helpers import (
+    FakeModel,
+    Fixed,
+    Half,
+    TinyDataset,
+    losses_of,
+    taught,
+    total,
+)
+
+METHODS = (LwF, DER, DERPP, FDR, LIRF, SCRUB, SCRUBS)
+#: Two rows on one process and five on the other; of the whole, seven.
+PARTS = {0: slice(0, 2), 1: slice(2, 7), None: slice(None)}
+
+
+def gradients(rank):
+    """Of the rows that a process has, by method."""
+    found = {}
+    for cls in METHODS:
+        for iteration in (0, 10_000):
+            half = Half(labels=(0, 1, 2, 3, 3, 1, 0), seed=4)
+            for name in ('logits', 'features'):
+                rows = getattr(half, name).detach()[PARTS[rank]]
+                setattr(half, name, rows.clone().requires_grad_())
+            seen = [rows[PARTS[rank]] for rows in taught(cls(), rows=7)]
+            method = cls()
+            model = FakeModel(Fixed(*seen), groups=dict(a=[]))
+            model.model.layer = torch.nn.Linear(1, 1)
+            method.setup(model)
+            method.prepare(model, TinyDataset('classification'))
+            method.iteration = iteration
+            total(losses_of(method, half, half)).backward()
+            found[cls.name, iteration] = half.logits.grad
+            if cls is LIRF:
+                found['features', iteration] = half.features.grad
+    return found
+
+
+def worker(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        'gloo', init_method=f'file://{folder}/init', rank=rank, world_size=2
+    )
+    # Gradients are averaged over the two processes.
+    found = {key: value / 2 for key, value in gradients(rank).items()}
+    torch.save(found, f'{folder}/{rank}.pth')
+    os._exit(0)  # see tests/test_lora/test_distributed.py
+
+
+def test_two_processes_are_one_with_the_joint_batch(tmp_path):
+    """Whatever share of the matched queries each of them has."""
+    mp.spawn(worker, (str(tmp_path),), nprocs=2)
+    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    for key, gradient in gradients(None).items():
+        found = torch.cat([rank[key] for rank in ranks])
+        assert gradient.any(), key
+        torch.testing.assert_close(found, gradient, rtol=1e-5, atol=1e-7)

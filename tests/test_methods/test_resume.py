@@ -1,0 +1,67 @@
+"""Steps of methods that prepare themselves, killed and resumed."""
+
+import pytest
+import torch
+
+from gslora_mm.engine import ForgettingSequence, StepCheckpointHook
+from gslora_mm.utils.checkpoint import load_checkpoint
+from tests.class_sequences import make_class_inputs, tiny_class_sequence
+
+
+class Killed(BaseException):
+    """What a test throws instead of ``kill -9``."""
+
+
+@pytest.fixture(scope='module')
+def inputs(tmp_path_factory):
+    return make_class_inputs(tmp_path_factory.mktemp('inputs'))
+
+
+@pytest.mark.parametrize(
+    ('method', 'adapter'),
+    [
+        ('Retrain', None),
+        ('RandomDrop', None),
+        ('EWC', None),
+        ('EWC', dict(rank=2)),
+    ],
+)
+def test_killed_and_resumed(inputs, tmp_path, monkeypatch, method, adapter):
+    """In the middle of a step: it ends with the model of a whole one."""
+    monkeypatch.setattr(
+        'gslora_mm.visualization.report._draw_pictures', lambda *args: False
+    )
+    after_train_iter = StepCheckpointHook.after_train_iter
+
+    def killed_after_a_save(self, runner, *args, **kwargs):
+        after_train_iter(self, runner, *args, **kwargs)
+        if runner.iter == 1:
+            raise Killed
+
+    def sequence(name, resume=False):
+        cfg = tiny_class_sequence(
+            inputs,
+            tmp_path / name,
+            forgetting__steps=[['red', 'cyan']],
+            schedule__max_iters=4,
+            schedule__checkpoint_interval=2,
+        )
+        cfg.method = dict(type=f'gslora_mm.{method}')
+        cfg.adapter = adapter
+        return ForgettingSequence(cfg, resume=resume)
+
+    sequence('whole').run()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(
+            StepCheckpointHook, 'after_train_iter', killed_after_a_save
+        )
+        sequence('killed').run()
+    assert (tmp_path / 'killed/step_01/resume.pth').exists()
+    sequence('killed', resume=True).run()
+    whole, resumed = (
+        load_checkpoint(tmp_path / name / 'step_01/merged.pth')['state_dict']
+        for name in ('whole', 'killed')
+    )
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
