@@ -1,4 +1,4 @@
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gslora_mm.datasets import ClassOrder
@@ -15,11 +15,15 @@ class ForgettingPlan:
         steps (tuple[tuple[str, ...], ...]): Classes to forget at each step.
         missing (tuple[str, ...]): Classes without any replay data while
             they are retained.
+        learn (tuple[tuple[str, ...], ...]): Classes that the pre-trained
+            model does not know, to be learned at each step; () if there are
+            none.
     """
 
     classes: tuple[str, ...]
     steps: tuple[tuple[str, ...], ...]
     missing: tuple[str, ...] = ()
+    learn: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -32,22 +36,36 @@ class ForgettingPlan:
 
         Returns:
             dict[str, list[str]]: ``forget`` (this step), ``retain`` (what
-            stays), ``old`` (forgotten before), ``missing`` (the part of
-            retain without replay data), each in label order.
+            the pre-trained model knows and stays), ``old`` (forgotten
+            before), ``missing`` (the part of retain without replay data),
+            each in label order. If classes are learned at any step, also
+            ``learned``: those of this and earlier steps that stay. Classes
+            that are learned later are in no split.
         """
         forget = set(self.steps[step - 1])
-        old = {name for names in self.steps[: step - 1] for name in names}
-        retain = set(self.classes) - forget - old
+        old = _union(self.steps[: step - 1])
+        retain = set(self.classes) - forget - old - _union(self.learn)
         chosen = {
             'forget': forget,
             'retain': retain,
             'old': old,
             'missing': retain & set(self.missing),
         }
+        if self.learn:
+            chosen['learned'] = _union(self.learn[:step]) - forget - old
         return {
             split: [name for name in self.classes if name in names]
             for split, names in chosen.items()
         }
+
+    def unknown(self, step: int) -> list[str]:
+        """Classes that are learned after a step, in label order.
+
+        Args:
+            step (int): Number of the step, from 1.
+        """
+        later = _union(self.learn[step:])
+        return [name for name in self.classes if name in later]
 
     def all_splits(self) -> dict[str, list[str]]:
         """Class names of the splits of all steps, empty ones left out.
@@ -69,10 +87,11 @@ class ForgettingPlan:
         classes: Sequence[str],
         shown: Collection[str] | None = None,
     ) -> 'ForgettingPlan':
-        """Read and check ``forgetting.steps`` and ``forgetting.missing``.
+        """Read and check ``forgetting.steps``, ``missing`` and ``learn``.
 
         With ``missing='rest'``, all classes that are not ``shown`` are
-        missing, and a ``ClassOrder`` draws from the shown ones alone.
+        missing, and a ``ClassOrder`` draws from the shown ones alone. It
+        never draws a class that is to be learned.
 
         Args:
             forgetting (dict): The ``forgetting`` entry of a config.
@@ -82,8 +101,9 @@ class ForgettingPlan:
 
         Raises:
             ConfigError: If a class is unknown or forgotten twice, a step is
-                empty, nothing would be retained, or no retained class would
-                have replay data.
+                empty, nothing would be retained, no retained class would
+                have replay data, or a class to be learned is forgotten
+                before, missing or not shown.
         """
         classes = tuple(classes)
         shown = set(classes if shown is None else shown)
@@ -97,6 +117,9 @@ class ForgettingPlan:
                 f'forgetting.missing = {missing!r}: must be a list of class '
                 "names, or 'rest' for all classes without a training image"
             )
+        learn = _read_learn(forgetting.get('learn') or (), classes)
+        learned = _union(learn)
+        candidates = [name for name in candidates if name not in learned]
         steps = forgetting.get('steps')
         if isinstance(steps, dict):
             order = dict(steps)
@@ -136,15 +159,23 @@ class ForgettingPlan:
                         'a class can be forgotten once'
                     )
                 seen[name] = number
-        if len(seen) == len(classes):
+        known = set(classes) - learned
+        if known <= set(seen):
             raise ConfigError(
-                f'forgetting.steps forgets all {len(classes)} classes; at '
+                f'forgetting.steps forgets all {len(known)} classes; at '
                 'least one has to be retained'
             )
         missing = tuple(missing)
         for name in missing:
             if name not in classes:
                 raise unknown_name('forgetting.missing', name, classes)
+        if learn and len(learn) != len(steps):
+            raise ConfigError(
+                f'forgetting.learn has {len(learn)} entries for {len(steps)} '
+                'steps; it needs one for each, [] where nothing is learned'
+            )
+        for number, names in enumerate(learn, 1):
+            _check_learnable(names, number, seen, missing, shown)
         accounted = shown.union(seen, missing)
         absent = [name for name in classes if name not in accounted]
         if absent:
@@ -154,8 +185,66 @@ class ForgettingPlan:
                 f'there, such as {absent[0]!r}; name them, or write '
                 "missing='rest' for all classes without a training image"
             )
-        if not set(classes) - set(seen) - set(missing):
+        if not known - set(seen) - set(missing):
             raise ConfigError(
                 'forgetting.missing leaves no retained class with replay data'
             )
-        return cls(classes, tuple(map(tuple, steps)), missing)
+        steps = tuple(map(tuple, steps))
+        return cls(classes, steps, missing, learn if learned else ())
+
+
+def _union(steps: Iterable[Iterable[str]]) -> set[str]:
+    """Class names of some steps."""
+    return {name for names in steps for name in names}
+
+
+def _read_learn(
+    learn: object, classes: Sequence[str]
+) -> tuple[tuple[str, ...], ...]:
+    """``forgetting.learn``, with each of its names known and there once."""
+    if not isinstance(learn, list | tuple) or not all(
+        isinstance(names, list | tuple) for names in learn
+    ):
+        raise ConfigError(
+            f'forgetting.learn = {learn!r}: must be a list with a list of '
+            "class names for each step, such as [['cat'], []]"
+        )
+    seen: set[str] = set()
+    for index, names in enumerate(learn):
+        for name in names:
+            key = f'forgetting.learn[{index}]'
+            if name not in classes:
+                raise unknown_name(key, name, classes)
+            if name in seen:
+                raise ConfigError(
+                    f'{key} names {name!r} a second time; a class can be '
+                    'learned once'
+                )
+            seen.add(name)
+    return tuple(map(tuple, learn))
+
+
+def _check_learnable(
+    names: Sequence[str],
+    step: int,
+    forgotten: Mapping[str, int],
+    missing: Collection[str],
+    shown: Collection[str],
+) -> None:
+    """Refuse classes that a step cannot learn."""
+    for name in names:
+        key = f'forgetting.learn[{step - 1}] names {name!r}'
+        if forgotten.get(name, step + 1) <= step:
+            raise ConfigError(
+                f'{key}, which step {forgotten[name]} forgets; it can be '
+                f'forgotten after step {step}'
+            )
+        if name not in shown:
+            raise ConfigError(
+                f'{key}, of which the training set shows nothing'
+            )
+        if name in missing:
+            raise ConfigError(
+                f'{key}, which forgetting.missing names, too; without replay '
+                'data it cannot be learned'
+            )

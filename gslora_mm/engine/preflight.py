@@ -27,6 +27,7 @@ from .plan import ForgettingPlan
 from .step_config import (
     complete_forgetting,
     complete_schedule,
+    forget_ratio,
     method_for_step,
     replay_for_step,
     schedulers,
@@ -135,6 +136,7 @@ def check_sequence(cfg: Config) -> CheckedSequence:
             if hasattr(metric, 'check_dataset'):
                 metric.check_dataset(validation)
 
+    ratio = forget_ratio(schedule, cfg.method)
     images, max_iters = [], []
     for step in steps:
         METHODS.build(method_for_step(cfg.method, step, len(plan)))
@@ -152,7 +154,7 @@ def check_sequence(cfg: Config) -> CheckedSequence:
         images.append(dict(forget=forget, retain=retain))
         with _renamed({'sampler.': 'schedule.'}):
             sampler = ForgetRetainSampler(
-                dataset, schedule['batch_size'], schedule['forget_ratio']
+                dataset, schedule['batch_size'], ratio
             )
         max_iters.append(_iterations(schedule, sampler.iterations_per_epoch))
 

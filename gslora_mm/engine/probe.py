@@ -261,8 +261,8 @@ def _step_entry(
     """One step's splits, and the models that are compared on them."""
     splits = {
         split: result[split]
-        for split in ('forget', 'old', 'retain', 'missing')
-        if result[split]
+        for split in ('forget', 'old', 'retain', 'missing', 'learned')
+        if result.get(split)
     }
     names = [PRETRAINED, _step_name(result)]
     if last and RETRAINED in found:

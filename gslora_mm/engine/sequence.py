@@ -121,9 +121,11 @@ class ForgettingSequence:
         )
         for step, names in enumerate(plan.steps, 1):
             images = checked.images[step - 1]
+            new = plan.learn[step - 1] if plan.learn else ()
             self._say(
                 f'  step {step}: forget {_brief(names)} '
-                f'({images["forget"]} forget and {images["retain"]} retain '
+                + f'and learn {_brief(new)} ' * bool(new)
+                + f'({images["forget"]} forget and {images["retain"]} retain '
                 f'images, {checked.max_iters[step - 1]} iterations)'
             )
 
@@ -257,8 +259,9 @@ def _summary(result: dict, metric: str) -> str:
     return (
         f'step {result["step"]}: {metric} forget {score("forget_before")} -> '
         f'{score("forget_score")}, retain {score("retain_before")} -> '
-        f'{score("retain_score")}, old {score("old_score")}; '
-        f'H-Mean {score("h_mean")} (bound {score("h_mean_upper_bound")})'
+        f'{score("retain_score")}, old {score("old_score")}'
+        + f', learned {score("learned_score")}' * ('learned' in result)
+        + f'; H-Mean {score("h_mean")} (bound {score("h_mean_upper_bound")})'
     )
 
 

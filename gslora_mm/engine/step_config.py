@@ -25,6 +25,7 @@ FORGETTING_DEFAULTS = dict(
     forget_share=None,
     shots=None,
     missing=[],
+    learn=[],
     sampling='balanced',
     other_annotations='drop',
     only_split_images=False,
@@ -34,7 +35,7 @@ FORGETTING_DEFAULTS = dict(
 SCHEDULE_DEFAULTS = dict(
     max_iters=None,
     max_epochs=None,
-    forget_ratio=0.5,
+    forget_ratio=None,
     param_scheduler=None,
     checkpoint_interval=100,
     log_interval=50,
@@ -88,6 +89,33 @@ def complete_schedule(entry: dict) -> dict:
     return with_defaults(entry, SCHEDULE_DEFAULTS, required, 'schedule')
 
 
+def forget_ratio(schedule: dict, method: dict) -> float:
+    """Share of a batch that is to be forgotten.
+
+    If the schedule does not say, it is half of what the method needs.
+
+    Args:
+        schedule (dict): ``cfg.schedule``, completed.
+        method (dict): ``cfg.method``.
+
+    Raises:
+        ConfigError: If a part that the method needs would be empty.
+    """
+    cls = class_of(method, METHODS)
+    by_needs = {('forget',): 1.0, ('retain',): 0.0}
+    ratio = schedule['forget_ratio']
+    if ratio is None:
+        return by_needs.get(cls.needs, 0.5)
+    for role, lacks in dict(forget=ratio == 0, retain=ratio == 1).items():
+        if lacks and role in cls.needs:
+            raise ConfigError(
+                f'schedule.forget_ratio = {ratio!r}: {cls.__name__} needs '
+                f'{role} images in every batch; valid are numbers between 0 '
+                'and 1'
+            )
+    return ratio
+
+
 def for_step(value: Any, step: int, num_steps: int, key: str) -> Any:
     """Value of a setting that may be a list with one entry a step.
 
@@ -118,7 +146,11 @@ def method_for_step(method: dict, step: int, num_steps: int) -> dict:
 def replay_for_step(
     forgetting: dict, plan: ForgettingPlan, step: int
 ) -> dict[str, dict]:
-    """Arguments of the forget and the retain subset of a step."""
+    """Arguments of the forget and the retain subset of a step.
+
+    What has been learned is replayed with what is retained; nothing is seen
+    of classes that are missing or not yet to be learned.
+    """
     splits = plan.splits(step)
     annotations = forgetting['other_annotations']
     if not isinstance(annotations, dict):
@@ -127,19 +159,20 @@ def replay_for_step(
         sampling=forgetting['sampling'],
         shots=forgetting['shots'],
     )
-    missing = set(splits['missing'])
+    hidden = splits['missing'] + plan.unknown(step)
+    known = splits['retain'] + splits.get('learned', [])
     return dict(
         forget=dict(
             classes=splits['forget'],
-            exclude=splits['missing'],
+            exclude=hidden,
             other_annotations=annotations.get('forget', 'drop'),
             share=forgetting['forget_share'],
             seed=forgetting['seed'] + 2 * step,
             **shared,
         ),
         retain=dict(
-            classes=[name for name in splits['retain'] if name not in missing],
-            exclude=splits['missing'],
+            classes=[name for name in known if name not in hidden],
+            exclude=hidden,
             other_annotations=annotations.get('retain', 'drop'),
             share=forgetting['retain_share'],
             seed=forgetting['seed'] + 2 * step + 1,
@@ -264,7 +297,7 @@ def step_config(
         'sampler': dict(
             type='gslora_mm.ForgetRetainSampler',
             batch_size=schedule['batch_size'],
-            forget_ratio=schedule['forget_ratio'],
+            forget_ratio=forget_ratio(schedule, cfg.method),
             seed=seed + step,
         ),
         'dataset': dict(

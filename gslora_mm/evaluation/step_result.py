@@ -7,6 +7,7 @@ from .h_mean import h_mean
 
 SPLITS = ('forget', 'retain', 'old', 'missing')
 _PER_CLASS = 'per_class/'
+_OF_VERIFICATION = ('verification_', 'tar@far=')
 
 
 def split_scores(
@@ -54,34 +55,65 @@ def step_result(
     Args:
         step (int): Number of the step, from 1 on.
         splits (Mapping): Class names of ``forget``, ``retain``, ``old`` and
-            ``missing``; a split that is left out is empty.
+            ``missing``, and ``learned`` where a sequence learns classes;
+            a split that is left out is empty.
         metrics_now (Mapping): Flat metrics of the model after this step.
         metrics_before (Mapping): Flat metrics of the pre-trained model.
         metric_key (str): The metric's name. Defaults to 'mAP'.
 
     Returns:
-        dict: ``step``, the four class lists, ``{split}_score`` and
+        dict: ``step``, the class lists, ``{split}_score`` and
         ``{split}_before``, ``h_mean``, ``h_mean_upper_bound`` and
         ``per_class``. Fractions of 1; None where a score is not defined
         (``old`` at step 1). The upper bound is the H-Mean of forgetting to 0
-        with the pre-trained score on the retain classes kept.
+        with the pre-trained score on the retain classes kept. There is a
+        ``learned`` only if any class has been learned, and a
+        ``verification`` - by split and metric the values ``before`` and
+        ``now`` - only if faces were verified.
     """
-    splits = {split: list(splits.get(split, ())) for split in SPLITS}
+    learned = splits.get('learned')
+    names = (*SPLITS, 'learned') if learned else SPLITS
+    splits = {split: list(splits.get(split, ())) for split in names}
     now = _scores(splits, metrics_now, '', metric_key)
     before = _scores(splits, metrics_before, f'step_{step:02d}.', metric_key)
 
+    verification = _verification(
+        splits, metrics_now, metrics_before, f'step_{step:02d}.'
+    )
     drop = None
     if before['forget'] is not None and now['forget'] is not None:
         drop = before['forget'] - now['forget']
     return dict(
         step=step,
         **splits,
-        **{f'{split}_score': now[split] for split in SPLITS},
-        **{f'{split}_before': before[split] for split in SPLITS},
+        **{f'{split}_score': now[split] for split in splits},
+        **{f'{split}_before': before[split] for split in splits},
         h_mean=h_mean(now['retain'], drop),
         h_mean_upper_bound=h_mean(before['retain'], before['forget']),
         per_class=per_class_scores(metrics_now),
+        **({'verification': verification} if verification else {}),
     )
+
+
+def _verification(
+    splits: Mapping[str, Sequence[str]],
+    metrics_now: Mapping[str, float | None],
+    metrics_before: Mapping[str, float | None],
+    prefix: str,
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """What :class:`FaceVerification` found out about each split."""
+    found: dict[str, dict] = {}
+    for split in splits:
+        for key, now in metrics_now.items():
+            name = key.removeprefix(f'{split}/')
+            if name == key or not name.startswith(_OF_VERIFICATION):
+                continue
+            before = metrics_before.get(prefix + key)
+            found.setdefault(split, {})[name] = dict(
+                before=None if before is None else _valid(before),
+                now=_valid(now),
+            )
+    return found
 
 
 def per_class_scores(

@@ -29,6 +29,10 @@ _PICTURES = {
     'classification': ' The three likeliest classes, the true one in colour; '
     'a hatched bar should be gone.',
 }
+_VERIFICATION = {
+    'verification_accuracy': 'Accuracy',
+    'verification_auc': 'AUC',
+}
 #: With more classes, the table shows only those that are forgotten.
 _MOST_CLASSES = 200
 
@@ -57,6 +61,8 @@ def render_markdown(
         parts.append('## Result\n\n' + _summary(steps, score_name))
         parts += _figure('scores', figures)
         parts += _figure('pictures', figures, _PICTURES.get(report['task']))
+        if any(step.get('verification') for step in steps):
+            parts.append('## Face verification\n\n' + _verification(steps))
         parts.append('## Adapter\n\n' + _adapter(steps))
         parts += _figure('groups', figures)
     parts.append(_per_class(report, score_name))
@@ -100,13 +106,15 @@ def _summary(steps: Sequence[Mapping], score_name: str) -> str:
     splits = {'f': 'forget', 'r': 'retain', 'o': 'old'}
     if any(step.get('missing_score') is not None for step in steps):
         splits['m'] = 'missing'
+    if any(step.get('learned') for step in steps):
+        splits['l'] = 'learned'
     columns: dict[str, Callable[[Mapping], str]] = {
         'Step': lambda step: str(step['step']),
         'Forget': lambda step: _brief(step['forget']),
     }
     for letter, split in splits.items():
         columns[f'{score_name}_{letter}'] = lambda step, split=split: _change(
-            step.get(f'{split}_before'), step[f'{split}_score']
+            step.get(f'{split}_before'), step.get(f'{split}_score')
         )
     columns |= {
         'H-Mean': lambda step: _percent(step['h_mean']),
@@ -125,12 +133,40 @@ def _summary(steps: Sequence[Mapping], score_name: str) -> str:
         text += (
             f', {score_name}_m on the retained ones without any replay data'
         )
+    if 'l' in splits:
+        text += f', {score_name}_l on those learned so far'
     text += (
         f'. H-Mean: harmonic mean of {score_name}_r and the drop of '
         f'{score_name}_f. Bound: the H-Mean of forgetting completely and '
         'losing nothing else.'
     )
     return _table(columns, steps) + '\n\n' + textwrap.fill(text, 79)
+
+
+def _verification(steps: Sequence[Mapping]) -> str:
+    """A row for each step and split."""
+    rows = [
+        (step['step'], split, scores)
+        for step in steps
+        for split, scores in step['verification'].items()
+    ]
+    columns: dict[str, Callable[[tuple], str]] = {
+        'Step': lambda row: str(row[0]),
+        'Split': lambda row: row[1],
+    }
+    for name in rows[0][2]:
+        title = name.replace('tar@far=', 'TAR at FAR ')
+        columns[_VERIFICATION.get(name, title)] = lambda row, name=name: (
+            _change(row[2][name]['before'], row[2][name]['now'])
+        )
+    text = (
+        'Do two images show the same person? Pre-trained model -> after the '
+        'step, in percent, over pairs of which both people are in the split: '
+        'accuracy, area under the ROC curve, and the share of true pairs '
+        'accepted (TAR) at a rate of false ones (FAR). It compares '
+        'embeddings, not classes. For the AUC, 50 is chance.'
+    )
+    return _table(columns, rows) + '\n\n' + textwrap.fill(text, 79)
 
 
 def _adapter(steps: Sequence[Mapping]) -> str:
@@ -219,7 +255,8 @@ def _table(
     """A Markdown table of what each column shows of each row."""
     cells = [[render(row) for render in columns.values()] for row in rows]
     # Names come first, and go to the left.
-    left = sum(title in ('Step', 'Class', 'Forget') for title in columns)
+    names = ('Step', 'Class', 'Forget', 'Split')
+    left = sum(title in names for title in columns)
     return markdown_table(list(columns), cells, left)
 
 

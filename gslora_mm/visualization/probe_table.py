@@ -5,12 +5,13 @@ from collections.abc import Mapping
 
 from .tables import markdown_table
 
-_LETTERS = dict(forget='f', old='o', retain='r', missing='m')
+_LETTERS = dict(forget='f', old='o', retain='r', missing='m', learned='l')
 _MEANINGS = dict(
     forget='forgotten at a step',
     old='forgotten before',
     retain='retained',
     missing='retained without replay data',
+    learned='learned so far',
 )
 
 

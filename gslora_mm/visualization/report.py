@@ -13,7 +13,12 @@ from .group_plot import plot_groups
 from .markdown import render_markdown
 from .score_plot import plot_scores
 
-TIMING_FIELDS = ('train_seconds', 'eval_seconds', 'peak_memory_mb')
+TIMING_FIELDS = (
+    'prepare_seconds',
+    'train_seconds',
+    'eval_seconds',
+    'peak_memory_mb',
+)
 SCORE_NAMES = {'mAP': 'AP', 'top1': 'Acc'}
 
 
@@ -74,8 +79,9 @@ def comparable(report: Any) -> Any:
     """What two runs have to share to have the same report.
 
     This is the definition of "the same report": equal after this function.
-    It drops what a machine's load decides - ``train_seconds``,
-    ``eval_seconds`` and ``peak_memory_mb`` - and nothing else.
+    It drops what a machine's load decides - ``prepare_seconds``,
+    ``train_seconds``, ``eval_seconds`` and ``peak_memory_mb`` - and nothing
+    else.
 
     Args:
         report (Any): A report, or a part of it.

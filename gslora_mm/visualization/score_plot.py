@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from .style import COLOURS, GREY, figure_style, save_figure
 
-_MARKERS = dict(retain='o', forget='v', old='s', missing='D')
+_MARKERS = dict(retain='o', forget='v', old='s', missing='D', learned='^')
 
 
 def plot_scores(

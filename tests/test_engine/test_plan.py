@@ -78,6 +78,51 @@ def test_classes_without_images_are_named():
         )
 
 
+def test_learned_classes_are_scored_apart():
+    made = plan([['dog'], ['car'], ['bird']], learn=[['bird'], ['bus'], []])
+    assert made.splits(1) == dict(
+        forget=['dog'],
+        retain=['cat', 'car'],
+        old=[],
+        missing=[],
+        learned=['bird'],
+    )
+    assert made.splits(2)['retain'] == ['cat']
+    assert made.splits(2)['learned'] == ['bus', 'bird']
+    # Forgotten after it was learned.
+    assert made.splits(3)['learned'] == ['bus']
+    assert made.splits(3)['old'] == ['dog', 'car']
+    assert [made.unknown(step) for step in (1, 2, 3)] == [['bus'], [], []]
+
+
+def test_what_is_learned_later_is_in_no_split():
+    made = plan([['dog'], ['car']], learn=[[], ['bus']])
+    assert not any('bus' in names for names in made.splits(1).values())
+    assert 'step_01.learned' not in made.all_splits()
+    assert made.all_splits()['step_02.learned'] == ['bus']
+
+
+@pytest.mark.parametrize('learn', [[], [[], []]])
+def test_nothing_to_learn_is_as_before(learn):
+    assert plan([['dog'], ['car']], learn=learn) == plan([['dog'], ['car']])
+
+
+def test_a_class_order_leaves_out_what_is_learned():
+    order = dict(num_steps=1, classes_per_step=3)
+    for name in CLASSES:
+        made = plan(order, learn=[[name]])
+        assert name not in made.steps[0]
+
+
+def test_classes_to_learn_need_images():
+    with pytest.raises(ConfigError, match=r"learn\[0\].*'dog'.*nothing"):
+        ForgettingPlan.from_config(
+            dict(steps=[['cat']], learn=[['dog']], missing='rest'),
+            CLASSES,
+            set(CLASSES) - {'dog'},
+        )
+
+
 @pytest.mark.parametrize(
     ('steps', 'settings', 'message'),
     [
@@ -94,6 +139,44 @@ def test_classes_without_images_are_named():
         (
             [['cat']],
             dict(missing=['dog', 'car', 'bus', 'bird']),
+            'no retained class',
+        ),
+        ([['cat']], dict(learn='dog'), "forgetting.learn = 'dog'"),
+        ([['cat']], dict(learn=['dog']), r"forgetting.learn = \['dog'\]"),
+        ([['cat']], dict(learn=[['dgo']]), r"learn\[0\].*'dgo'.*'dog'"),
+        (
+            [['cat'], ['car']],
+            dict(learn=[['dog'], ['dog']]),
+            r"learn\[1\] names 'dog' a second time",
+        ),
+        (
+            [['cat'], ['car']],
+            dict(learn=[['dog']]),
+            'forgetting.learn has 1 entries for 2 steps',
+        ),
+        (
+            [['cat'], ['car']],
+            dict(learn=[[], ['car']]),
+            r"learn\[1\] names 'car', which step 2 forgets",
+        ),
+        (
+            [['cat'], ['car']],
+            dict(learn=[[], ['cat']]),
+            r"learn\[1\] names 'cat', which step 1 forgets",
+        ),
+        (
+            [['cat']],
+            dict(learn=[['dog']], missing=['dog']),
+            r"learn\[0\] names 'dog', which forgetting.missing",
+        ),
+        (
+            [['cat', 'dog']],
+            dict(learn=[['car', 'bus', 'bird']]),
+            'forgets all 2 classes',
+        ),
+        (
+            [['cat']],
+            dict(learn=[['car', 'bus', 'bird']], missing=['dog']),
             'no retained class',
         ),
         (dict(num_steps=2), {}, 'classes_per_step'),

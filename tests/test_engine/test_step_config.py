@@ -2,7 +2,10 @@ import pytest
 
 from gslora_mm.engine import ForgettingPlan
 from gslora_mm.engine.step_config import (
+    FORGETTING_DEFAULTS,
+    SCHEDULE_DEFAULTS,
     for_step,
+    forget_ratio,
     method_for_step,
     replay_for_step,
     schedulers,
@@ -25,6 +28,31 @@ def test_method_of_a_step():
     )
     with pytest.raises(ConfigError, match="unknown name 'GSLora'.*'GSLoRA'"):
         method_for_step(dict(type='gslora_mm.GSLora'), 1, 1)
+
+
+@pytest.mark.parametrize(
+    'method, ratio',
+    [('GSLoRA', 0.5), ('FineTune', 0.0), ('GradientAscent', 1.0)],
+)
+def test_a_batch_holds_what_the_method_needs(method, ratio):
+    method = dict(type=f'gslora_mm.{method}')
+    assert forget_ratio(SCHEDULE_DEFAULTS, method) == ratio
+    wanted = dict(SCHEDULE_DEFAULTS, forget_ratio=0.25)
+    assert forget_ratio(wanted, method) == 0.25
+
+
+@pytest.mark.parametrize(
+    'method, ratio, role',
+    [
+        ('GSLoRA', 0, 'forget'),
+        ('GSLoRA', 1.0, 'retain'),
+        ('FineTune', 1, 'retain'),
+    ],
+)
+def test_a_batch_without_what_the_method_needs(method, ratio, role):
+    schedule = dict(SCHEDULE_DEFAULTS, forget_ratio=ratio)
+    with pytest.raises(ConfigError, match=f'forget_ratio = .*needs {role}'):
+        forget_ratio(schedule, dict(type=f'gslora_mm.{method}'))
 
 
 def test_replay_of_a_step():
@@ -52,6 +80,30 @@ def test_replay_of_a_step():
         for half in replay_for_step(forgetting, plan, step).values()
     }
     assert len(seeds) == 4
+
+
+def test_replay_of_what_is_learned():
+    """From its step on in the retain set; never seen before."""
+    plan = ForgettingPlan(
+        ('cat', 'dog', 'car', 'bus', 'bird'),
+        (('cat',), ('dog',), ('bird',)),
+        ('bus',),
+        ((), ('bird',), ()),
+    )
+    forgetting = dict(FORGETTING_DEFAULTS, retain_share=0.1, forget_share=0.5)
+    halves = [replay_for_step(forgetting, plan, step) for step in (1, 2, 3)]
+    assert [half['retain']['classes'] for half in halves] == [
+        ['dog', 'car'],
+        ['car', 'bird'],
+        ['car'],
+    ]
+    for role in ('forget', 'retain'):
+        assert [half[role]['exclude'] for half in halves] == [
+            ['bus', 'bird'],
+            ['bus'],
+            ['bus'],
+        ]
+    assert halves[2]['forget']['classes'] == ['bird']
 
 
 def test_unknown_and_missing_entries_are_named():

@@ -31,6 +31,32 @@ def test_split_scores_average_the_classes_that_have_one():
     )
 
 
+def test_verification_of_each_split_before_and_now():
+    before = {
+        **BEFORE,
+        'step_02.forget/verification_auc': 0.9,
+        'step_01.forget/verification_auc': 0.1,
+        'step_02.forget/tar@far=0.01': 0.7,
+    }
+    now = {
+        'per_class/a': 0.0,
+        'forget/verification_auc': 0.6,
+        'forget/tar@far=0.01': math.nan,
+        'retain/verification_auc': 0.8,
+        'verification_auc': 0.5,
+    }
+    splits = dict(forget=['a'], retain=['b', 'c'])
+    result = step_result(2, splits, now, before)
+    assert result['verification'] == {
+        'forget': {
+            'verification_auc': dict(before=0.9, now=0.6),
+            'tar@far=0.01': dict(before=0.7, now=None),
+        },
+        'retain': {'verification_auc': dict(before=None, now=0.8)},
+    }
+    assert 'verification' not in step_result(1, splits, BEFORE, BEFORE)
+
+
 def test_first_step():
     now = {
         'forget/mAP': 0.1,
@@ -101,6 +127,21 @@ def test_falls_back_to_the_classes_without_split_metrics():
     assert result['retain_score'] == pytest.approx(0.7)
     assert result['missing_score'] == 0.8
     assert result['missing_before'] == 0.9
+
+
+def test_learned_classes_have_scores_of_their_own():
+    splits = dict(forget=['a'], retain=['b'])
+    now = {'per_class/a': 0.0, 'per_class/b': 0.7, 'learned/mAP': 0.8}
+    without = step_result(1, splits | dict(learned=[]), now, BEFORE)
+    assert without == step_result(1, splits, now, BEFORE)
+    assert not any('learned' in key for key in without)
+    result = step_result(
+        2, splits | dict(learned=['c']), now, BEFORE | {'per_class/c': 0.01}
+    )
+    assert result['learned'] == ['c']
+    assert result['learned_score'] == 0.8
+    assert result['learned_before'] == 0.01
+    assert result['h_mean'] == without['h_mean']
 
 
 def test_other_metrics_than_map():

@@ -55,6 +55,40 @@ def test_missing_classes_get_a_column_when_there_are_any(report):
     assert (first[5], second[5]) == ('80.0 -> 70.0', '-')
 
 
+def test_verification_gets_a_table_when_faces_were_verified(report):
+    assert 'verification' not in render_markdown(report, 'Acc', {})
+    report['steps'][1]['verification'] = {
+        'forget': {
+            'verification_auc': dict(before=0.9, now=0.55),
+            'tar@far=0.01': dict(before=0.7, now=None),
+        },
+        'retain': {
+            'verification_auc': dict(before=0.91, now=0.92),
+            'tar@far=0.01': dict(before=None, now=0.6),
+        },
+    }
+    report['steps'][0]['verification'] = {}
+    text = render_markdown(report, 'Acc', {})
+    head, _, *rows = tables(text[text.index('## Face verification') :])[0]
+    assert head == ['Step', 'Split', 'AUC', 'TAR at FAR 0.01']
+    assert rows == [
+        ['2', 'forget', '90.0 -> 55.0', '-'],
+        ['2', 'retain', '91.0 -> 92.0', '- -> 60.0'],
+    ]
+
+
+def test_learned_classes_get_a_column_when_there_are_any(report):
+    assert 'AP_l' not in render_markdown(report, 'AP', {})
+    report['steps'][1].update(
+        learned=['cat'], learned_score=0.7, learned_before=0.0
+    )
+    text = render_markdown(report, 'AP', {})
+    head, _, first, second = tables(text)[0]
+    assert head[5] == 'AP_l'
+    assert (first[5], second[5]) == ('-', '0.0 -> 70.0')
+    assert 'AP_l on those' in text
+
+
 def test_adapter_table(report):
     report['steps'][1]['stopped_early'] = True
     _, _, first, second = tables(render_markdown(report, 'AP', {}))[1]

@@ -13,7 +13,8 @@ class ForgettingEarlyStopHook(Hook):
     Both are read off the training losses, never off test data: the bounded
     forgetting loss has been zero, on average below ``forget_tolerance``,
     over a window of iterations, and the mean retain loss of that window is
-    within ``retain_tolerance`` of the window before.
+    within ``retain_tolerance`` of the window before. Iterations in which a
+    method has only one of these losses do not count.
 
     Args:
         window (int): Iterations a window has. Defaults to 50.
@@ -48,6 +49,8 @@ class ForgettingEarlyStopHook(Hook):
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
+        if not {'loss_forget', 'loss_retain'} <= set(outputs):
+            return
         self.history.append(
             (outputs['loss_forget'].item(), outputs['loss_retain'].item())
         )

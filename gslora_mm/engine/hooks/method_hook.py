@@ -33,6 +33,7 @@ class MethodHook(Hook):
         sampler = runner.train_dataloader.sampler
         method = model_of(runner).method
         method.iterations_per_epoch = sampler.iterations_per_epoch
+        method.max_iters = runner.max_iters
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         torch.manual_seed(
