@@ -46,5 +46,8 @@ val_dataloader = dict(
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='Accuracy', topk=(1, 5))
+val_evaluator = [
+    dict(type='Accuracy', topk=(1, 5)),
+    dict(type='gslora_mm.FaceVerification', pairs=data_root + 'pairs.txt')
+]
 test_evaluator = val_evaluator
