@@ -1,6 +1,6 @@
 """Sequences of a classifier that run in seconds, on folders of images."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import mmcv
@@ -44,11 +44,13 @@ def make_images(
             mmcv.imwrite(image[..., ::-1], path)
 
 
-def make_class_inputs(folder: Path) -> Path:
+def make_class_inputs(folder: Path, known: Collection[str] = CLASSES) -> Path:
     """Data and a checkpoint that knows it, for sequences.
 
     Args:
         folder: Where to put them.
+        known: Classes that the checkpoint has been trained on. Defaults to
+            all of them.
 
     Returns:
         Path: The folder.
@@ -67,6 +69,8 @@ def make_class_inputs(folder: Path) -> Path:
     )
     inputs = model.data_preprocessor(dict(inputs=images))['inputs']
     labels = torch.arange(len(CLASSES)).repeat_interleave(12)
+    used = torch.tensor([name in known for name in CLASSES])[labels]
+    inputs, labels = inputs[used], labels[used]
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(25):
         loss = nn.functional.cross_entropy(model(inputs), labels)

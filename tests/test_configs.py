@@ -31,16 +31,17 @@ from gslora_mm.utils import load_json
 from gslora_mm.utils.checkpoint import save_stock_checkpoint
 
 CONFIGS = Path(__file__).parent.parent / 'configs'
+NAMES_OF_SEQUENCES = ('gs-lora', 'knowledge-swapping')
 SEQUENCES = sorted(
     str(path.relative_to(CONFIGS))
     for path in CONFIGS.rglob('*.py')
-    if '_base_' not in path.parts and path.name.startswith('gs-lora')
+    if '_base_' not in path.parts and path.name.startswith(NAMES_OF_SEQUENCES)
 )
 PRETRAINING = sorted(
     str(path.relative_to(CONFIGS))
     for path in CONFIGS.rglob('*.py')
-    if not {'_base_', 'ablations'} & set(path.parts)
-    and not path.name.startswith('gs-lora')
+    if not {'_base_', 'ablations', 'baselines', 'benchmarks'} & set(path.parts)
+    and not path.name.startswith(NAMES_OF_SEQUENCES)
 )
 SIZE = 128
 #: Trainable parameters and groups, by folder.
@@ -131,9 +132,11 @@ def make_imagenet(root: Path) -> None:
 def data(tmp_path_factory):
     root = tmp_path_factory.mktemp('data')
     make_coco(root / 'coco')
-    make_mini_coco(root / 'mini_coco', num_train=200, num_val=4)
-    make_mini_digits(root / 'mini_digits', 1, 1, max_scans=200)
-    make_mini_faces(root / 'mini_faces', num_train=8, num_val=2, num_pairs=1)
+    make_mini_coco(root / 'mini_coco', num_train=200, num_val=4, num_tune=0)
+    make_mini_digits(root / 'mini_digits', 1, 1, max_scans=200, tune_copies=0)
+    make_mini_faces(
+        root / 'mini_faces', num_train=8, num_val=2, num_pairs=1, num_tune=0
+    )
     make_casia(root / 'casia_100')
     make_imagenet(root / 'imagenet')
     return root
@@ -216,6 +219,8 @@ def test_sequence(name, data, tmp_path):
             cfg.method.prototype_passes = 1
     # One step of what the whole config has been checked for.
     cfg.forgetting.steps = [list(checked.plan.steps[0])]
+    if checked.plan.learn:
+        cfg.forgetting.learn = [list(checked.plan.learn[0])]
     for key, value in cfg.method.items():
         if isinstance(value, list):
             cfg.method[key] = value[0]

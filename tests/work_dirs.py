@@ -88,6 +88,7 @@ def _facts(number: int, num_groups: int, rng: random.Random) -> dict:
         total_parameters=1_124_576,
         trainable_share=24576 / 1_124_576,
         iterations=300,
+        prepare_seconds=rng.uniform(0, 2),
         train_seconds=rng.uniform(60, 80),
         eval_seconds=4.5,
         peak_memory_mb=812,

@@ -32,6 +32,26 @@ def mean_over_processes(losses: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def row_weight(rows: Tensor) -> float:
+    """Weight of this process's mean over rows in that of all processes.
+
+    Detectors have as many rows as objects, so that processes differ. The
+    mean over processes of their means over rows, each times this weight, is
+    the mean over all rows, and so are the gradients of it.
+
+    Args:
+        rows (Tensor): Shape (N, ...).
+
+    Returns:
+        float: N over the mean of N over processes; 1 if there is no row.
+    """
+    if get_world_size() == 1:
+        return 1.0
+    mean = torch.tensor(float(len(rows)), device=rows.device)
+    all_reduce(mean, op='mean')
+    return len(rows) / mean.item() if mean else 1.0
+
+
 @torch.no_grad()
 def share_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace gradients by their means over processes.

@@ -248,6 +248,43 @@ def test_what_has_no_images_cannot_be_forgotten(few_classes, tmp_path):
         check_sequence(cfg)
 
 
+# Classes that the checkpoint does not know -----------------------------------
+
+
+def test_a_class_is_learned_and_others_are_forgotten(tmp_path):
+    inputs = make_class_inputs(
+        tmp_path / 'inputs', [name for name in CLASSES if name != 'yellow']
+    )
+    cfg = tiny_class_sequence(
+        inputs,
+        tmp_path / 'run',
+        forgetting__learn=[['yellow'], []],
+        schedule__max_iters=40,
+    )
+    cfg.method.update(
+        type='gslora_mm.KnowledgeSwapping', learn_share=[0.5, 0.0]
+    )
+    report = ForgettingSequence(cfg).run()
+    for step in report['steps']:
+        assert step['learned'] == ['yellow']
+        assert 'yellow' not in step['retain']
+        assert step['learned_before'] == 0
+        assert step['learned_score'] >= 0.8
+        assert step['retain_score'] >= 0.8
+        assert step['forget_score'] <= 0.2
+    text = (tmp_path / 'run' / 'report.md').read_text()
+    assert 'Acc_l' in text
+
+
+def test_what_is_learned_later_is_not_seen_before(inputs, tmp_path):
+    cfg = tiny_class_sequence(
+        inputs, tmp_path, forgetting__learn=[[], ['yellow']]
+    )
+    images = check_sequence(cfg).images
+    # Four shots each of three classes, and of two and the new one.
+    assert [step['retain'] for step in images] == [12, 12]
+
+
 # Bad input ----------------------------------------------------------------
 
 CASES = {
@@ -272,9 +309,7 @@ CASES = {
         'train_dataloader.dataset',
     ),
     'classes in another order': (
-        dict(
-            train_dataloader__dataset__metainfo=dict(classes=CLASSES[::-1])
-        ),
+        dict(train_dataloader__dataset__metainfo=dict(classes=CLASSES[::-1])),
         "train_dataloader.*classes: 'yellow' has label 0 there.*label 5",
     ),
     'two classes of one name': (

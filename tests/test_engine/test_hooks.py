@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gslora_mm.engine import AdapterEMAHook, ForgettingEarlyStopHook
+from gslora_mm.engine.hooks import MethodHook
 from gslora_mm.utils import ConfigError
 
 
@@ -73,6 +74,17 @@ def test_average_survives_a_checkpoint():
     assert model.weight.item() == pytest.approx(1.5)
 
 
+def test_a_method_knows_how_long_a_step_is():
+    method = SimpleNamespace()
+    runner = Runner(SimpleNamespace(method=method), max_iters=30)
+    runner.train_dataloader = SimpleNamespace(
+        sampler=SimpleNamespace(iterations_per_epoch=7)
+    )
+    MethodHook().before_train(runner)
+    assert method.iterations_per_epoch == 7
+    assert method.max_iters == 30
+
+
 @pytest.mark.parametrize(
     'settings',
     [
@@ -116,6 +128,21 @@ def test_goes_on_while_something_is_left_to_forget():
 def test_goes_on_while_the_rest_still_moves():
     retain = [10.0 - i for i in range(10)]
     assert stopped_at([0.0] * 10, retain, window=2) is None
+
+
+def test_iterations_that_do_not_forget_do_not_count():
+    """As of a method that learns first."""
+    hook, runner = ForgettingEarlyStopHook(window=2), Runner()
+    losses = dict(loss_forget=torch.zeros(()), loss_retain=torch.ones(()))
+    for runner.iter in range(10):
+        hook.after_train_iter(
+            runner, runner.iter, outputs=dict(loss_retain=torch.ones(()))
+        )
+    for runner.iter in range(10, 13):
+        hook.after_train_iter(runner, runner.iter, outputs=losses)
+        assert not runner.train_loop.stop_training
+    hook.after_train_iter(runner, 13, outputs=losses)
+    assert runner.train_loop.stop_training
 
 
 def test_never_stops_before_the_minimum():

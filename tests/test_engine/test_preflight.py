@@ -136,6 +136,10 @@ CASES = {
         dict(val_dataloader__dataset__metainfo=dict(classes=('one', 'zero'))),
         'val_dataloader|classes',
     ),
+    'learned too late': (
+        dict(forgetting__learn=[[], ['three']]),
+        r"forgetting.learn\[1\] names 'three', which step 2 forgets",
+    ),
     'auxiliary losses': (
         dict(task=dict(type='gslora_mm.DetectionTask', aux_loss=dict(f=1))),
         'task.aux_loss',

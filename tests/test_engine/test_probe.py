@@ -191,6 +191,17 @@ def test_the_table(result):
     assert all(len(line) < 80 for line in text.splitlines())
 
 
+def test_learned_classes_are_a_split_of_their_own(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / 'run')
+    path = tmp_path / 'run' / 'step_02' / 'result.json'
+    save_json(load_json(path) | dict(learned=['yellow']), path)
+    found = probe(tmp_path / 'run', step=2, shots=8)
+    assert found['steps'][0]['splits']['learned'] == ['yellow']
+    text = render_probe(found)
+    assert 'l: learned so far' in ' '.join(text.split())
+    assert '| Probe l |' in text
+
+
 def test_refuses_what_is_not_there(finished, tmp_path):
     with pytest.raises(ConfigError, match='has no sequence.json'):
         probe(tmp_path)

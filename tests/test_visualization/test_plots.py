@@ -56,6 +56,14 @@ def test_scores_show_every_value(tmp_path, drawn, num_steps):
     ]
 
 
+def test_learned_classes_are_drawn(tmp_path, drawn):
+    steps = make_steps(tmp_path, 3)
+    steps[1].update(learned_score=0.7, learned_before=0.01)
+    plot_scores(steps, 'AP', 'unused.png')
+    lines = {line.get_label(): line for line in drawn[0].axes[0].lines}
+    assert lines['learned'].get_ydata() == pytest.approx([70])
+
+
 @pytest.mark.parametrize('num_steps', [1, 3, 7])
 def test_no_text_covers_another_or_leaves_the_figure(
     tmp_path, drawn, num_steps
