@@ -68,9 +68,7 @@ def test_a_half_is_an_ordinary_batch(name):
         torch.testing.assert_close(half.logits, model(inputs[part]))
         # The features are what the class layer sees.
         layer = getattr(model.head, 'fc', None) or model.head.layers.head
-        logits = F.linear(
-            half.features, task.class_weights(model), layer.bias
-        )
+        logits = F.linear(half.features, task.class_weights(model), layer.bias)
         torch.testing.assert_close(half.logits, logits)
         assert half.features.requires_grad
 
@@ -190,8 +188,8 @@ def test_batch_augmentations_are_left_out():
     """They would blend images to forget with images to retain."""
     config = tiny_classifier_config('deit')
     in_preprocessor = copy.deepcopy(config)
-    in_preprocessor.data_preprocessor.batch_augments = (
-        in_preprocessor.pop('train_cfg')
+    in_preprocessor.data_preprocessor.batch_augments = in_preprocessor.pop(
+        'train_cfg'
     )
     for stock in (config, in_preprocessor):
         init_default_scope('mmpretrain')

@@ -213,9 +213,7 @@ def test_torchvision_vit(images, legacy):
 
 def test_torchvision_vit_with_a_hidden_layer(images):
     source = torchvision_vit(representation_size=16)
-    model = classifier(
-        dict(type='VisionTransformerClsHead', hidden_dim=16)
-    )
+    model = classifier(dict(type='VisionTransformerClsHead', hidden_dim=16))
     converted = convert_torchvision_vit(source.state_dict())
     model.load_state_dict(converted, strict=True)
     with torch.no_grad():

@@ -1,3 +1,4 @@
+import copy
 import inspect
 
 import pytest
@@ -151,8 +152,10 @@ def test_matched_works_for_every_kind_of_head(name):
 def class_layer_of(model):
     head = model.bbox_head
     # Two decoder layers; of a third branch the encoder's proposals come.
-    return head.cls_branches[1] if hasattr(head, 'cls_branches') else (
-        head.fc_cls
+    return (
+        head.cls_branches[1]
+        if hasattr(head, 'cls_branches')
+        else (head.fc_cls)
     )
 
 
@@ -332,6 +335,10 @@ def test_seen_by_a_model_in_evaluation_mode(name):
 def test_seen_by_itself_the_frozen_trunk_is_not_run_again(monkeypatch):
     model = build_detector('deformable_detr').requires_grad_(False).eval()
     half = halves_of(DetectionTask(), model)[0]['retain']
+    # Another model has its own trunk, of course.
+    other = copy.deepcopy(model)
+    other.neck.convs[0].conv.weight.normal_()
+    assert not torch.allclose(half.seen_by(other).logits, half.logits)
     monkeypatch.setattr(model, 'extract_feat', None)
     torch.testing.assert_close(half.seen_by(model).logits, half.logits)
 
