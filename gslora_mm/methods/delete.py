@@ -9,6 +9,7 @@ from torch import Tensor
 from gslora_mm.models.losses import distillation_loss
 from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.distributed import row_weight
 from .arguments import check_weights
 from .base import BaseMethod
 from .teacher import Teacher
@@ -86,13 +87,10 @@ class DELETE(BaseMethod):
     def losses(
         self, forget: HalfBatch, retain: HalfBatch
     ) -> Iterator[dict[str, Tensor]]:
-        part = {
-            'loss_forget': distillation_loss(
-                forget.logits,
-                self.target(forget),
-                activation=forget.activation,
-            )
-        }
+        kl = distillation_loss(
+            forget.logits, self.target(forget), activation=forget.activation
+        )
+        part = {'loss_forget': row_weight(forget.logits) * kl}
         rest = forget.loss_rest
         if isinstance(rest, Tensor):
             part['loss_forget_rest'] = self.w_rest * rest

@@ -146,8 +146,10 @@ def plot_rankings(
             ):
                 kind = 'retained'
                 if name in ever:
-                    kind = 'should be gone' if name in gone else (
-                        'to be forgotten'
+                    kind = (
+                        'should be gone'
+                        if name in gone
+                        else ('to be forgotten')
                     )
                 _draw_ranking(axes, ranking, name, kind)
             if request:

@@ -6,7 +6,16 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from gslora_mm.methods import DER, DERPP, FDR, LIRF, SCRUB, SCRUBS, LwF
+from gslora_mm.methods import (
+    DELETE,
+    DER,
+    DERPP,
+    FDR,
+    LIRF,
+    SCRUB,
+    SCRUBS,
+    LwF,
+)
 from tests.test_methods.helpers import (
     FakeModel,
     Fixed,
@@ -17,7 +26,7 @@ from tests.test_methods.helpers import (
     total,
 )
 
-METHODS = (LwF, DER, DERPP, FDR, LIRF, SCRUB, SCRUBS)
+METHODS = (DELETE, LwF, DER, DERPP, FDR, LIRF, SCRUB, SCRUBS)
 #: Two rows on one process and five on the other; of the whole, seven.
 PARTS = {0: slice(0, 2), 1: slice(2, 7), None: slice(None)}
 
@@ -31,6 +40,7 @@ def gradients(rank):
             for name in ('logits', 'features'):
                 rows = getattr(half, name).detach()[PARTS[rank]]
                 setattr(half, name, rows.clone().requires_grad_())
+            half.labels = half.labels[PARTS[rank]]
             seen = [rows[PARTS[rank]] for rows in taught(cls(), rows=7)]
             method = cls()
             model = FakeModel(Fixed(*seen), groups=dict(a=[]))
