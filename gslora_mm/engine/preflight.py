@@ -4,10 +4,12 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
+from torch import Tensor
 
 from gslora_mm.datasets import (
     ForgetRetainDataset,
@@ -175,6 +177,7 @@ def check_sequence(cfg: Config) -> CheckedSequence:
             f'the dataset has {len(plan.classes)}; set num_classes of the '
             'head, or metainfo.classes of train_dataloader.dataset'
         )
+    _check_rows(plan, task.class_weights(model.model) if plan.learn else None)
     sha256 = sha256_of(local_path(forgetting['pretrained']))
     load_own_file(
         model.method,
@@ -262,6 +265,29 @@ def _renamed(keys: dict[str, str], where: str = '') -> Iterator[None]:
         for inner, outer in keys.items():
             message = message.replace(inner, outer)
         raise ConfigError(where + message) from error
+
+
+def _check_rows(plan: ForgettingPlan, rows: Tensor | None) -> None:
+    """Refuse to learn two classes that the class layer cannot tell apart.
+
+    The adapter leaves the class layer as it is. Rows that started equal, at
+    zero, and that no image of theirs was ever trained on, are equal still.
+    """
+    labels = [
+        plan.classes.index(name) for names in plan.learn for name in names
+    ]
+    for i, first in enumerate(labels):
+        for second in labels[i + 1 :]:
+            if torch.equal(rows[first], rows[second]):
+                raise ConfigError(
+                    f'forgetting.learn names {plan.classes[first]!r} and '
+                    f'{plan.classes[second]!r}, whose rows in the class '
+                    'layer of forgetting.pretrained are the same, so that '
+                    'nothing could tell them apart: pre-train with a class '
+                    "layer that starts at random (init_cfg=dict(type="
+                    "'TruncNormal', layer='Linear', std=0.02)), or learn "
+                    'one of them'
+                )
 
 
 def _check_schedule(

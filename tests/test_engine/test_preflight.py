@@ -196,3 +196,18 @@ def test_a_checkpoint_with_code_needs_permission(inputs, tmp_path):
         check_sequence(cfg)
     cfg.forgetting.allow_pickle = True
     assert check_sequence(cfg).max_iters == [4, 4]
+
+
+def test_classes_to_learn_that_the_class_layer_cannot_tell(inputs, tmp_path):
+    checkpoint = torch.load(inputs / 'pretrained.pth')
+    key = 'bbox_head.cls_branches.1.weight'  # of the last decoder layer
+    rows = checkpoint['state_dict'][key]
+    path = tmp_path / 'same.pth'
+    learn = dict(forgetting__learn=[['zero'], ['nine']])
+    check_sequence(tiny_sequence(inputs, tmp_path / 'run', **learn))
+    rows[9] = rows[0]
+    torch.save(checkpoint, path)
+    options = {'forgetting__pretrained': str(path), **learn}
+    cfg = tiny_sequence(inputs, tmp_path / 'run', **options)
+    with pytest.raises(ConfigError, match="'zero' and 'nine', whose rows"):
+        check_sequence(cfg)
