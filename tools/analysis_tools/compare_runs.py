@@ -11,11 +11,15 @@ import argparse
 import statistics
 
 from gslora_mm.utils import ConfigError, atomic_write
-from gslora_mm.visualization.comparison import (
-    comparison_table,
-    figures,
-    read_report,
-)
+from gslora_mm.utils.quiet import hush, no_prints
+
+hush()
+with no_prints():  # of what is imported
+    from gslora_mm.visualization.comparison import (
+        comparison_table,
+        figures,
+        read_report,
+    )
 
 
 def parse_args() -> argparse.Namespace:
