@@ -1,8 +1,9 @@
 """What the data sets have in common that are drawn instead of downloaded."""
 
+import functools
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,12 @@ from PIL import Image
 from gslora_mm.utils.atomic import atomic_write, save_json
 from gslora_mm.utils.errors import ConfigError
 
+#: Parts that every data set has.
 SPLITS = ('train', 'val')
+#: A part to choose settings on, so that nothing is chosen on ``val``.
+TUNE = 'tune'
+#: What stands for a split in the seeds of what is drawn.
+SPLIT_NUMBERS = {'train': 0, 'val': 1, TUNE: 2}
 
 
 def check_range(
@@ -80,6 +86,48 @@ def make_once(
     return root
 
 
+def make_splits(
+    root: Path,
+    marker: str,
+    settings: dict,
+    tune: dict[str, int],
+    is_complete: Callable[[Sequence[str]], bool],
+    make: Callable[[Sequence[str]], None],
+) -> Path:
+    """Make the splits of a data set, each where it is not yet complete.
+
+    :data:`TUNE` is made on its own, with a marker in its own folder: a data
+    set that lacks it is completed, and no other file is touched.
+
+    Args:
+        root (Path): Folder of the data set.
+        marker (str): Name of the marker files.
+        settings (dict): All that decides about the content of ``SPLITS``.
+        tune (dict[str, int]): The setting that decides, besides, about
+            ``TUNE``: how much there is of it. With 0 it is left out.
+        is_complete (Callable): Tells whether all files of splits are there.
+        make (Callable): Writes all files of splits.
+
+    Returns:
+        Path: ``root``.
+
+    Raises:
+        ConfigError: ``root`` holds files, but no marker.
+    """
+    parts = [(root, settings, SPLITS)]
+    if any(tune.values()):
+        parts.append((root / TUNE, {**settings, **tune}, (TUNE,)))
+    for folder, wanted, splits in parts:
+        make_once(
+            folder,
+            marker,
+            wanted,
+            functools.partial(is_complete, splits),
+            functools.partial(make, splits),
+        )
+    return root
+
+
 def save_png(picture: np.ndarray, path: Path) -> None:
     """Save without ever showing another process half a file.
 
@@ -107,7 +155,7 @@ def save_class_folders(
 
     Args:
         root (Path): Folder of the data set.
-        split (str): ``'train'`` or ``'val'``.
+        split (str): ``'train'``, ``'val'`` or ``'tune'``.
         classes (Iterable[str]): Names of the labels 0, 1, ...
         draw (Callable): From a label to its pictures, each of shape
             (height, width, 3), uint8, RGB.
@@ -130,16 +178,17 @@ def save_class_folders(
         file.writelines(lines)
 
 
-def are_listed_files_there(root: Path) -> bool:
-    """Whether the pictures are those in the lists of both splits.
+def are_listed_files_there(root: Path, splits: Sequence[str]) -> bool:
+    """Whether the pictures of splits are those in their lists.
 
     Args:
         root (Path): Folder written by :func:`save_class_folders`.
+        splits (Sequence[str]): The splits.
 
     Returns:
         bool: False as well if a list is missing.
     """
-    for split in SPLITS:
+    for split in splits:
         try:
             lines = (root / f'{split}.txt').read_text().splitlines()
         except FileNotFoundError:

@@ -5,13 +5,20 @@ made in seconds and depend on nothing but their settings.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from gslora_mm.utils.atomic import atomic_write
 from .digit_scenes import CLASSES, digit_scans, draw_scene
-from .generated import SPLITS, check_range, make_once, save_png
+from .generated import (
+    SPLIT_NUMBERS,
+    TUNE,
+    check_range,
+    make_splits,
+    save_png,
+)
 
 MINI_COCO_CLASSES = CLASSES
 MARKER = 'mini_coco.json'
@@ -25,12 +32,14 @@ def make_mini_coco(
     seed: int = 0,
     size: int = 96,
     max_digits: int = 4,
+    num_tune: int = 150,
 ) -> Path:
     """Make the data set, or return at once where it is already complete.
 
     Scene number ``i`` of a split depends on ``seed``, ``size``,
     ``max_digits`` and ``i`` alone, so a smaller set is a part of a larger
-    one. No scan of a digit is used both for training and for validation.
+    one. No scan of a digit is used both for training and for validation; the
+    scenes to choose settings on, ``tune``, are new ones of training scans.
     Boxes are tight around what is drawn, and ``area`` is that of the box.
 
     A marker file says with which settings a folder was made and whether it
@@ -39,8 +48,8 @@ def make_mini_coco(
     do no harm, they write the same bytes.
 
     Args:
-        root (str | Path): Folder to make, with ``train/``, ``val/`` and
-            ``annotations/instances_{train,val}.json``.
+        root (str | Path): Folder to make, with ``train/``, ``val/``,
+            ``tune/`` and ``annotations/instances_{train,val,tune}.json``.
         num_train (int): Number of training scenes. Defaults to 1500.
         num_val (int): Number of validation scenes. Defaults to 250.
         seed (int): Seed of everything that is drawn. Defaults to 0.
@@ -48,6 +57,8 @@ def make_mini_coco(
             Defaults to 96.
         max_digits (int): Largest number of digits in a scene; the smallest
             is 1. Defaults to 4.
+        num_tune (int): Number of scenes to choose settings on; with 0 there
+            is no such split. Defaults to 150.
 
     Returns:
         Path: ``root``.
@@ -63,30 +74,42 @@ def make_mini_coco(
         size=size,
         max_digits=max_digits,
     )
-    check_range(settings, dict(seed=0, size=64))
+    tune = dict(num_tune=num_tune)
+    check_range({**settings, **tune}, dict(num_tune=0, seed=0, size=64))
     settings['version'] = _VERSION
     root = Path(root)
+    counts = dict(train=num_train, val=num_val, tune=num_tune)
 
-    def make() -> None:
+    def make(splits: Sequence[str]) -> None:
         scans = digit_scans(seed)
-        for number, split in enumerate(SPLITS):
-            _make_split(root, split, settings, [seed, number], scans[split])
+        scans[TUNE] = scans['train']
+        for split in splits:
+            seeds = [seed, SPLIT_NUMBERS[split]]
+            _make_split(
+                root, split, counts[split], settings, seeds, scans[split]
+            )
 
-    return make_once(
-        root, MARKER, settings, lambda: _is_complete(root, settings), make
-    )
+    def is_complete(splits: Sequence[str]) -> bool:
+        return all(
+            _annotation_file(root, split).is_file()
+            and len(_pictures(root / split)) == counts[split]
+            for split in splits
+        )
+
+    return make_splits(root, MARKER, settings, tune, is_complete, make)
 
 
 def _make_split(
     root: Path,
     split: str,
+    count: int,
     settings: dict,
     seeds: list[int],
     scans: list[np.ndarray],
 ) -> None:
     folder = root / split
     folder.mkdir(exist_ok=True)
-    size, count = settings['size'], settings[f'num_{split}']
+    size = settings['size']
     images, annotations = [], []
     for index in range(count):
         rng = np.random.RandomState([*seeds, index])
@@ -132,11 +155,3 @@ def _annotation_file(root: Path, split: str) -> Path:
 
 def _pictures(folder: Path) -> list[Path]:
     return list(folder.glob('[0-9]*.png'))
-
-
-def _is_complete(root: Path, settings: dict) -> bool:
-    return all(
-        _annotation_file(root, split).is_file()
-        and len(_pictures(root / split)) == settings[f'num_{split}']
-        for split in SPLITS
-    )

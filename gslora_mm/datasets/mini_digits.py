@@ -5,17 +5,18 @@ demos and tests. They are made in seconds and depend on nothing but their
 settings.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .digit_scenes import CLASSES, digit_scans, draw_digit
 from .generated import (
-    SPLITS,
+    SPLIT_NUMBERS,
+    TUNE,
     are_listed_files_there,
     check_range,
-    make_once,
+    make_splits,
     save_class_folders,
 )
 
@@ -31,24 +32,29 @@ def make_mini_digits(
     max_scans: int | None = None,
     seed: int = 0,
     size: int = 32,
+    tune_copies: int = 1,
 ) -> Path:
     """Make the data set, or return at once where it is already complete.
 
     Each scan of a digit is drawn several times: elsewhere, in another size,
     on another background, in other colours. No scan is used both for training
-    (1,438 of them) and for validation (359). A picture depends on ``seed``,
-    ``size``, its scan and the number of its copy alone, so that a smaller set
-    has pictures of a larger one.
+    (1,438 of them) and for validation (359); the pictures to choose settings
+    on, ``tune``, are new ones of the training scans. A picture depends on
+    ``seed``, ``size``, its scan and the number of its copy alone, so that a
+    smaller set has pictures of a larger one.
 
     Args:
-        root (str | Path): Folder to make, with ``{train,val}/zero/000.png``
-            and so on, and the lists of files and labels ``{train,val}.txt``.
+        root (str | Path): Folder to make, with
+            ``{train,val,tune}/zero/000.png`` and so on, and the lists of
+            files and labels ``{train,val,tune}.txt``.
         train_copies (int): Pictures of a training scan. Defaults to 4.
         val_copies (int): Pictures of a validation scan. Defaults to 2.
         max_scans (int, optional): Most scans of a class and split to use.
             Defaults to None, all of them.
         seed (int): Seed of everything that is drawn. Defaults to 0.
         size (int): Height and width in pixels, at least 16. Defaults to 32.
+        tune_copies (int): Pictures of a training scan to choose settings on;
+            with 0 there is no such split. Defaults to 1.
 
     Returns:
         Path: ``root``.
@@ -62,27 +68,32 @@ def make_mini_digits(
     )
     if max_scans is not None:
         settings['max_scans'] = max_scans
-    check_range(settings, dict(seed=0, size=16))
+    tune = dict(tune_copies=tune_copies)
+    check_range({**settings, **tune}, dict(tune_copies=0, seed=0, size=16))
     settings['version'] = _VERSION
     root = Path(root)
+    copies = dict(train=train_copies, val=val_copies, tune=tune_copies)
 
-    def make() -> None:
+    def make(splits: Sequence[str]) -> None:
         scans = digit_scans(seed)
-        for number, split in enumerate(SPLITS):
+        scans[TUNE] = scans['train']
+        for split in splits:
+            number = SPLIT_NUMBERS[split]
 
             def draw(label: int, number=number, split=split):
                 return _draw_class(
                     scans[split][label][:max_scans],
-                    settings[f'{split}_copies'],
+                    copies[split],
                     size,
                     [seed, number, label],
                 )
 
             save_class_folders(root, split, MINI_DIGITS_CLASSES, draw)
 
-    return make_once(
-        root, MARKER, settings, lambda: are_listed_files_there(root), make
-    )
+    def is_complete(splits: Sequence[str]) -> bool:
+        return are_listed_files_there(root, splits)
+
+    return make_splits(root, MARKER, settings, tune, is_complete, make)
 
 
 def _draw_class(

@@ -4,7 +4,7 @@ Drawn portraits of people who do not exist, for demos and tests. They are made
 in seconds and depend on nothing but their settings.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,10 @@ import numpy as np
 from .face_drawing import draw_appearance, draw_conditions, draw_faces
 from .face_pairs import face_pairs, save_pairs
 from .generated import (
-    SPLITS,
+    SPLIT_NUMBERS,
     are_listed_files_there,
     check_range,
-    make_once,
+    make_splits,
     save_class_folders,
 )
 
@@ -33,6 +33,7 @@ def make_mini_faces(
     num_pairs: int = 20,
     seed: int = 0,
     size: int = 32,
+    num_tune: int = 10,
 ) -> Path:
     """Make the data set, or return at once where it is already complete.
 
@@ -41,7 +42,8 @@ def make_mini_faces(
     Pose, light, expression, clothes, background, noise and what hides a part
     of the face are new in each picture. A picture depends on ``seed``,
     ``size``, its identity and its number alone, so that a smaller set is a
-    part of a larger one.
+    part of a larger one. ``tune`` has further pictures of the same people, to
+    choose settings on.
 
     ``pairs.txt`` lists pairs of validation pictures for face verification, a
     line each: ``PATH_A PATH_B SAME``, paths relative to ``val/``, and 1 for
@@ -49,9 +51,9 @@ def make_mini_faces(
     each identity and one of every two.
 
     Args:
-        root (str | Path): Folder to make, with ``{train,val}/id_000/000.png``
-            and so on, the lists of files and labels ``{train,val}.txt``, and
-            ``pairs.txt``.
+        root (str | Path): Folder to make, with
+            ``{train,val,tune}/id_000/000.png`` and so on, the lists of files
+            and labels ``{train,val,tune}.txt``, and ``pairs.txt``.
         num_ids (int): Number of identities, at least 2 and at most 100.
             Defaults to 100.
         num_train (int): Training pictures of each. Defaults to 60.
@@ -61,6 +63,8 @@ def make_mini_faces(
             identity. Defaults to 20.
         seed (int): Seed of everything that is drawn. Defaults to 0.
         size (int): Height and width in pixels, at least 16. Defaults to 32.
+        num_tune (int): Pictures of each to choose settings on; with 0 there
+            is no such split. Defaults to 10.
 
     Returns:
         Path: ``root``.
@@ -77,9 +81,10 @@ def make_mini_faces(
         seed=seed,
         size=size,
     )
+    tune = dict(num_tune=num_tune)
     check_range(
-        settings,
-        least=dict(num_ids=2, num_val=2, seed=0, size=16),
+        {**settings, **tune},
+        least=dict(num_ids=2, num_val=2, num_tune=0, seed=0, size=16),
         most=dict(
             num_ids=len(MINI_FACES_CLASSES),
             num_pairs=num_val * (num_val - 1) // 2,
@@ -88,25 +93,31 @@ def make_mini_faces(
     settings['version'] = _VERSION
     root = Path(root)
     classes = MINI_FACES_CLASSES[:num_ids]
+    counts = dict(train=num_train, val=num_val, tune=num_tune)
 
-    def make() -> None:
-        for number, split in enumerate(SPLITS):
+    def make(splits: Sequence[str]) -> None:
+        for split in splits:
+            number = SPLIT_NUMBERS[split]
 
             def draw(label: int, number=number, split=split):
-                count = settings[f'num_{split}']
-                return _draw_identity([seed, label], number, count, size)
+                return _draw_identity(
+                    [seed, label], number, counts[split], size
+                )
 
             save_class_folders(root, split, classes, draw)
-        images = {
-            name: [f'{name}/{index:03d}.png' for index in range(num_val)]
-            for name in classes
-        }
-        save_pairs(face_pairs(images, num_pairs, seed=seed), root / PAIRS)
+        if 'val' in splits:
+            images = {
+                name: [f'{name}/{index:03d}.png' for index in range(num_val)]
+                for name in classes
+            }
+            save_pairs(face_pairs(images, num_pairs, seed=seed), root / PAIRS)
 
-    def is_complete() -> bool:
-        return (root / PAIRS).is_file() and are_listed_files_there(root)
+    def is_complete(splits: Sequence[str]) -> bool:
+        return (root / PAIRS).is_file() and are_listed_files_there(
+            root, splits
+        )
 
-    return make_once(root, MARKER, settings, is_complete, make)
+    return make_splits(root, MARKER, settings, tune, is_complete, make)
 
 
 def _draw_identity(

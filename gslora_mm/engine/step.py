@@ -70,6 +70,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     reset_peak_memory()
     runner = RUNNERS.build(cfg)
     model = model_of(runner)
+    start = time.perf_counter()
     prepare_method(
         model,
         runner.train_dataloader.dataset,
@@ -78,6 +79,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
         work_dir,
         resume=bool(cfg.get('resume')),
     )
+    prepare_seconds = time.perf_counter() - start
     runner.train()
     trainable, total = count_parameters(model.model)
     facts = dict(
@@ -87,6 +89,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
         trainable_share=trainable / total,
         iterations=runner.iter,
         stopped_early=runner.train_loop.stop_training,
+        prepare_seconds=prepare_seconds,
         train_seconds=runner.message_hub.get_info(TRAIN_SECONDS),
     )
     if is_main_process() and model.groups:

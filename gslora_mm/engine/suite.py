@@ -3,9 +3,7 @@
 import copy
 import inspect
 import re
-import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +12,8 @@ from mmengine.config import Config
 from gslora_mm.datasets import ClassOrder
 from gslora_mm.lora import inject_lora
 from gslora_mm.registry import HOOKS, METHODS, TASKS
-from gslora_mm.utils import ConfigError, load_json, unknown_name
-from .config_text import QuickTextConfig
+from gslora_mm.utils import ConfigError, unknown_name
 from .preflight import check_entries
-from .step import dump_config
 from .step_config import (
     SEQUENCE_KEYS,
     complete_forgetting,
@@ -26,7 +22,7 @@ from .step_config import (
     schedulers,
 )
 
-_NAME = re.compile(r'\w[\w.+-]*')
+NAME = re.compile(r'\w[\w.+-]*')
 
 
 @dataclass(frozen=True)
@@ -72,26 +68,6 @@ class Suite:
         seeds = {'randomness.seed': seed, 'forgetting.seed': seed}
         cfg.merge_from_dict(copy.deepcopy({**settings, **seeds}))
         return cfg
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one run of a suite.
-
-    Attributes:
-        run (str): Its name.
-        seed (int): Its seed.
-        work_dir (Path): Its work dir.
-        seconds (float): Time it took, all included; 0 if it had been
-            finished before.
-        error (str | None): Why it failed, or None.
-    """
-
-    run: str
-    seed: int
-    work_dir: Path
-    seconds: float = 0.0
-    error: str | None = None
 
 
 def find_suite(name_or_file: str, folder: Path) -> Path:
@@ -149,29 +125,39 @@ def load_suite(path: str | Path, base: str | None = None) -> Suite:
         )
     bases = {}
     for name, settings in runs.items():
-        if not _NAME.fullmatch(name) or not isinstance(settings, dict):
+        if not NAME.fullmatch(name) or not isinstance(settings, dict):
             raise ConfigError(
                 f'suite.runs.{name} = {settings!r}: must be a dictionary of '
                 'settings; the name becomes that of a folder and may hold '
                 'letters, digits and _ . + -'
             )
         own = settings.pop('base', content.get('base'))
-        bases[name] = base or _relative(own, path, f'suite.runs.{name}')
+        if base is None and own is None:
+            raise ConfigError(
+                f'suite.runs.{name}: neither it nor suite.base names a '
+                'sequence config'
+            )
+        bases[name] = base or beside(path, own, f'suite.runs.{name}: base')
     return Suite(path.stem, content.get('title', path.stem), bases, runs)
 
 
-def _relative(base: str | None, path: Path, key: str) -> str:
-    if not isinstance(base, str):
+def beside(path: Path, name: object, key: str) -> str:
+    """A config file that another one names relative to itself.
+
+    Args:
+        path (Path): The file that names it.
+        name (object): What it says there.
+        key (str): Where it says so, for errors.
+
+    Raises:
+        ConfigError: If there is no such file.
+    """
+    if not isinstance(name, str) or not (path.parent / name).is_file():
         raise ConfigError(
-            f'{key}: neither it nor suite.base names a sequence config'
+            f'{key} = {name!r}: no such file beside {path}; a config is '
+            'named relative to the file that names it'
         )
-    found = path.parent / base
-    if not found.is_file():
-        raise ConfigError(
-            f'{key}: base = {base!r}: no such file beside {path}; a base is '
-            'relative to the file that names it'
-        )
-    return str(found)
+    return str(path.parent / name)
 
 
 def check_settings(cfg: Config) -> None:
@@ -205,132 +191,3 @@ def check_settings(cfg: Config) -> None:
     for name in cfg.get('adapter') or ():
         if name not in known - {'model'}:
             raise unknown_name('adapter', name, sorted(known - {'model'}))
-
-
-def run_suite(
-    suite: Suite,
-    work_dir: str | Path,
-    command: Sequence[str],
-    *,
-    only: Sequence[str] = (),
-    seeds: Sequence[int] = (0,),
-    options: Mapping | None = None,
-    resume: bool = False,
-    say: Callable[[str], None] = print,
-) -> list[Outcome]:
-    """Run all runs of a suite, one after another, each in its own process.
-
-    Run NAME with seed S has ``WORK_DIR/NAME/seed_S`` for a work dir; its
-    config and what it wrote to stderr stand beside it. A run that fails
-    does not keep the others from running.
-
-    Args:
-        suite (Suite): The suite.
-        work_dir (str | Path): Folder for all of them.
-        command (Sequence[str]): Command that runs a config, such as
-            ``python tools/train.py``; the config and ``--resume`` follow.
-        only (Sequence[str]): Names of the runs wanted. Defaults to (): all.
-        seeds (Sequence[int]): Seeds to run each with. Defaults to (0, ).
-        options (Mapping, optional): More settings for all runs.
-        resume (bool): Skip what is finished and go on with what is not.
-            Defaults to False.
-        say (Callable): Is told what is going on. Defaults to ``print``.
-
-    Returns:
-        list[Outcome]: One a run and seed, in their order.
-
-    Raises:
-        ConfigError: If a name is unknown, the settings of a run cannot
-            work, or there are runs of other settings (or any, without
-            ``resume``) in the work dir; nothing has been run then.
-    """
-    for name in only:
-        if name not in suite.runs:
-            raise unknown_name('--only', name, suite.runs)
-    if not seeds:
-        raise ConfigError('--seeds: names no seed')
-    planned = [
-        (name, seed, Path(work_dir) / name / f'seed_{seed}')
-        for name in suite.runs
-        if not only or name in only
-        for seed in dict.fromkeys(seeds)
-    ]
-    for name, seed, folder in planned:
-        _prepare(suite, name, seed, folder, options, resume)
-    outcomes = []
-    for number, (name, seed, folder) in enumerate(planned, 1):
-        label = f'[{number}/{len(planned)}] {name}, seed {seed}'
-        if is_finished(folder):
-            say(f'{label}: finished before')
-            outcomes.append(Outcome(name, seed, folder))
-            continue
-        say(label)
-        start = time.perf_counter()
-        error = _run(command, folder)
-        seconds = time.perf_counter() - start
-        if error:
-            say(f'{label}: failed: {error}')
-        outcomes.append(Outcome(name, seed, folder, seconds, error))
-    return outcomes
-
-
-def is_finished(work_dir: str | Path) -> bool:
-    """Whether all steps of a run are in its report."""
-    path = Path(work_dir) / 'report.json'
-    if not path.exists():
-        return False
-    report = load_json(path)
-    return len(report['steps']) == len(report['requests'])
-
-
-def _prepare(
-    suite: Suite,
-    name: str,
-    seed: int,
-    folder: Path,
-    options: Mapping | None,
-    resume: bool,
-) -> None:
-    """Write the config of a run, or compare with the one that is there."""
-    try:
-        cfg = suite.config(name, seed, options)
-        cfg.work_dir = str(folder)
-        check_settings(cfg)
-        cfg = QuickTextConfig(cfg._cfg_dict.to_dict())
-    except ConfigError as error:
-        raise ConfigError(f'run {name!r}: {error}') from error
-    path = _config_file(folder)
-    if folder.exists():
-        if not resume:
-            raise ConfigError(
-                f'{str(folder)!r} is there already; pass --resume to skip '
-                'what is finished and go on with the rest, or choose another '
-                '--work-dir'
-            )
-        if path.exists() and path.read_text() != cfg.pretty_text:
-            raise ConfigError(
-                f'{str(folder)!r} holds a run with other settings, those of '
-                f'{str(path)!r}; choose another --work-dir, or delete both '
-                'to run it anew'
-            )
-    dump_config(cfg, str(path))
-
-
-def _config_file(folder: Path) -> Path:
-    return folder.parent / f'{folder.name}.py'
-
-
-def _run(command: Sequence[str], folder: Path) -> str | None:
-    """Run one config to its end; the error in one line, or None."""
-    log = folder.parent / f'{folder.name}.stderr'
-    with open(log, 'w', encoding='utf-8') as file:
-        done = subprocess.run(
-            [*command, str(_config_file(folder)), '--resume'], stderr=file
-        )
-    if done.returncode == 0:
-        return None
-    if done.returncode < 0:
-        return f'killed by signal {-done.returncode}'
-    lines = log.read_text(encoding='utf-8').strip().splitlines()
-    reason = lines[-1].strip() if lines else 'no message'
-    return f'exit status {done.returncode}: {reason}'

@@ -16,6 +16,7 @@ COLOURS = dict(
     retain='#0072B2',
     old='#CC79A7',
     missing='#009E73',
+    learned='#E69F00',
     h_mean='#222222',
 )
 GREY = '#767676'

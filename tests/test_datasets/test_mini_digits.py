@@ -29,14 +29,15 @@ def files_of(root):
 
 
 def test_format(mini_digits):
-    for split in ('train', 'val'):
+    for split, copies in dict(train=2, val=2, tune=1).items():
         lines = (mini_digits / f'{split}.txt').read_text().splitlines()
         assert lines == [
             f'{name}/{index:03d}.png {label}'
             for label, name in enumerate(MINI_DIGITS_CLASSES)
-            for index in range(6)  # 3 scans, drawn twice
+            for index in range(3 * copies)  # 3 scans
         ]
-        assert len(list((mini_digits / split).iterdir())) == 10
+        folders = [x for x in (mini_digits / split).iterdir() if x.is_dir()]
+        assert len(folders) == 10
         for line in lines:
             picture = Image.open(mini_digits / split / line.split()[0])
             assert picture.mode == 'RGB'
@@ -47,10 +48,10 @@ def test_all_scans_are_used(tmp_path):
     root = make_mini_digits(tmp_path, train_copies=1, val_copies=1, size=16)
     scans = digit_scans(seed=0)
     counts = {}
-    for split in ('train', 'val'):
+    for split, source in dict(train='train', val='val', tune='train').items():
         counts[split] = len((root / f'{split}.txt').read_text().splitlines())
-        assert counts[split] == sum(map(len, scans[split]))
-    assert counts == dict(train=1438, val=359)
+        assert counts[split] == sum(map(len, scans[source]))
+    assert counts == dict(train=1438, val=359, tune=1438)
 
 
 def test_validation_shows_new_digits(mini_digits, monkeypatch):
@@ -63,9 +64,31 @@ def test_validation_shows_new_digits(mini_digits, monkeypatch):
 
     monkeypatch.setattr('gslora_mm.datasets.mini_digits.draw_digit', record)
     make_mini_digits(mini_digits.parent / 'recorded', **SMALL)
-    train, val = set(drawn[:60]), set(drawn[60:])
+    train, val, tune = map(set, (drawn[:60], drawn[60:120], drawn[120:]))
     assert (len(train), len(val)) == (30, 30)
     assert not train & val
+    assert tune == train
+
+
+def test_no_picture_twice(mini_digits):
+    pictures = [
+        content
+        for name, content in files_of(mini_digits).items()
+        if name.endswith('.png')
+    ]
+    assert len(set(pictures)) == len(pictures) == 60 + 60 + 30
+
+
+def test_data_without_a_tuning_part_are_completed(mini_digits, tmp_path):
+    root = make_mini_digits(tmp_path, **SMALL, tune_copies=0)
+    before = files_of(root)
+    assert not [name for name in before if 'tune' in name]
+    ages = {name: (root / name).stat().st_mtime_ns for name in before}
+    make_mini_digits(root, **SMALL)
+    assert files_of(root) == files_of(mini_digits)
+    for name, content in before.items():
+        assert (root / name).stat().st_mtime_ns == ages[name]
+        assert (root / name).read_bytes() == content
 
 
 def test_same_settings_same_bytes(mini_digits, tmp_path):
@@ -103,6 +126,7 @@ def test_second_call_draws_nothing(mini_digits, monkeypatch):
     [
         lambda root: (root / 'train' / 'two' / '001.png').unlink(),
         lambda root: (root / 'val.txt').unlink(),
+        lambda root: (root / 'tune.txt').unlink(),
         lambda root: shutil.rmtree(root / 'val' / 'six'),
         lambda root: (root / 'mini_digits.json').write_text('{"fini'),
     ],
@@ -136,6 +160,7 @@ def test_files_of_others_are_left_alone(tmp_path):
     'settings, message',
     [
         (dict(train_copies=0), 'train_copies=0: must be at least 1'),
+        (dict(tune_copies=-1), 'tune_copies=-1: must be at least 0'),
         (dict(max_scans=0), 'max_scans=0: must be at least 1'),
         (dict(seed=-1), 'seed=-1: must be at least 0'),
         (dict(size=15), 'size=15: must be at least 16'),

@@ -23,7 +23,7 @@ from gslora_mm.utils import ConfigError
 REPO = Path(__file__).parents[2]
 CONFIG = REPO / 'configs/mini/face-transformer_mini-faces.py'
 TOOL = REPO / 'tools/dataset_tools/make_mini_faces.py'
-SMALL = dict(num_ids=5, num_train=4, num_val=3, num_pairs=3)
+SMALL = dict(num_ids=5, num_train=4, num_val=3, num_pairs=3, num_tune=2)
 
 
 def files_of(root):
@@ -40,7 +40,7 @@ def pairs_of(root):
 
 
 def test_format(mini_faces):
-    for split, count in (('train', 4), ('val', 3)):
+    for split, count in (('train', 4), ('val', 3), ('tune', 2)):
         lines = (mini_faces / f'{split}.txt').read_text().splitlines()
         assert lines == [
             f'id_{label:03d}/{index:03d}.png {label}'
@@ -59,7 +59,7 @@ def test_no_picture_twice(mini_faces):
         for name, content in files_of(mini_faces).items()
         if name.endswith('.png')
     ]
-    assert len(set(pictures)) == len(pictures) == 5 * 7
+    assert len(set(pictures)) == len(pictures) == 5 * 9
 
 
 def test_pairs(mini_faces):
@@ -92,16 +92,16 @@ def test_same_settings_same_bytes(mini_faces, tmp_path):
 
 def test_smaller_set_is_part_of_a_larger_one(mini_faces, tmp_path):
     small = make_mini_faces(
-        tmp_path, num_ids=2, num_train=3, num_val=2, num_pairs=1
+        tmp_path, num_ids=2, num_train=3, num_val=2, num_pairs=1, num_tune=1
     )
     files = files_of(mini_faces)
     pictures = {k: v for k, v in files_of(small).items() if '.png' in k}
-    assert len(pictures) == 10
+    assert len(pictures) == 12
     assert all(files[name] == content for name, content in pictures.items())
 
 
 def test_appearance_is_that_of_the_identity(monkeypatch, tmp_path):
-    """Drawn once for each identity and used for both of its splits."""
+    """Drawn once for each identity and used for all of its splits."""
     used = {}
 
     def record(appearance, conditions, size):
@@ -112,9 +112,21 @@ def test_appearance_is_that_of_the_identity(monkeypatch, tmp_path):
     make_mini_faces(tmp_path, **SMALL)
     assert len(used) == 5
     for splits in used.values():
-        assert [len(conditions) for conditions in splits] == [4, 3]
+        assert [len(conditions) for conditions in splits] == [4, 3, 2]
         angles = [values['yaw'] for split in splits for values in split]
-        assert len(set(angles)) == 7
+        assert len(set(angles)) == 9
+
+
+def test_data_without_a_tuning_part_are_completed(mini_faces, tmp_path):
+    root = make_mini_faces(tmp_path, **{**SMALL, 'num_tune': 0})
+    before = files_of(root)
+    assert not [name for name in before if 'tune' in name]
+    ages = {name: (root / name).stat().st_mtime_ns for name in before}
+    make_mini_faces(root, **SMALL)
+    assert files_of(root) == files_of(mini_faces)
+    for name, content in before.items():
+        assert (root / name).stat().st_mtime_ns == ages[name]
+        assert (root / name).read_bytes() == content
 
 
 def test_only_the_appearance_differs_between_identities():
@@ -157,6 +169,7 @@ def test_second_call_draws_nothing(mini_faces, monkeypatch):
         lambda root: (root / 'train' / 'id_002' / '001.png').unlink(),
         lambda root: (root / 'pairs.txt').unlink(),
         lambda root: shutil.rmtree(root / 'val' / 'id_004'),
+        lambda root: shutil.rmtree(root / 'tune' / 'id_001'),
         lambda root: (root / 'mini_faces.json').write_text('{"fini'),
     ],
 )
@@ -169,7 +182,7 @@ def test_damaged_data_are_made_again(mini_faces, tmp_path, damage):
 
 
 def test_smaller_set_in_the_place_of_a_larger_one(mini_faces, tmp_path):
-    settings = dict(num_ids=2, num_train=2, num_val=2, num_pairs=1)
+    settings = {**SMALL, 'num_ids': 2, 'num_train': 2}
     root = tmp_path / 'data'
     shutil.copytree(mini_faces, root)
     make_mini_faces(root, **settings)
@@ -184,6 +197,7 @@ def test_smaller_set_in_the_place_of_a_larger_one(mini_faces, tmp_path):
         (dict(num_ids=1), 'num_ids=1: must be at least 2'),
         (dict(num_ids=101), 'num_ids=101: must be at most 100'),
         (dict(num_val=1), 'num_val=1: must be at least 2'),
+        (dict(num_tune=-1), 'num_tune=-1: must be at least 0'),
         (
             dict(num_val=3, num_pairs=4),
             'num_pairs=4: must be at most 3',
@@ -209,7 +223,7 @@ def test_tool(mini_faces, tmp_path, monkeypatch, capsys):
         for item in ('--' + name.replace('_', '-'), str(value))
     ]
     run('--root', str(root), *options)
-    assert '3 validation pictures of 5' in capsys.readouterr().out
+    assert '3 validation and 2 tuning pictures of 5' in capsys.readouterr().out
     assert files_of(root) == files_of(mini_faces)
     with pytest.raises(SystemExit, match='error: size=8: must be at least'):
         run('--root', str(root), '--size', '8')

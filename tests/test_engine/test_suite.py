@@ -5,24 +5,15 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
-from gslora_mm.engine.plan import ForgettingPlan
-from gslora_mm.engine.preflight import TASK_OF_SCOPE
-from gslora_mm.engine.step_config import (
-    FORGETTING_DEFAULTS,
-    SCHEDULE_DEFAULTS,
-    step_config,
-)
 from gslora_mm.engine.suite import (
     check_settings,
     find_suite,
-    is_finished,
     load_suite,
-    run_suite,
 )
-from gslora_mm.models import ForgettingModel
+from gslora_mm.engine.suite_runs import is_finished, run_suite
 from gslora_mm.utils import ConfigError, save_json
+from tests.step_models import build_last_step
 
 ROOT = Path(__file__).parents[2]
 ABLATIONS = ROOT / 'configs' / 'ablations'
@@ -85,35 +76,7 @@ def test_every_run_of_every_suite_builds(path):
         assert cfg.randomness.seed == cfg.forgetting.seed == 3
         texts.append(str(cfg.to_dict()))
         check_settings(cfg)
-        init_default_scope(cfg.default_scope)
-        task = dict(cfg.get('task') or {})
-        task.setdefault('type', TASK_OF_SCOPE[cfg.default_scope])
-        forgetting = {**FORGETTING_DEFAULTS, **cfg.forgetting}
-        classes = [f'id_{i:03d}' for i in range(100)]
-        metainfo = cfg.train_dataloader.dataset.get('metainfo') or {}
-        plan = ForgettingPlan.from_config(
-            forgetting, metainfo.get('classes', classes)
-        )
-        for step in range(1, len(plan) + 1):
-            out = step_config(
-                cfg,
-                plan,
-                step,
-                forgetting=forgetting,
-                schedule={**SCHEDULE_DEFAULTS, **cfg.schedule},
-                task=task,
-                checkpoint=None,
-                evaluator={},
-                max_iters=[10] * len(plan),
-                work_dir='unused',
-                before='unused',
-                pretrained_sha256='',
-                method_state=None,
-            )
-        settings = {k: v for k, v in out.model.items() if k != 'type'}
-        settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-        model = ForgettingModel(**settings)
-        assert model.groups
+        assert build_last_step(cfg).groups
     assert len(set(texts)) == len(texts), 'two runs are the same'
 
 

@@ -20,13 +20,8 @@ hush()
 with no_prints():
     import mmdet.datasets  # noqa: F401  (greets on import)
 
-    from gslora_mm.engine.suite import (
-        Outcome,
-        Suite,
-        find_suite,
-        load_suite,
-        run_suite,
-    )
+    from gslora_mm.engine.suite import Suite, find_suite, load_suite
+    from gslora_mm.engine.suite_runs import Outcome, read_seeds, run_suite
     from gslora_mm.visualization.comparison import (
         SCORES_AND_COST,
         comparison_table,
@@ -74,16 +69,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='more settings for all runs, for example schedule.max_iters=100',
     )
     return parser.parse_args(argv)
-
-
-def read_seeds(text: str) -> list[int]:
-    """Seeds of a list such as ``0,1,2``."""
-    try:
-        return [int(seed) for seed in text.split(',')]
-    except ValueError:
-        raise ConfigError(
-            f'--seeds {text!r}: must be whole numbers, such as 0,1,2'
-        ) from None
 
 
 def render(suite: Suite, outcomes: list[Outcome]) -> str:

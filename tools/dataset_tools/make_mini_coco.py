@@ -32,6 +32,12 @@ def parse_args() -> argparse.Namespace:
         help='validation scenes (default: %(default)s)',
     )
     parser.add_argument(
+        '--num-tune',
+        type=int,
+        default=150,
+        help='scenes to choose settings on (default: %(default)s)',
+    )
+    parser.add_argument(
         '--seed',
         type=int,
         default=0,
@@ -59,8 +65,9 @@ def main() -> None:
     except (ConfigError, OSError) as error:
         raise SystemExit(f'error: {error}') from error
     print(
-        f'{root}: {settings["num_train"]} training and '
-        f'{settings["num_val"]} validation scenes are ready'
+        f'{root}: {settings["num_train"]} training, '
+        f'{settings["num_val"]} validation and {settings["num_tune"]} tuning '
+        'scenes are ready'
     )
 
 

@@ -32,6 +32,13 @@ def parse_args() -> argparse.Namespace:
         help='pictures of a validation scan (default: %(default)s)',
     )
     parser.add_argument(
+        '--tune-copies',
+        type=int,
+        default=1,
+        help='pictures of a training scan to choose settings on '
+        '(default: %(default)s)',
+    )
+    parser.add_argument(
         '--max-scans',
         type=int,
         default=None,

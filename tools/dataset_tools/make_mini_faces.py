@@ -38,6 +38,12 @@ def parse_args() -> argparse.Namespace:
         help='validation pictures of each (default: %(default)s)',
     )
     parser.add_argument(
+        '--num-tune',
+        type=int,
+        default=10,
+        help='pictures of each to choose settings on (default: %(default)s)',
+    )
+    parser.add_argument(
         '--num-pairs',
         type=int,
         default=20,
@@ -65,9 +71,9 @@ def main() -> None:
     except (ConfigError, OSError) as error:
         raise SystemExit(f'error: {error}') from error
     print(
-        f'{root}: {settings["num_train"]} training and '
-        f'{settings["num_val"]} validation pictures of '
-        f'{settings["num_ids"]} identities are ready'
+        f'{root}: {settings["num_train"]} training, '
+        f'{settings["num_val"]} validation and {settings["num_tune"]} tuning '
+        f'pictures of {settings["num_ids"]} identities are ready'
     )
 
 

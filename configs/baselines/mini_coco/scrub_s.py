@@ -1,0 +1,14 @@
+# SCRUB-S, all weights.
+_base_ = [
+    '../../mini/deformable-detr_mini-coco.py',
+    '../../_base_/sequences/mini_coco_3x2.py',
+    '../../_base_/methods/scrub_s.py',
+    '../../_base_/schedules/mini_full.py',
+]
+method = dict(msteps=2)
+# As in the demo: only the objects' own queries lose their class.
+task = dict(
+    type='gslora_mm.DetectionTask',
+    aux_loss=dict(retain=True),
+    forget_queries='matched',
+)

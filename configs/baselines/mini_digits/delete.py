@@ -1,0 +1,9 @@
+# DELETE, all weights, no retain images.
+_base_ = [
+    '../../mini/vit_mini-digits.py',
+    '../../_base_/sequences/mini_digits_3x2.py',
+    '../../_base_/methods/delete.py',
+    '../../_base_/schedules/mini_classifier_full.py',
+]
+adapter = None  # as in the paper
+schedule = dict(optim_wrapper=dict(optimizer=dict(lr=1e-4)))

@@ -1,0 +1,17 @@
+# Retraining on all retained images, as long as the pre-training: what others
+# are measured against.
+_base_ = [
+    '../../mini/vit_mini-digits.py',
+    '../../_base_/sequences/mini_digits_3x2.py',
+    '../../_base_/methods/retrain.py',
+]
+forgetting = dict(retain_share=1.0)
+schedule = dict(
+    max_epochs=22,
+    batch_size=96,
+    optim_wrapper={{_base_.optim_wrapper}},
+    param_scheduler=[
+        dict(type='LinearLR', start_factor=0.1, end=100),
+        dict(type='CosineAnnealingLR', eta_min=1e-6),
+    ],
+)

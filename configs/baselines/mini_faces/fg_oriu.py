@@ -1,0 +1,7 @@
+# FG-OrIU, on a LoRA.
+_base_ = [
+    '../../mini/face-transformer_mini-faces.py',
+    '../../_base_/sequences/mini_faces_4x20.py',
+    '../../_base_/methods/fg_oriu.py',
+    '../../_base_/schedules/mini_classifier.py',
+]

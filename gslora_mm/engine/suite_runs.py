@@ -1,0 +1,306 @@
+"""Walking through the runs of a suite, each in a process of its own."""
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from gslora_mm.utils import (
+    ConfigError,
+    atomic_write,
+    load_json,
+    unknown_name,
+)
+from .config_text import QuickTextConfig
+from .sequence import PRETRAINED_DIR, SEQUENCE_FILE
+from .step import METRICS_FILE, RESULT_FILE
+from .suite import Suite, check_settings
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+REPORT_FILE = 'report.json'
+#: Variables that say how many threads a process computes with.
+THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one run of a suite.
+
+    Attributes:
+        run (str): Its name.
+        seed (int): Its seed.
+        work_dir (Path): Its work dir.
+        seconds (float): Time it took, all included; 0 if it had been
+            finished before.
+        error (str | None): Why it failed, or None.
+    """
+
+    run: str
+    seed: int
+    work_dir: Path
+    seconds: float = 0.0
+    error: str | None = None
+
+
+def run_suite(
+    suite: Suite,
+    work_dir: str | Path,
+    command: Sequence[str],
+    *,
+    only: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    options: Mapping | None = None,
+    resume: bool = False,
+    jobs: int = 1,
+    say: Callable[[str], None] = print,
+) -> list[Outcome]:
+    """Run all runs of a suite, each in its own process.
+
+    Run NAME with seed S has ``WORK_DIR/NAME/seed_S`` for a work dir; its
+    config and what it wrote to stderr stand beside it. A run that fails
+    does not keep the others from running.
+
+    A run whose process has outlived the one that started it is waited for,
+    not started a second time.
+
+    Args:
+        suite (Suite): The suite.
+        work_dir (str | Path): Folder for all of them.
+        command (Sequence[str]): Command that runs a config, such as
+            ``python tools/train.py``; the config and ``--resume`` follow.
+        only (Sequence[str]): Names of the runs wanted. Defaults to (): all.
+        seeds (Sequence[int]): Seeds to run each with. Defaults to (0, ).
+        options (Mapping, optional): More settings for all runs.
+        resume (bool): Skip what is finished and go on with what is not.
+            Defaults to False.
+        jobs (int): Runs at a time. They share the cores, unless the
+            environment says how many threads each is to have. With more
+            than one, what they print goes to files beside their work dirs.
+            Defaults to 1.
+        say (Callable): Is told what is going on. Defaults to ``print``.
+
+    Returns:
+        list[Outcome]: One a run and seed, in their order.
+
+    Raises:
+        ConfigError: If a name is unknown, the settings of a run cannot
+            work, or there are runs of other settings (or any, without
+            ``resume``) in the work dir; nothing has been run then.
+    """
+    for name in only:
+        if name not in suite.runs:
+            raise unknown_name('--only', name, suite.runs)
+    check_amounts(seeds, jobs)
+    planned = [
+        (name, seed, Path(work_dir) / name / f'seed_{seed}')
+        for name in suite.runs
+        if not only or name in only
+        for seed in dict.fromkeys(seeds)
+    ]
+    for name, seed, folder in planned:
+        _prepare(suite, name, seed, folder, options, resume)
+
+    def run(number: int) -> Outcome:
+        name, seed, folder = planned[number - 1]
+        label = f'[{number}/{len(planned)}] {name}, seed {seed}'
+        waiting = f'{label}: another process is at it; waiting'
+        with _lock(folder, lambda: say(waiting)) as lock:
+            if is_finished(folder):
+                say(f'{label}: finished before')
+                return Outcome(name, seed, folder)
+            say(label)
+            start = time.perf_counter()
+            error = _run(command, folder, jobs, lock)
+        seconds = time.perf_counter() - start
+        if error:
+            say(f'{label}: failed: {error}')
+        elif jobs > 1:
+            say(f'{label}: {seconds:.0f} s')
+        return Outcome(name, seed, folder, seconds, error)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(run, range(1, len(planned) + 1)))
+
+
+def read_seeds(text: str) -> list[int]:
+    """Seeds of a list such as ``0,1,2``, each once.
+
+    Raises:
+        ConfigError: If it is no such list.
+    """
+    try:
+        return list(dict.fromkeys(map(int, text.split(','))))
+    except ValueError:
+        raise ConfigError(
+            f'--seeds {text!r}: must be whole numbers, such as 0,1,2'
+        ) from None
+
+
+def check_amounts(seeds: Sequence[int], jobs: int) -> None:
+    """Raise a ConfigError if there is no seed, or no job."""
+    if not seeds:
+        raise ConfigError('--seeds: names no seed')
+    if jobs < 1:
+        raise ConfigError(f'--jobs {jobs}: must be at least 1')
+
+
+def is_finished(work_dir: str | Path) -> bool:
+    """Whether all steps of a run are in its report, a half-written one not."""
+    try:
+        report = load_json(Path(work_dir) / REPORT_FILE)
+        return len(report['steps']) == len(report['requests'])
+    except (FileNotFoundError, ConfigError, KeyError, TypeError):
+        return False
+
+
+def conditions(work_dir: str | Path) -> dict | None:
+    """How a run was run, which its times depend on.
+
+    Args:
+        work_dir (str | Path): Its work dir.
+
+    Returns:
+        dict | None: ``jobs``, how many ran at a time, and ``threads`` of
+        each; None if it was not run by :func:`run_suite`.
+    """
+    try:
+        return load_json(_beside(Path(work_dir), 'lock'))
+    except (FileNotFoundError, ConfigError):
+        return None
+
+
+def environment(jobs: int) -> dict[str, str]:
+    """Variables for one of several runs that share the cores.
+
+    Args:
+        jobs (int): Runs at a time.
+
+    Returns:
+        dict[str, str]: This process' own, and an equal share of the cores
+        where these do not name a number of threads.
+    """
+    threads = os.environ.get(THREADS[0], str(max(1, num_cores() // jobs)))
+    return {**dict.fromkeys(THREADS, threads), **os.environ}
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _prepare(
+    suite: Suite,
+    name: str,
+    seed: int,
+    folder: Path,
+    options: Mapping | None,
+    resume: bool,
+) -> None:
+    """Write the config of a run, or compare with the one that is there."""
+    try:
+        cfg = suite.config(name, seed, options)
+        cfg.work_dir = str(folder)
+        check_settings(cfg)
+        text = QuickTextConfig(cfg._cfg_dict.to_dict()).pretty_text
+    except ConfigError as error:
+        raise ConfigError(f'run {name!r}: {error}') from error
+    path = _beside(folder, 'py')
+    if folder.exists():
+        if not resume:
+            raise ConfigError(
+                f'{str(folder)!r} is there already; pass --resume to skip '
+                'what is finished and go on with the rest, or choose another '
+                '--work-dir'
+            )
+        if path.exists() and path.read_text(encoding='utf-8') != text:
+            raise ConfigError(
+                f'{str(folder)!r} holds a run with other settings, those of '
+                f'{str(path)!r}; choose another --work-dir, or delete both '
+                'to run it anew'
+            )
+    with atomic_write(path, 'w') as file:
+        file.write(text)
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    """A file of a run, beside its work dir."""
+    return folder.parent / f'{folder.name}.{suffix}'
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, wait: Callable[[], None]) -> Iterator[IO]:
+    """Let only one process at a time have a run.
+
+    The lock is that of an open file, so that a process which inherits the
+    file keeps it, whatever becomes of this one.
+    """
+    with open(_beside(folder, 'lock'), 'a', encoding='utf-8') as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                wait()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError:
+                pass  # a file system without locks
+        yield file
+
+
+def _run(
+    command: Sequence[str], folder: Path, jobs: int, lock: IO
+) -> str | None:
+    """Run one config to its end; the error in one line, or None."""
+    variables = environment(jobs)
+    facts = dict(jobs=jobs, threads=variables[THREADS[0]])
+    lock.truncate(0)
+    lock.write(json.dumps(facts))
+    lock.flush()
+    _remove_half_written(folder)
+    log = _beside(folder, 'stderr')
+    with contextlib.ExitStack() as files:
+        errors = files.enter_context(open(log, 'w', encoding='utf-8'))
+        output = None
+        if jobs > 1:
+            output = files.enter_context(open(_beside(folder, 'stdout'), 'w'))
+        done = subprocess.run(
+            [*command, str(_beside(folder, 'py')), '--resume'],
+            stdout=output,
+            stderr=errors,
+            env=variables,
+            pass_fds=() if fcntl is None else (lock.fileno(),),
+        )
+    if done.returncode == 0:
+        return None
+    if done.returncode < 0:
+        return f'killed by signal {-done.returncode}'
+    lines = log.read_text(encoding='utf-8').strip().splitlines()
+    reason = lines[-1].strip() if lines else 'no message'
+    return f'exit status {done.returncode}: {reason}'
+
+
+def _remove_half_written(folder: Path) -> None:
+    """Delete results that cannot be read, so that they are made again."""
+    for path in (
+        folder / REPORT_FILE,
+        folder / SEQUENCE_FILE,
+        folder / PRETRAINED_DIR / METRICS_FILE,
+        *folder.glob(f'step_*/{RESULT_FILE}'),
+    ):
+        try:
+            load_json(path)
+        except FileNotFoundError:
+            pass
+        except ConfigError:
+            path.unlink()

@@ -1,0 +1,199 @@
+"""Methods as points of a plane, each with its name."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.transforms import Bbox
+
+from .style import COLOURS, GREY, figure_style, save_figure
+
+#: Where a name may stand: pixels between it and its point.
+_DISTANCES = (5, 9, 14, 20, 28, 38, 50, 64, 80, 100, 125, 150, 180, 220)
+_NUM_ANGLES = 16
+_NUM_SAMPLES = 15  # along a line, to see what it covers
+_NEAR = 16  # pixels: up to here no line is needed
+
+
+@dataclass(frozen=True)
+class Point:
+    """One method.
+
+    Attributes:
+        name (str): Its name.
+        x (float): Mean of the abscissa.
+        y (float): Mean of the ordinate.
+        x_std (float): Standard deviation, or 0.
+        y_std (float): Standard deviation, or 0.
+        is_reference (bool): Whether it is what others are compared with.
+    """
+
+    name: str
+    x: float
+    y: float
+    x_std: float = 0.0
+    y_std: float = 0.0
+    is_reference: bool = False
+
+
+def plot_points(
+    points: Sequence[Point],
+    labels: tuple[str, str],
+    title: str,
+    path: str | os.PathLike,
+    log_x: bool = False,
+) -> None:
+    """Draw points with error bars, and their names where there is room.
+
+    Args:
+        points (Sequence[Point]): The methods; at least one.
+        labels (tuple[str, str]): What the two axes show.
+        title (str): Title of the figure.
+        path (str | os.PathLike): The PNG file to write, atomically.
+        log_x (bool): Whether the abscissa is logarithmic. Defaults to
+            False.
+    """
+    with figure_style():
+        figure = Figure(figsize=(8.2, 5.4), layout='constrained')
+        axes = figure.subplots()
+        for point in points:
+            axes.errorbar(
+                point.x,
+                point.y,
+                xerr=point.x_std or None,
+                yerr=point.y_std or None,
+                marker='D' if point.is_reference else 'o',
+                markersize=5.5,
+                color=COLOURS['retain'],
+                markerfacecolor='white' if point.is_reference else None,
+                elinewidth=0.8,
+                linestyle='none',
+                zorder=4 if point.is_reference else 3,
+            )
+        if log_x:
+            axes.set_xscale('log')
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter('{x:g}')
+            axes.xaxis.set_minor_locator(NullLocator())
+        axes.margins(0.08)
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.set_title(title)
+        axes.grid()
+        _write_names(axes, points)
+        save_figure(figure, path)
+
+
+def _write_names(axes: Axes, points: Sequence[Point]) -> None:
+    """Names beside their points, tied to them by a line if far away."""
+    figure = axes.get_figure()
+    figure.draw_without_rendering()
+    figure.set_layout_engine('none')  # places are final from here on
+    frame = axes.get_window_extent()
+    marks = axes.transData.transform([(point.x, point.y) for point in points])
+    taken = [Bbox.from_extents(*mark - 5, *mark + 5) for mark in marks]
+    lines = _error_bars(axes, points)
+    # From top to bottom: each finds its place below the ones before.
+    for index in np.lexsort((marks[:, 0], -marks[:, 1])):
+        text = figure.text(0, 0, points[index].name, fontsize=8)
+        size = text.get_window_extent().size
+        text.remove()
+        box, line = _best_place(marks[index], size, frame, taken, lines)
+        taken.append(box)
+        lines.append(line)
+        axes.annotate(
+            points[index].name,
+            (points[index].x, points[index].y),
+            (box.p0 - marks[index]) * 72 / figure.dpi,
+            textcoords='offset points',
+            fontsize=8,
+        )
+        if _length(line) > _NEAR:
+            ends = axes.transAxes.inverted().transform(line)
+            axes.plot(
+                *ends.T, transform=axes.transAxes, color=GREY, linewidth=0.5
+            )
+
+
+def _error_bars(axes: Axes, points: Sequence[Point]) -> list[np.ndarray]:
+    """Places along all error bars, in pixels."""
+    ends = []
+    for point in points:
+        for dx, dy in ((point.x_std, 0), (0, point.y_std)):
+            x, y = point.x, point.y
+            ends.append([(x - dx, y - dy), (x + dx, y + dy)])
+    pixels = axes.transData.transform(np.reshape(ends, (-1, 2)))
+    return [
+        np.linspace(*bar, _NUM_SAMPLES) for bar in pixels.reshape(-1, 2, 2)
+    ]
+
+
+def _best_place(
+    mark: np.ndarray,
+    size: np.ndarray,
+    frame: Bbox,
+    taken: Sequence[Bbox],
+    lines: Sequence[np.ndarray],
+) -> tuple[Bbox, np.ndarray]:
+    """Where a name of some size stands best, and the line to it."""
+    least, best = np.inf, None
+    for distance in _DISTANCES:
+        if distance >= least:
+            break
+        for angle in 2 * np.pi * np.arange(_NUM_ANGLES) / _NUM_ANGLES:
+            direction = np.array([np.cos(angle), np.sin(angle)])
+            end = mark + (5 + distance) * direction
+            corner = end - size * (1 - direction) / 2
+            box = Bbox([corner, corner + size])
+            line = np.linspace(mark, end, _NUM_SAMPLES)
+            cost = _cost(box, line, frame, taken, lines)
+            if cost < least:
+                least, best = cost, (box, line)
+    return best
+
+
+def _cost(
+    box: Bbox,
+    line: np.ndarray,
+    frame: Bbox,
+    taken: Sequence[Bbox],
+    lines: Sequence[np.ndarray],
+) -> float:
+    """How bad a place is, in pixels of distance."""
+    inside = frame.count_contains([box.p0, box.p1]) == 2
+    covered = box.padded(1).count_overlaps(taken)
+    struck = sum(
+        bool(other.count_contains(line))
+        for other in taken
+        if not other.contains(*line[0])
+    )
+    struck += sum(bool(box.count_contains(other)) for other in lines)
+    crossed = sum(_cross(line, other) for other in lines)
+    return (
+        _length(line)
+        + 10_000 * (not inside)
+        + 1_000 * covered
+        + 300 * struck
+        + 60 * crossed
+    )
+
+
+def _length(line: np.ndarray) -> float:
+    return float(np.hypot(*(line[-1] - line[0])))
+
+
+def _cross(line: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two segments cross."""
+
+    def side(segment: np.ndarray, point: np.ndarray) -> float:
+        (x0, y0), (x1, y1) = segment[0], segment[-1]
+        return (x1 - x0) * (point[1] - y0) - (y1 - y0) * (point[0] - x0)
+
+    return (
+        side(line, other[0]) * side(line, other[-1]) < 0
+        and side(other, line[0]) * side(other, line[-1]) < 0
+    )

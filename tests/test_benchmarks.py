@@ -1,0 +1,130 @@
+"""The baselines, and the benchmarks that put them side by side."""
+
+import copy
+import itertools
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from gslora_mm.datasets import (
+    build_dataset,
+    make_mini_coco,
+    make_mini_digits,
+    make_mini_faces,
+)
+from gslora_mm.engine.benchmark import data_of, load_benchmark, setting_of
+from gslora_mm.engine.benchmark_results import collect
+from gslora_mm.engine.suite import check_settings
+from gslora_mm.registry import METHODS, class_of
+from tests.step_models import build_last_step
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+BENCHMARKS = sorted((CONFIGS / 'benchmarks').glob('*.py'))
+BASELINES = sorted((CONFIGS / 'baselines').glob('*/*.py'))
+LR = 'schedule.optim_wrapper.optimizer.lr'
+#: Those that train no other weights, beside what ends with _lora.
+WITH_ADAPTER = {'fg_oriu', 'gs_lora', 'gs_lora_pp'}
+
+
+def name_of(path):
+    return f'{path.parent.name}-{path.stem}'
+
+
+@pytest.fixture(params=BENCHMARKS, ids=lambda path: path.stem)
+def benchmark(request):
+    return load_benchmark(request.param)
+
+
+@pytest.mark.parametrize('path', BASELINES, ids=name_of)
+def test_a_baseline_builds_with_all_that_is_searched(path):
+    """Model, adapter, method and the config of every step."""
+    cfg = Config.fromfile(path)
+    check_settings(cfg)
+    model = build_last_step(cfg)
+    has_adapter = path.stem in WITH_ADAPTER or path.stem.endswith('_lora')
+    assert bool(model.groups) == has_adapter
+    name = path.stem
+    if name != 'gs_lora':
+        name = name.removesuffix('_lora')
+    if 'retrain' not in path.stem:
+        assert cfg.schedule.max_iters == 300
+        assert model.method.name == name
+    benchmark = load_benchmark(
+        CONFIGS / 'benchmarks' / f'{path.parent.name}.py'
+    )
+    assert Path(benchmark.runs[path.stem]).resolve() == path
+    for key, values in benchmark.tune.search.get(path.stem, {}).items():
+        # Around what the config says, so that it is the middle of a space.
+        assert setting_of(cfg, key) in values
+        for value in values:
+            tried = copy.deepcopy(cfg)
+            tried.merge_from_dict({key: value})
+            check_settings(tried)
+
+
+def test_every_method_has_a_row(benchmark):
+    names = {path.stem for path in BASELINES}
+    assert set(benchmark.runs) == names
+    METHODS.import_from_location()
+    known = {
+        cls.name
+        for cls in METHODS.module_dict.values()
+        if cls.__module__.startswith('gslora_mm.')
+    }
+    shown = {
+        class_of(Config.fromfile(config).method, METHODS).name
+        for config in benchmark.runs.values()
+    }
+    assert shown | set(benchmark.not_applicable) == known
+
+
+def test_the_same_effort_for_every_method(benchmark):
+    """All but the references are searched, over alike spaces."""
+    search = benchmark.tune.search
+    assert set(benchmark.runs) - set(search) == {'retrain', 'retrain_replay'}
+    for name, space in search.items():
+        assert LR in space
+        assert len(space) == 2 or name == 'fine_tune'
+        assert all(len(values) <= 3 for values in space.values())
+
+
+def test_results_say_what_is_scored_on(benchmark):
+    results = collect(benchmark, [], [0], tuned=True)
+    assert 'val' in results['scored_on']
+    assert 'tune' in results['tuning']['scored_on']
+
+
+def test_trials_are_scored_on_the_tuning_images(benchmark, tmp_path):
+    make = dict(
+        mini_coco=lambda root: make_mini_coco(root, 4, 2, num_tune=3),
+        mini_digits=lambda root: make_mini_digits(root, 2, 2, max_scans=1),
+        mini_faces=lambda root: make_mini_faces(
+            root, num_train=2, num_val=2, num_pairs=1, num_tune=1
+        ),
+    )
+    root = make[benchmark.name](tmp_path / benchmark.name)
+    cfg = Config.fromfile(benchmark.runs['gs_lora'])
+    before = cfg.to_dict()
+    cfg.merge_from_dict(copy.deepcopy(benchmark.tune.settings))
+    init_default_scope(cfg.default_scope)
+    data = data_of(cfg.val_dataloader)
+    data.data_root = str(root)
+    dataset = build_dataset(data.to_dict())
+    dataset.full_init()
+    sizes = dict(mini_coco=3, mini_digits=10, mini_faces=100)
+    assert len(dataset) == sizes[benchmark.name]
+    assert '/tune/' in dataset.get_data_info(0)['img_path']
+    # Nothing of what is scored on is left, and training is as ever.
+    assert 'instances_val' not in str(cfg.val_evaluator)
+    assert 'pairs' not in str(cfg.val_evaluator)
+    assert cfg.train_dataloader.to_dict() == before['train_dataloader']
+
+
+def test_names_in_the_folders_agree():
+    folders = itertools.groupby(BASELINES, lambda path: path.parent.name)
+    names = {folder: [p.stem for p in paths] for folder, paths in folders}
+    assert list(names) == [path.stem for path in BENCHMARKS]
+    first, *others = names.values()
+    assert all(each == first for each in others)

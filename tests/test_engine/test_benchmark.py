@@ -1,0 +1,447 @@
+"""Benchmarks: their files, trials, and what is made of finished runs."""
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from gslora_mm.engine.benchmark import (
+    data_of,
+    draw_trials,
+    first_steps,
+    load_benchmark,
+    run_benchmark,
+    setting_of,
+)
+from gslora_mm.engine.benchmark_results import collect
+from gslora_mm.engine.suite_runs import conditions, environment
+from gslora_mm.utils import ConfigError
+
+ROOT = Path(__file__).parents[2]
+FACES = ROOT / 'configs/mini/gs-lora_face-transformer_mini-faces_4x20.py'
+#: All that is checked before a run.
+BASE = """
+model = dict(type='Unused')
+train_dataloader = dict(dataset=dict(metainfo=dict(classes=['zero', 'one'])))
+val_dataloader = dict(dataset=dict(ann_file='val.json'))
+val_evaluator = dict(type='Unused')
+forgetting = dict(
+    pretrained='unused', steps=[['zero', 'one'], ['two', 'three'], ['four']])
+method = dict(type='gslora_mm.GSLoRA', beta=0.2, bound=4.0)
+adapter = dict(rank=8)
+schedule = dict(batch_size=4, optim_wrapper=dict(optimizer=dict(lr=0.1)))
+"""
+#: Stands in for tools/train.py: the best beta is 0.3, a rank of 3 is broken.
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+
+assert sys.argv[2:] == ['--resume']
+cfg = {}
+exec(Path(sys.argv[1]).read_text(), cfg)
+folder = Path(cfg['work_dir'])
+with open(folder.parents[3] / 'calls.txt', 'a') as file:
+    print(folder.relative_to(folder.parents[3]), file=file)
+if cfg['adapter']['rank'] == 3:
+    sys.exit('ConfigError: rank 3 is broken')
+before = 0.8
+steps = []
+for number, names in enumerate(cfg['forgetting']['steps'], 1):
+    beta = cfg['method']['beta']
+    h = before - abs(beta - 0.3) + 0.01 * cfg['forgetting']['seed'] / number
+    (folder / f'step_{number:02d}').mkdir(parents=True, exist_ok=True)
+    path = folder / f'step_{number:02d}' / 'adapter.safetensors'
+    path.write_bytes(bytes(1000 * number))
+    steps.append(dict(
+        step=number, forget=names, forget_score=beta / 10, retain_score=h,
+        old_score=None if number == 1 else 0.1, forget_before=before,
+        retain_before=before, old_before=None if number == 1 else before,
+        h_mean=h, h_mean_upper_bound=before,
+        per_class={'zero': beta * number, 'one': 0.5, 'two': None},
+        iterations=10 * number, trainable_share=0.5, peak_memory_mb=number,
+        prepare_seconds=1.0, train_seconds=2.0 * number))
+report = dict(
+    pretrained=dict(metric='mAP'), steps=steps,
+    requests=cfg['forgetting']['steps'])
+(folder / 'report.json').write_text(json.dumps(report))
+"""
+
+
+def write(folder, text, name='own.py'):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    write(tmp_path, BASE, 'a.py')
+    write(tmp_path, '_base_ = "a.py"\nmethod = dict(beta=0.7)', 'b.py')
+    write(tmp_path, '_base_ = "a.py"\nadapter = dict(rank=3)', 'c.py')
+    text = """
+benchmark = dict(
+    title='Three methods',
+    runs=dict(retrain='a.py', good='b.py', broken='c.py'),
+    not_applicable=dict(lirf='it needs a classifier'),
+    tune=dict(
+        budget=3,
+        steps=1,
+        settings={'val_dataloader.dataset.ann_file': 'tune.json'},
+        search=dict(
+            good={'method.beta': [0.7, 0.1, 0.35, 0.5]},
+            broken={'method.beta': [0.4]})))
+"""
+    return load_benchmark(write(tmp_path, text))
+
+
+def run(benchmark, folder, **kwargs):
+    lines = []
+    outcomes = run_benchmark(
+        benchmark,
+        folder / 'runs',
+        [sys.executable, '-c', SCRIPT],
+        say=lines.append,
+        **kwargs,
+    )
+    return {each.name: each for each in outcomes}, lines
+
+
+def calls(folder):
+    path = folder / 'runs' / 'calls.txt'
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def results(benchmark, outcomes, seeds=(0,)):
+    found = collect(benchmark, list(outcomes.values()), seeds, tuned=True)
+    return json.loads(json.dumps(found, default=str))
+
+
+# Files --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('x = 1', 'has no benchmark = dict'),
+        ('benchmark = dict()', 'benchmark.runs = None'),
+        ('benchmark = dict(rnus={})', "benchmark: .*'rnus'.*'runs'"),
+        ('benchmark = dict(runs=dict(a="b.py"))', "runs.a = 'b.py': no such"),
+        ('benchmark = dict(runs={"a/b": "own.py"})', 'benchmark.runs.a/b'),
+        (
+            'benchmark = dict(runs=dict(a="own.py"), '
+            'not_applicable=dict(a="why"))',
+            "not_applicable names 'a'",
+        ),
+        (
+            'benchmark = dict(runs=dict(a="own.py"), tune=dict(budget=2))',
+            'tune.settings is missing',
+        ),
+        (
+            'benchmark = dict(runs=dict(a="own.py"), tune=dict('
+            'budget=0, settings={}, search={}))',
+            'tune.budget = 0: must be an integer',
+        ),
+        (
+            'benchmark = dict(runs=dict(a="own.py"), tune=dict('
+            'budget=2, settings={}, search=dict(aa={})))',
+            "tune.search: unknown name 'aa'.*'a'",
+        ),
+        (
+            'benchmark = dict(runs=dict(a="own.py"), tune=dict('
+            'budget=2, settings={}, search=dict(a={"x": 3})))',
+            "search.a.'x'. = 3: must be a list",
+        ),
+    ],
+)
+def test_bad_files_are_refused(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_benchmark(write(tmp_path, text))
+
+
+# Trials -------------------------------------------------------------------
+
+
+def test_trials_begin_with_the_config_as_it_is_and_differ():
+    space = {'a': [1, 2, 3], 'b': [10, 20]}
+    trials = draw_trials(space, {'a': 2, 'b': 20}, 5)
+    assert trials == draw_trials(space, {'a': 2, 'b': 20}, 5)
+    assert [trial.number for trial in trials] == [1, 2, 3, 4, 5]
+    assert trials[0].settings == {}
+    chosen = [tuple(trial.settings.values()) for trial in trials[1:]]
+    assert len(set(chosen)) == 4 and (2, 20) not in chosen
+    assert draw_trials(space, {'a': 2, 'b': 20}, 3) == trials[:3]
+
+
+@pytest.mark.parametrize('own', [2, 99])
+def test_a_small_space_is_tried_as_a_whole(own):
+    trials = draw_trials({'a': [1, 2, 3]}, {'a': own}, 9)
+    values = [own, *(trial.settings['a'] for trial in trials[1:])]
+    assert sorted(values) == [1, 2, 3] + [99] * (own == 99)
+    assert len(draw_trials({}, {}, 9)) == 1
+
+
+def test_trials_are_spread_over_the_space():
+    """A few trials have seen every value of every setting."""
+    space = {'a': list(range(4)), 'b': list(range(3))}
+    trials = draw_trials(space, {'a': 99, 'b': 99}, 7)[1:]
+    for name, values in space.items():
+        assert {trial.settings[name] for trial in trials} == set(values)
+    everything = set(itertools.product(range(4), range(3)))
+    trials = draw_trials(space, {'a': 0, 'b': 0}, 12)[1:]
+    found = {tuple(trial.settings.values()) for trial in trials}
+    assert found == everything - {(0, 0)}
+
+
+def test_settings_are_found_by_their_keys():
+    cfg = Config(dict(a=dict(b=[dict(c=3)])))
+    assert setting_of(cfg, 'a.b.0.c') == 3
+    for key in ('a.x', 'a.b.1', 'a.b.c', 'a.b.0.c.d'):
+        with pytest.raises(ConfigError, match=f'{key} is to be searched'):
+            setting_of(cfg, key)
+
+
+def test_sequences_are_cut_after_their_first_steps():
+    cfg = Config.fromstring(BASE, '.py')
+    cfg.method.beta = [0.1, 0.2, 0.3]
+    assert first_steps(cfg, 2) == {
+        'forgetting.steps': [['zero', 'one'], ['two', 'three']],
+        'method.beta': [0.1, 0.2],
+    }
+    cfg = Config.fromfile(FACES)
+    steps = first_steps(cfg, 1)['forgetting.steps']
+    assert [len(names) for names in steps] == [20]
+    from gslora_mm.engine.plan import ForgettingPlan
+
+    classes = data_of(cfg.train_dataloader).metainfo.classes
+    plan = ForgettingPlan.from_config(cfg.forgetting.to_dict(), classes)
+    assert steps[0] == list(plan.steps[0])
+
+
+# Walking through ----------------------------------------------------------
+
+
+def test_the_best_settings_are_chosen_and_run(benchmark, tmp_path):
+    outcomes, lines = run(benchmark, tmp_path, seeds=[0, 5])
+    good = outcomes['good']
+    betas = [trial.settings.get('method.beta') for trial in good.trials]
+    assert betas[0] is None and len(set(betas)) == 3
+    expected = [0.8 - abs((beta or 0.7) - 0.3) + 1 for beta in betas]
+    assert [t.h_mean for t in good.trials] == pytest.approx(expected)
+    assert good.chosen is good.trials[expected.index(max(expected))]
+    trial = tmp_path / f'runs/tune/good/trial_{good.chosen.number}'
+    cfg = Config.fromfile(trial / 'seed_100.py')
+    assert cfg.val_dataloader.dataset.ann_file == 'tune.json'
+    assert cfg.forgetting.steps == [['zero', 'one']]
+    cfg = Config.fromfile(good.runs[1].work_dir.with_suffix('.py'))
+    assert cfg.val_dataloader.dataset.ann_file != 'tune.json'
+    assert len(cfg.forgetting.steps) == 3 and cfg.randomness.seed == 5
+    assert cfg.method.beta == good.chosen.settings['method.beta']
+    # Nothing is to be chosen for this one, so it has no trials.
+    assert [outcome.seed for outcome in outcomes['retrain'].runs] == [0, 5]
+    assert not [line for line in calls(tmp_path) if 'tune/retrain' in line]
+    assert lines[0] == 'trials:' and 'runs:' in lines
+    assert conditions(good.runs[0].work_dir) == dict(jobs=1, threads='1')
+
+
+def test_failures_and_misfits_are_rows_with_a_reason(benchmark, tmp_path):
+    outcomes, _ = run(benchmark, tmp_path)
+    assert outcomes['broken'].chosen is None
+    assert 'rank 3 is broken' in outcomes['broken'].reason
+    assert outcomes['lirf'].reason == 'it needs a classifier'
+    found = results(benchmark, outcomes)['methods']
+    assert [each['name'] for each in found[2:]] == ['broken', 'lirf']
+    assert all(each['summary'] is None for each in found[2:])
+    # Without trials, it is the run that fails.
+    outcomes, _ = run(benchmark, tmp_path, tune=False, methods=['broken'])
+    assert list(outcomes) == ['broken']
+    assert outcomes['broken'].reason is None
+    assert 'rank 3' in outcomes['broken'].runs[0].error
+
+
+def test_started_again_it_repeats_nothing(benchmark, tmp_path):
+    options = dict(seeds=[0, 5], methods=['good', 'retrain'])
+    outcomes, _ = run(benchmark, tmp_path, **options)
+    before, done = results(benchmark, outcomes, [0, 5]), calls(tmp_path)
+    assert len(done) == len(set(done)) == 3 + 2 * 2
+    outcomes, lines = run(benchmark, tmp_path, **options)
+    assert calls(tmp_path) == done
+    assert results(benchmark, outcomes, [0, 5]) == before
+    # Killed: a report is not there, others are half written.
+    first, second = (each.work_dir for each in outcomes['good'].runs)
+    trial = tmp_path / 'runs/tune/good/trial_2/seed_100'
+    (first / 'report.json').unlink()
+    (second / 'report.json').write_text('{"steps": [1, ')
+    (trial / 'report.json').write_text('')
+    (second / 'step_01' / 'result.json').write_text('{"step": ')
+    (second / 'step_02' / 'result.json').write_text('{}')
+    outcomes, _ = run(benchmark, tmp_path, **options)
+    again = [
+        str(each.relative_to(tmp_path / 'runs'))
+        for each in (trial, first, second)
+    ]
+    assert calls(tmp_path) == done + again
+    assert results(benchmark, outcomes, [0, 5]) == before
+    assert not (second / 'step_01' / 'result.json').exists()
+    assert (second / 'step_02' / 'result.json').exists()
+
+
+def test_several_at_a_time(benchmark, tmp_path, monkeypatch):
+    options = dict(seeds=[0, 5, 9], methods=['good', 'retrain'])
+    one, _ = run(benchmark, tmp_path / 'one', **options)
+    two, lines = run(benchmark, tmp_path / 'two', jobs=3, **options)
+    assert sorted(calls(tmp_path / 'one')) == sorted(calls(tmp_path / 'two'))
+    folders = [each.work_dir for each in two['good'].runs]
+    assert [each.name[-1] for each in folders] == ['0', '5', '9']
+    assert folders[0].with_suffix('.stdout').exists()
+    found = [results(benchmark, each)['methods'] for each in (one, two)]
+    assert found[0][0]['summary'] == found[1][0]['summary']
+    with pytest.raises(ConfigError, match='--jobs 0: must be at least 1'):
+        run(benchmark, tmp_path, jobs=0)
+
+
+def test_runs_share_the_cores_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr('gslora_mm.engine.suite_runs.num_cores', lambda: 8)
+    for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):
+        monkeypatch.delenv(name, raising=False)
+    assert environment(3)['OMP_NUM_THREADS'] == '2'
+    assert environment(99)['MKL_NUM_THREADS'] == '1'
+    monkeypatch.setenv('OMP_NUM_THREADS', '5')
+    assert environment(2)['OMP_NUM_THREADS'] == '5'
+    assert environment(2)['MKL_NUM_THREADS'] == '5'
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='needs fcntl')
+def test_a_run_that_outlived_its_starter_is_waited_for(benchmark, tmp_path):
+    folder = tmp_path / 'runs/runs/retrain/trial_1/seed_0'
+    folder.mkdir(parents=True)
+    report = json.dumps(dict(steps=[1], requests=[1]))
+    code = f"""
+import fcntl, sys, time
+from pathlib import Path
+file = open({str(folder.with_suffix('.lock'))!r}, 'a')
+fcntl.flock(file, fcntl.LOCK_EX)
+print('locked', flush=True)
+sys.stdin.read()
+time.sleep(1)
+Path({str(folder / 'report.json')!r}).write_text({report!r})
+"""
+    lines = []
+
+    def say(line):
+        lines.append(line)
+        if line.endswith('another process is at it; waiting'):
+            orphan.stdin.close()
+
+    with subprocess.Popen(
+        [sys.executable, '-c', code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as orphan:
+        assert orphan.stdout.readline() == b'locked\n'
+        run_benchmark(
+            benchmark, tmp_path / 'runs', [], methods=['retrain'], say=say
+        )
+    assert len(lines) == 3
+    assert lines[2].endswith('finished before')
+
+
+def test_the_process_of_a_run_keeps_the_lock(tmp_path, benchmark):
+    """So that a run whose starter was killed is not started twice."""
+    script = """
+import fcntl, sys
+from pathlib import Path
+lock = Path(sys.argv[1]).with_suffix('.lock')
+held = [Path(p).resolve() for p in Path('/proc/self/fd').iterdir()
+        if p.exists()]
+sys.exit('inherited' if lock.resolve() in held else 'not inherited')
+"""
+    if not Path('/proc/self/fd').exists():
+        pytest.skip('needs /proc')
+    (outcome,) = run_benchmark(
+        benchmark,
+        tmp_path / 'runs',
+        [sys.executable, '-c', script],
+        methods=['retrain'],
+        say=lambda line: None,
+    )
+    assert outcome.runs[0].error == 'exit status 1: inherited'
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(methods=['god']), "--methods: unknown name 'god'.*'good'"),
+        (dict(seeds=[]), '--seeds: names no seed'),
+        (dict(options={'adaptr.rank': 2}), "method 'retrain': .*'adapter'"),
+        (dict(options={'adapter.rnk': 2}), "method 'retrain': .*'rank'"),
+    ],
+)
+def test_mistakes_are_found_before_the_first_run(
+    benchmark, tmp_path, options, message
+):
+    with pytest.raises(ConfigError, match=message):
+        run(benchmark, tmp_path, **options)
+    assert calls(tmp_path) == []
+
+
+def test_other_settings_in_the_same_folder_are_refused(benchmark, tmp_path):
+    run(benchmark, tmp_path, methods=['retrain'])
+    with pytest.raises(ConfigError, match='with other settings'):
+        run(
+            benchmark,
+            tmp_path,
+            methods=['retrain'],
+            options={'method.beta': 0.4},
+        )
+
+
+# Results ------------------------------------------------------------------
+
+
+def test_results_by_hand(benchmark, tmp_path):
+    outcomes, _ = run(
+        benchmark, tmp_path, seeds=[0, 4], methods=['good', 'retrain']
+    )
+    found = results(benchmark, outcomes, [0, 4])
+    assert found['scored_on'] == 'val.json'
+    assert found['tuning']['scored_on'] == 'tune.json'
+    assert found['metric'] == 'mAP'
+    assert found['pretrained'][1] == dict(
+        step=2,
+        forget_before=0.8,
+        retain_before=0.8,
+        old_before=0.8,
+        h_mean_upper_bound=0.8,
+    )
+    # Beta is 0.2 and 0.35; the better one comes first.
+    good, retrain = found['methods']
+    assert (good['name'], retrain['name']) == ('good', 'retrain')
+    assert good['chosen']['values'] == {'method.beta': 0.35}
+    assert retrain['chosen']['values'] == {}
+    first, second = ([0.75 + 0.01 * s / n for n in (1, 2, 3)] for s in (0, 4))
+    means = [sum(first) / 3, sum(second) / 3]
+    summary = good['summary']
+    assert summary['h_mean']['mean'] == pytest.approx(sum(means) / 2)
+    assert summary['h_mean']['std'] == pytest.approx(
+        abs(means[0] - means[1]) / 2**0.5
+    )
+    assert summary['seconds'] == dict(mean=1 + 2 * 2, std=0)
+    assert summary['iterations']['mean'] == 20
+    assert summary['peak_memory_mb']['mean'] == 3
+    assert summary['stored_bytes']['mean'] == 2000
+    assert summary['gap']['mean'] == pytest.approx((0.35 - 0.2) * 2 / 2)
+    assert retrain['summary']['gap']['mean'] == 0
+    assert summary['steps'][0]['old_score'] == dict(mean=None, std=None)
+    assert summary['steps'][2]['h_mean']['mean'] == pytest.approx(
+        (first[2] + second[2]) / 2
+    )
+
+
+def test_without_the_reference_there_is_no_gap(benchmark, tmp_path):
+    outcomes, _ = run(benchmark, tmp_path, methods=['good'])
+    (good,) = results(benchmark, outcomes)['methods']
+    assert good['summary']['gap'] == dict(mean=None, std=None)

@@ -1,0 +1,131 @@
+"""tools/analysis_tools/benchmark_methods.py, with real runs."""
+
+import pytest
+from mmengine.config import Config
+
+from gslora_mm.utils import load_json
+from tests.class_sequences import make_class_inputs, tiny_class_sequence
+from tests.test_tools.helpers import load_tool
+
+TOOL = 'analysis_tools/benchmark_methods'
+
+
+@pytest.fixture
+def suite(tmp_path):
+    inputs = make_class_inputs(tmp_path / 'inputs')
+    cfg = tiny_class_sequence(
+        inputs, tmp_path / 'unused', schedule__max_iters=4
+    )
+    cfg.dump(tmp_path / 'gs_lora.py')
+    retrain = Config(dict(cfg._cfg_dict.to_dict(), adapter=None))
+    retrain.method = dict(type='gslora_mm.Retrain')
+    retrain.dump(tmp_path / 'retrain.py')
+    path = tmp_path / 'own.py'
+    path.write_text(f"""
+benchmark = dict(
+    title='Two methods',
+    runs=dict(retrain='retrain.py', gs_lora='gs_lora.py'),
+    not_applicable=dict(other='it is for detectors'),
+    tune=dict(
+        budget=2,
+        steps=1,
+        settings={{
+            'val_dataloader.dataset.data_prefix': {str(inputs / 'train')!r}}},
+        search=dict(gs_lora={{'method.beta': [0.1, 0.5, 2.0]}})))
+""")
+    return path
+
+
+def figures(results):
+    """All results but times, memory and the date."""
+    if isinstance(results, dict):
+        return {
+            key: figures(value)
+            for key, value in results.items()
+            if key not in ('seconds', 'peak_memory_mb', 'date')
+        }
+    if isinstance(results, list):
+        return [figures(value) for value in results]
+    return results
+
+
+@pytest.mark.slow
+def test_a_leaderboard_and_the_same_one_again(suite, tmp_path, capfd):
+    main = load_tool(TOOL).main
+    work_dir, out = tmp_path / 'runs', tmp_path / 'out'
+    arguments = [str(suite), '--work-dir', str(work_dir), '--out', str(out)]
+    main(arguments)
+    text = (out / 'own.md').read_text()
+    assert text in capfd.readouterr().out
+    assert text.startswith('# Two methods\n\n- Date: 20')
+    first = load_json(out / 'own.json')
+    assert sorted(each['name'] for each in first['methods'][:2]) == [
+        'gs_lora',
+        'retrain',
+    ]
+    (lora,) = (e for e in first['methods'] if e['name'] == 'gs_lora')
+    assert [trial['number'] for trial in lora['trials']] == [1, 2]
+    assert {trial['h_mean'] for trial in lora['trials']} != {None}
+    steps = lora['runs'][0]['steps']
+    assert [step['iterations'] for step in steps] == [4, 4]
+    assert all(step['gap'] > 0 for step in steps)
+    folder = work_dir / f'runs/gs_lora/trial_{lora["chosen"]["number"]}/seed_0'
+    size = (folder / 'step_01' / 'adapter.safetensors').stat().st_size
+    assert steps[0]['stored_bytes'] == size
+    assert first['methods'][2]['reason'] == 'it is for detectors'
+    for name in ('seconds', 'forget'):
+        assert f'(own_{name}.png)' in text
+        assert (out / f'own_{name}.png').is_file()
+
+    # Killed while one step was under way and another report was written.
+    (folder / 'step_02' / 'result.json').unlink()
+    (folder / 'report.json').unlink()
+    other = work_dir / 'runs/retrain/trial_1/seed_0'
+    (other / 'report.json').write_text('{"steps": [')
+    times = (other / 'step_01' / 'result.json').stat().st_mtime_ns
+    main(arguments)
+    assert figures(load_json(out / 'own.json')) == figures(first)
+    assert (other / 'step_01' / 'result.json').stat().st_mtime_ns == times
+    said = capfd.readouterr().out
+    assert said.count('finished before') == 2
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['mini_coc'], "error: suite: unknown name 'mini_coc'.*'mini_coco'"),
+        (['own.py'], "error: suite = 'own.py': no such file"),
+        (
+            ['mini_coco', '--methods', 'gslora'],
+            "error: --methods: .*'gs_lora'",
+        ),
+        (['mini_coco', '--seeds', 'a,b'], "error: --seeds 'a,b'"),
+        (['mini_coco', '--jobs', '0'], 'error: --jobs 0: must be at least 1'),
+    ],
+)
+def test_mistakes_are_told_in_one_line(arguments, message, tmp_path):
+    main = load_tool(TOOL).main
+    folder = tmp_path / 'runs'
+    with pytest.raises(SystemExit, match=message):
+        main([*arguments, '--work-dir', str(folder), '--out', str(folder)])
+    assert not folder.exists()
+
+
+def test_failures_do_not_hide_the_others(suite, tmp_path, capfd):
+    text = suite.read_text().replace('retrain.py', 'broken.py')
+    suite.write_text(text.replace('tune=dict(', 'tune=None and dict('))
+    cfg = Config.fromfile(tmp_path / 'retrain.py')
+    cfg.forgetting.steps = [['tree']]
+    cfg.dump(tmp_path / 'broken.py')
+    out = tmp_path / 'out'
+    with pytest.raises(SystemExit) as stop:
+        load_tool(TOOL).main(
+            [str(suite), '--work-dir', str(tmp_path / 'runs')]
+            + ['--out', str(out), '--cfg-options', 'schedule.max_iters=1']
+        )
+    assert stop.value.code == 1
+    lora, retrain, _ = load_json(out / 'own.json')['methods']
+    assert lora['summary']['iterations']['mean'] == 1
+    assert retrain['name'] == 'retrain' and retrain['summary'] is None
+    assert 'tree' in retrain['runs'][0]['error']
+    assert 'tree' in (out / 'own.md').read_text()

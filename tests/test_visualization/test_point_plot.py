@@ -1,0 +1,108 @@
+"""Points and their names, read back from the figure."""
+
+import random
+
+import pytest
+from matplotlib.transforms import Bbox
+from PIL import Image
+
+from gslora_mm.visualization import point_plot
+from gslora_mm.visualization.benchmark_plots import plot_benchmark
+from gslora_mm.visualization.point_plot import Point, plot_points
+from tests.test_visualization.test_leaderboard import RESULTS
+
+LABELS = ('seconds a step', 'H-Mean (%)')
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    figures = []
+
+    def keep(figure, path):
+        figure.draw_without_rendering()
+        figures.append(figure)
+
+    monkeypatch.setattr(point_plot, 'save_figure', keep)
+    return figures
+
+
+def crowd(count, seed=0):
+    """Methods that nearly all cost and achieve the same."""
+    rng = random.Random(seed)
+    return [
+        Point(
+            f'method_{number}' + '_long' * (number % 3),
+            rng.choice([30, 35, 40, 400]) * rng.uniform(0.95, 1.05),
+            rng.choice([84, 84, 85, 20]) + rng.uniform(-1, 1),
+            rng.uniform(0, 2),
+            rng.uniform(0, 1),
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize('count', [1, 2, 12, 24])
+def test_no_name_covers_another_or_a_point(drawn, count):
+    points = crowd(count)
+    plot_points(points, LABELS, 'A title', 'unused.png', log_x=True)
+    (figure,) = drawn
+    (axes,) = figure.axes
+    names = {text.get_text(): text for text in axes.texts}
+    assert set(names) == {point.name for point in points}
+    boxes = [text.get_window_extent() for text in names.values()]
+    places = axes.transData.transform([(p.x, p.y) for p in points])
+    boxes += [Bbox.from_extents(*xy - 3, *xy + 3) for xy in places]
+    for number, box in enumerate(boxes[:count]):
+        assert figure.bbox.contains(*box.p0) and figure.bbox.contains(*box.p1)
+        for other in boxes[:number] + boxes[count:]:
+            shared = Bbox.intersection(box, other)
+            assert shared is None or min(shared.size) < 1
+
+
+def test_a_name_far_from_its_point_is_tied_to_it(drawn):
+    points = [Point(f'method_{i}', 30 + 0.01 * i, 80) for i in range(9)]
+    points.append(Point('alone', 90, 10))
+    plot_points(points, LABELS, 'A title', 'unused.png')
+    (axes,) = drawn[0].axes
+    ties = [each for each in axes.lines if each.get_linewidth() == 0.5]
+    marks = axes.transAxes.inverted().transform(
+        axes.transData.transform([(point.x, point.y) for point in points])
+    )
+    assert 3 < len(ties) < 10
+    for tie in ties:
+        start = tie.get_xydata()[0]
+        assert min(abs(marks[:9] - start).max(1)) < 1e-6
+
+
+def test_the_reference_has_a_mark_of_its_own(drawn):
+    points = [Point('a', 1, 2), Point('b', 2, 3, is_reference=True)]
+    plot_points(points, LABELS, 'A title', 'unused.png')
+    marks = [
+        line.get_marker()
+        for line in drawn[0].axes[0].lines
+        if line.get_marker() not in (None, 'None', '')
+    ]
+    assert marks == ['o', 'D']
+
+
+def test_plots_of_a_benchmark(tmp_path):
+    figures = plot_benchmark(RESULTS, tmp_path)
+    assert list(figures.values()) == ['own_seconds.png', 'own_forget.png']
+    for file in figures.values():
+        assert Image.open(tmp_path / file).size[0] > 800
+    first = [(tmp_path / file).read_bytes() for file in figures.values()]
+    plot_benchmark(RESULTS, tmp_path)
+    again = [(tmp_path / file).read_bytes() for file in figures.values()]
+    assert first == again
+    nothing = dict(RESULTS, methods=RESULTS['methods'][1:])
+    assert plot_benchmark(nothing, tmp_path) == {}
+
+
+def test_what_the_axes_show(drawn, tmp_path):
+    plot_benchmark(RESULTS, tmp_path)
+    (x, y), (forget, retain) = (
+        figure.axes[0].lines[0].get_xydata()[0] for figure in drawn
+    )
+    assert (x, y) == pytest.approx((61.26, 80))
+    assert (forget, retain) == pytest.approx((20, 70))
+    assert drawn[1].axes[0].get_xlabel() == 'AP_f (%)'

@@ -1,0 +1,130 @@
+"""Run many methods on one sequence and write a leaderboard.
+
+A benchmark is a config of configs/benchmarks, such as `mini_coco`, or any
+file like them. Each method first tries out its settings on images of their
+own, within the same budget as all others, and then runs with each seed.
+Started again, it goes on where it was stopped.
+
+    python tools/analysis_tools/benchmark_methods.py mini_coco --seeds 0,1,2
+"""
+
+import argparse
+import datetime
+import shlex
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from gslora_mm.utils import ConfigError, atomic_write, save_json
+from gslora_mm.utils.quiet import hush, no_prints
+
+hush()
+with no_prints():
+    import mmdet.datasets  # noqa: F401  (greets on import)
+
+    from gslora_mm.engine.benchmark import load_benchmark, run_benchmark
+    from gslora_mm.engine.benchmark_results import collect
+    from gslora_mm.engine.suite import find_suite
+    from gslora_mm.engine.suite_runs import read_seeds
+    from gslora_mm.visualization.benchmark_plots import plot_benchmark
+    from gslora_mm.visualization.leaderboard import render_leaderboard
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = Path(__file__).resolve().parents[1] / 'train.py'
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        'suite', help='name of a benchmark in configs/benchmarks, or a file'
+    )
+    parser.add_argument(
+        '--methods',
+        nargs='+',
+        default=[],
+        metavar='METHOD',
+        help='methods wanted; default: all. The table has these alone',
+    )
+    parser.add_argument(
+        '--seeds',
+        default='0',
+        help='randomness.seed and forgetting.seed of the runs; default: 0',
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=1,
+        help='runs at a time, which share the cores; default: 1',
+    )
+    parser.add_argument(
+        '--no-tune',
+        action='store_true',
+        help='take the configs as they are, try out nothing',
+    )
+    parser.add_argument(
+        '--work-dir', help='default: work_dirs/benchmarks/SUITE'
+    )
+    parser.add_argument(
+        '--out',
+        default='benchmarks',
+        help='folder of SUITE.md, SUITE.json and the plots; default: '
+        '%(default)s',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='more settings for all runs, for example schedule.max_iters=100',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the benchmark; exit with 1 if one of its runs failed."""
+    args = parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        path = find_suite(args.suite, ROOT / 'configs' / 'benchmarks')
+        benchmark = load_benchmark(path)
+        seeds = read_seeds(args.seeds)
+        outcomes = run_benchmark(
+            benchmark,
+            args.work_dir or f'work_dirs/benchmarks/{benchmark.name}',
+            [sys.executable, str(TRAIN)],
+            methods=args.methods,
+            seeds=seeds,
+            tune=not args.no_tune,
+            options=args.cfg_options,
+            jobs=args.jobs,
+            say=lambda line: print(line, flush=True),
+        )
+    except ConfigError as error:
+        raise SystemExit(f'error: {error}') from None
+    results = dict(
+        date=datetime.date.today().isoformat(),
+        command=f'python tools/analysis_tools/{Path(__file__).name} '
+        + shlex.join(words),
+        **collect(benchmark, outcomes, seeds, tuned=not args.no_tune),
+    )
+    out = Path(args.out)
+    save_json(results, out / f'{benchmark.name}.json')
+    text = render_leaderboard(results, plot_benchmark(results, out))
+    with atomic_write(out / f'{benchmark.name}.md', 'w') as file:
+        file.write(text)
+    print(f'\n{text}', end='')
+    failed = [
+        each
+        for method in outcomes
+        for each in (*method.trials, *method.runs)
+        if each.error is not None
+    ]
+    if failed:
+        raise SystemExit(1)
+
+
+if __name__ == '__main__':
+    main()
