@@ -268,7 +268,7 @@ def check_sequence_entries(cfg, complete):
         steps = cfg.get('forgetting', {}).get('steps', [])
         for step in range(1, len(steps) + 1):
             METHODS.build(method_for_step(cfg.method, step, len(steps)))
-    if 'adapter' in cfg:
+    if cfg.get('adapter'):
         known = {*inspect.signature(inject_lora).parameters, 'group_by'}
         assert set(cfg.adapter) <= known
     if 'schedule' in cfg:

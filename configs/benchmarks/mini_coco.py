@@ -40,7 +40,7 @@ benchmark = dict(
                 'schedule.optim_wrapper.optimizer.lr': [1e-5, 3e-5, 1e-4],
             },
             neg_grad_plus={'method.alpha': [0.85, 0.95, 0.98], **whole},
-            random_labels={'method.beta': [0.03, 0.1, 0.3], **whole},
+            random_labels={'method.beta': [0.3, 1.0, 3.0], **whole},
             random_drop={'method.max_share': [0.07, 0.2, 0.6], **whole},
             l2={'method.weight': [0.03, 0.1, 0.3], **whole},
             l2_lora={'method.weight': [0.03, 0.1, 0.3], **lora},

@@ -5,7 +5,6 @@ _base_ = [
     '../../_base_/methods/mas.py',
     '../../_base_/schedules/mini.py',
 ]
-method = dict(beta=0.1)
 adapter = dict(
     _delete_=True,
     rank=8,
@@ -14,9 +13,9 @@ adapter = dict(
     target='ffn',
     group_by='block',
 )
-# All queries count: an object that becomes background is matched to none.
+# As in the demo: only the objects' own queries lose their class.
 task = dict(
     type='gslora_mm.DetectionTask',
     aux_loss=dict(retain=True),
-    forget_queries='all',
+    forget_queries='matched',
 )
