@@ -304,6 +304,21 @@ def data_of(loader: Mapping) -> Mapping:
     return data
 
 
+def _check_options(tuning: Tuning, options: Mapping) -> None:
+    """Refuse options that would undo what the tuning sets."""
+    owned = {'forgetting.steps', *tuning.settings}
+    owned.update(*tuning.search.values())
+    for option in options:
+        for key in sorted(owned):
+            if f'{option}.'.startswith(f'{key}.') or key.startswith(
+                f'{option}.'
+            ):
+                raise ConfigError(
+                    f'--cfg-options: {option} is set by benchmark.tune '
+                    f'({key}); change it there, or pass --no-tune'
+                )
+
+
 def run_benchmark(
     benchmark: Benchmark,
     work_dir: str | Path,
@@ -348,6 +363,13 @@ def run_benchmark(
             raise unknown_name('--methods', name, known)
     wanted = [name for name in known if not methods or name in methods]
     tuning = benchmark.tune if tune else None
+    if tuning is not None:
+        _check_options(tuning, options or {})
+        if tuning.seed in seeds:
+            raise ConfigError(
+                f'--seeds: {tuning.seed} is that of the trials '
+                '(benchmark.tune.seed); runs need other seeds'
+            )
     trials = {
         name: _trials(benchmark, name, tuning, options)
         for name in wanted

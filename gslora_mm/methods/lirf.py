@@ -55,9 +55,9 @@ class LIRF(RelabelledForgetting):
       over 512 dimensions with a weight of 300. Here it is a sum over
       dimensions, so that the weight does not depend on their number.
 
-    The tables have no LIRF for detectors. There rows are matched queries,
-    and the images of the forget half are seen twice in an iteration, as the
-    wrong label, background, leaves no match.
+    The tables have no LIRF for detectors; there rows are matched queries.
+    The images of the forget half are seen twice in an iteration, once with
+    wrong labels and once with their own.
 
     Args:
         beta (float): Weight of the forget half; a list in a config has one

@@ -395,8 +395,23 @@ def test_other_settings_in_the_same_folder_are_refused(benchmark, tmp_path):
             benchmark,
             tmp_path,
             methods=['retrain'],
-            options={'method.beta': 0.4},
+            options={'schedule.log_interval': 7},
         )
+
+
+@pytest.mark.parametrize(
+    'option', ['method.beta', 'method', 'forgetting.steps.num_steps']
+)
+def test_options_do_not_undo_the_tuning(benchmark, tmp_path, option):
+    with pytest.raises(ConfigError, match=f'--cfg-options: {option} is set'):
+        run(benchmark, tmp_path, options={option: 0.4})
+    assert not list(tmp_path.glob('*/runs'))
+
+
+def test_runs_and_trials_have_other_seeds(benchmark, tmp_path):
+    seed = benchmark.tune.seed
+    with pytest.raises(ConfigError, match=f'--seeds: {seed} is that of'):
+        run(benchmark, tmp_path, seeds=[0, seed])
 
 
 # Results ------------------------------------------------------------------

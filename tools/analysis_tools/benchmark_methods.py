@@ -5,7 +5,7 @@ file like them. Each method first tries out its settings on images of their
 own, within the same budget as all others, and then runs with each seed.
 Started again, it goes on where it was stopped.
 
-    python tools/analysis_tools/benchmark_methods.py mini_coco --seeds 0,1,2
+    python tools/analysis_tools/benchmark_methods.py mini_coco --seeds 0,10,20
 """
 
 import argparse
@@ -78,7 +78,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='more settings for all runs, for example schedule.max_iters=100',
+        help='more settings for all, for example schedule.log_interval=10',
     )
     return parser.parse_args(argv)
 

@@ -4,7 +4,7 @@ A suite is a small config of configs/ablations, such as `rank`, or any file
 like them. Its runs go one after another, each in a process of its own; one
 that fails is reported at the end and does not keep the others from running.
 
-    python tools/analysis_tools/run_suite.py rank --seeds 0,1,2 --resume
+    python tools/analysis_tools/run_suite.py rank --seeds 0,10,20 --resume
 """
 
 import argparse
@@ -66,7 +66,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='more settings for all runs, for example schedule.max_iters=100',
+        help='more settings for all, for example schedule.log_interval=10',
     )
     return parser.parse_args(argv)
 

@@ -7,9 +7,3 @@ _base_ = [
 ]
 adapter = None  # as in the paper
 schedule = dict(optim_wrapper=dict(optimizer=dict(lr=1e-4)))
-# As in the demo: only the objects' own queries lose their class.
-task = dict(
-    type='gslora_mm.DetectionTask',
-    aux_loss=dict(retain=True),
-    forget_queries='matched',
-)

@@ -339,7 +339,9 @@ class DetectionTask(BaseTask):
             loss can reach its bound with nothing forgotten, by finding the
             objects whose annotations were dropped with ever more
             confidence, or by taking a forgotten object for another class.
-            Defaults to ``'all'``.
+            The same choice for objects that a method relabels as
+            background: they are dropped and ``'all'`` queries trained, or
+            only the queries ``'matched'`` to them. Defaults to ``'all'``.
     """
 
     name = 'detection'
