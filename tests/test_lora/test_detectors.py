@@ -106,7 +106,8 @@ def test_inject_train_merge_load(name, target, tmp_path):
     adapted = predict(model)
     assert not torch.allclose(adapted[0], before[0], atol=1e-3)
     with disable_lora(model):
-        assert_same(predict(model), before, atol=0)
+        # Attention may take another kernel where gradients are wanted.
+        assert_same(predict(model), before, atol=1e-6)
 
     save_adapter(model, tmp_path / 'adapter.safetensors')
     twin = copy.deepcopy(stock)

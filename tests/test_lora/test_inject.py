@@ -17,7 +17,7 @@ from gslora_mm.lora import (
     unmerge_lora,
 )
 from gslora_mm.utils import ConfigError
-from tests.test_lora.helpers import perturb
+from tests.test_lora.helpers import assert_same, perturb
 
 FFN = [
     f'blocks.{i}.ffn.{name}'
@@ -34,7 +34,7 @@ def test_freezes_all_but_the_adapter(toy, x):
     trained = {n for n, p in toy.named_parameters() if p.requires_grad}
     assert trained == {f'{n}.lora_{m}' for n in FFN for m in 'AB'}
     assert [k for k in toy.state_dict() if 'lora_' not in k] == keys
-    assert torch.equal(toy(x), stock)
+    assert_same(toy(x), stock)
 
 
 def test_settings_arrive(toy):
@@ -66,7 +66,7 @@ def test_stock_checkpoint_loads(toy, x):
     missing, unexpected = toy.load_state_dict(other.state_dict(), strict=False)
     assert missing == [f'{n}.lora_{m}' for n in FFN for m in 'AB']
     assert not unexpected
-    assert torch.equal(toy(x), other(x))
+    assert_same(toy(x), other(x))
 
 
 @pytest.mark.parametrize('target', ['ffn', 'attention', 'all', 'stem'])
@@ -104,7 +104,7 @@ def test_merge_leaves_no_trace(toy, x, target):
     for one, other in zip(toy.parameters(), stock.parameters(), strict=True):
         assert one.requires_grad == other.requires_grad
     stock.load_state_dict(toy.state_dict(), strict=True)
-    assert torch.equal(stock(x), toy(x))
+    assert_same(stock(x), toy(x))
     merged = copy.deepcopy(toy.state_dict())
     merge_lora(toy)
     for key, value in toy.state_dict().items():
@@ -116,7 +116,7 @@ def test_a_fresh_adapter_after_merging(toy, x):
     merge_lora(perturb(toy))
     merged = toy(x)
     assert inject_lora(toy, rank=2) == FFN
-    assert torch.equal(toy(x), merged)
+    assert_same(toy(x), merged)
 
 
 def test_merge_of_one_layer_and_of_a_wrapped_model(toy, x):
