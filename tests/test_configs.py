@@ -236,7 +236,9 @@ def test_sequence(name, data, tmp_path):
         assert found == ADAPTERS[Path(name).parts[0]]
     if 'pairs' in str(cfg.val_evaluator):
         metrics = load_json(tmp_path / 'run' / 'step_01' / 'metrics.json')
-        assert metrics['metrics']['retain/verification_auc'] is not None
+        # Of a split with few people there need not be pairs of both kinds.
+        assert metrics['metrics']['verification_auc'] is not None
+        assert 'retain/verification_auc' in metrics['metrics']
     merged = torch.load(tmp_path / 'run' / 'step_01' / 'merged.pth')
     assert list(merged['state_dict']) == list(model.state_dict())
 
