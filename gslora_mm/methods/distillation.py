@@ -3,20 +3,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from gslora_mm.utils.distributed import row_weight
 from .arguments import check_weights
 from .relabelled import RelabelledForgetting
-from .teacher import Teacher, kept_classes
+from .teacher import Taught
 
 if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.models import HalfBatch
 
 
-class Distillation(RelabelledForgetting):
+class Distillation(Taught, RelabelledForgetting):
     r"""What methods share that hold the retain half to a teacher.
 
     .. math::
@@ -43,18 +41,6 @@ class Distillation(RelabelledForgetting):
         super().__init__(beta)
         check_weights(alpha=alpha)
         self.alpha = alpha
-        self._teacher: Teacher | None = None
-        self._kept = torch.zeros(0, dtype=torch.long)
-
-    def setup(self, model: ForgettingModel) -> None:
-        super().setup(model)
-        self._teacher = Teacher(model)
-
-    def prepare(
-        self, model: ForgettingModel, dataset: ForgetRetainDataset
-    ) -> None:
-        super().prepare(model, dataset)
-        self._kept = kept_classes(dataset)
 
     def retain_part(self, retain: HalfBatch) -> dict[str, Tensor]:
         teacher = self._teacher.sees(retain).logits[:, self._kept].float()

@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,15 +12,14 @@ from gslora_mm.utils import ConfigError
 from gslora_mm.utils.distributed import row_weight
 from .arguments import check_bounds, check_weights
 from .relabelled import RelabelledForgetting
-from .teacher import Teacher, kept_classes
+from .teacher import Taught
 
 if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.models import HalfBatch
 
 
 @METHODS.register_module()
-class LIRF(RelabelledForgetting):
+class LIRF(Taught, RelabelledForgetting):
     r"""Learning with Recoverable Forgetting, without the recovery.
 
     Ye, Fu, Song, Yang, Liu, Jin, Song and Wang, "Learning with Recoverable
@@ -89,18 +87,6 @@ class LIRF(RelabelledForgetting):
         self.w_kp = w_kp
         self.w_at = w_at
         self.temperature = temperature
-        self._teacher: Teacher | None = None
-        self._kept = torch.zeros(0, dtype=torch.long)
-
-    def setup(self, model: ForgettingModel) -> None:
-        super().setup(model)
-        self._teacher = Teacher(model)
-
-    def prepare(
-        self, model: ForgettingModel, dataset: ForgetRetainDataset
-    ) -> None:
-        super().prepare(model, dataset)
-        self._kept = kept_classes(dataset)
 
     def losses(
         self, forget: HalfBatch, retain: HalfBatch

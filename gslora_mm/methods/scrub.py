@@ -3,15 +3,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from gslora_mm.models.losses import distillation_loss
 from gslora_mm.registry import METHODS
 from gslora_mm.utils.distributed import row_weight
 from .arguments import check_bounds, check_counts, check_weights
-from .base import BaseMethod
-from .teacher import Teacher, kept_classes
+from .teacher import Taught
 
 if TYPE_CHECKING:
     from gslora_mm.datasets import ForgetRetainDataset
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @METHODS.register_module()
-class SCRUB(BaseMethod):
+class SCRUB(Taught):
     r"""SCRUB: away from the teacher on forget, to it on retain images.
 
     Kurmanji, Triantafillou, Hayes and Triantafillou, "Towards Unbounded
@@ -82,18 +80,13 @@ class SCRUB(BaseMethod):
         self.temperature = temperature
         self.msteps = msteps
         self._num_images = dict(forget=1, retain=1)
-        self._teacher: Teacher | None = None
-        self._kept = torch.zeros(0, dtype=torch.long)
-
-    def setup(self, model: ForgettingModel) -> None:
-        self._teacher = Teacher(model)
 
     def prepare(
         self, model: ForgettingModel, dataset: ForgetRetainDataset
     ) -> None:
+        super().prepare(model, dataset)
         forget, both = dataset.cumulative_sizes
         self._num_images = dict(forget=forget, retain=both - forget)
-        self._kept = kept_classes(dataset)
 
     def phase_at(self, iteration: int) -> tuple[int, str]:
         """Epoch, from 0, and ``'max'`` or ``'min'`` in an iteration."""

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gslora_mm.lora import disable_lora
+from .base import BaseMethod
 
 if TYPE_CHECKING:
     from gslora_mm.datasets import ForgetRetainDataset
@@ -64,6 +65,29 @@ class Teacher:
                 return half.seen_by(self._model.model)
         finally:
             self._model.train(training)
+
+
+class Taught(BaseMethod):
+    """What methods share that have a teacher.
+
+    To stand before any other base: ``class LwF(Taught, OtherBase)``.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._teacher: Teacher | None = None
+        # Classes of which it may speak on retain images.
+        self._kept = torch.zeros(0, dtype=torch.long)
+
+    def setup(self, model: ForgettingModel) -> None:
+        super().setup(model)
+        self._teacher = Teacher(model)
+
+    def prepare(
+        self, model: ForgettingModel, dataset: ForgetRetainDataset
+    ) -> None:
+        super().prepare(model, dataset)
+        self._kept = kept_classes(dataset)
 
 
 def kept_classes(dataset: ForgetRetainDataset) -> Tensor:
