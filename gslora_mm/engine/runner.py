@@ -7,7 +7,7 @@ from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
 from gslora_mm.models import ForgettingModel
@@ -25,9 +25,9 @@ class QuietRunner(Runner):
     Environment, config, hooks and parameter initialisation go to the log
     file, as always; the console gets warnings and what the modules named in
     the config entry ``console`` log (by default MMEngine's logger hook).
-    Three more things an ordinary Runner lacks: data parallel training on
-    CPUs, checkpoints that are never half written, and resuming from the
-    small state that a forgetting step saves without executing pickled code.
+    More that an ordinary Runner lacks: data parallel training on CPUs,
+    checkpoints that are never half written, resuming from the small state
+    that a forgetting step saves without executing pickled code, and an end.
     """
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
@@ -106,3 +106,22 @@ class QuietRunner(Runner):
         model.load_resume_state_dict(checkpoint['state_dict'])
         self._has_loaded = True
         return checkpoint
+
+    def close(self) -> None:
+        """End what has been started for the runner; it cannot go on then.
+
+        Left to garbage collection - a runner refers to itself - each data
+        loader would take five seconds: the queues to its workers are closed
+        before it can tell them to leave, so it waits for them in vain
+        (torch 2.13, ``MP_STATUS_CHECK_INTERVAL``).
+        """
+        self.visualizer.close()
+        for loop in (self._train_loop, self._val_loop, self._test_loop):
+            if not isinstance(loop, BaseLoop):
+                continue  # was never built
+            endless = getattr(loop, 'dataloader_iterator', None)
+            for holder in (loop.dataloader, endless):
+                iterator = getattr(holder, '_iterator', None)
+                # Loaders without workers have nothing to be stopped.
+                if hasattr(iterator, '_shutdown_workers'):
+                    iterator._shutdown_workers()

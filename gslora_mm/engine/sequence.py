@@ -199,6 +199,7 @@ class ForgettingSequence:
         seconds = time.perf_counter() - start
         if is_main_process():
             save_json(dict(metrics=metrics, eval_seconds=seconds), path)
+        runner.close()
         barrier()
         del runner
         gc.collect()

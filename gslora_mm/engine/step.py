@@ -121,7 +121,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
         save_json(result, result_file)
         if osp.exists(state_file):
             os.remove(state_file)
-    runner.visualizer.close()
+    runner.close()
     barrier()
     del runner, model
     gc.collect()
