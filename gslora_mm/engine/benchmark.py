@@ -140,8 +140,18 @@ def load_benchmark(path: str | Path) -> Benchmark:
             f'benchmark.runs = {runs!r} in {path}: must be a dictionary with '
             'the config of each method by its name'
         )
+    without_run = content.get('not_applicable', {})
+    if not isinstance(without_run, dict):
+        raise ConfigError(
+            f'benchmark.not_applicable = {without_run!r} in {path}: must be '
+            'a dictionary with a reason by the name of each method'
+        )
+    if content.get('reference', next(iter(runs))) not in runs:
+        raise unknown_name(
+            'benchmark.reference', content['reference'], list(runs)
+        )
     for name in runs:
-        if name in content.get('not_applicable', ()):
+        if name in without_run:
             raise ConfigError(
                 f'benchmark.not_applicable names {name!r}, which '
                 'benchmark.runs has a config of'
@@ -177,9 +187,24 @@ def _read_tuning(content: Any, runs: Mapping) -> Tuning:
             raise ConfigError(
                 f'{where}.{key} = {value!r}: must be an integer >= 1'
             )
+    if not isinstance(content['settings'], dict) or not content['settings']:
+        raise ConfigError(
+            f'{where}.settings = {content["settings"]!r}: must be a '
+            'dictionary, by dotted key, with what scores the trials on other '
+            'images than the runs'
+        )
+    if not isinstance(content['search'], dict):
+        raise ConfigError(
+            f'{where}.search = {content["search"]!r}: must be a dictionary'
+        )
     for name, space in content['search'].items():
         if name not in runs:
             raise unknown_name(f'{where}.search', name, runs)
+        if not isinstance(space, dict):
+            raise ConfigError(
+                f'{where}.search.{name} = {space!r}: must be a dictionary '
+                'with a list of values by dotted key'
+            )
         if len(space) > len(_PRIMES):
             raise ConfigError(
                 f'{where}.search.{name} has {len(space)} settings; at most '

@@ -31,6 +31,7 @@ from .step_config import (
     complete_schedule,
     forget_ratio,
     method_for_step,
+    num_iterations,
     replay_for_step,
     schedulers,
 )
@@ -158,7 +159,7 @@ def check_sequence(cfg: Config) -> CheckedSequence:
             sampler = ForgetRetainSampler(
                 dataset, schedule['batch_size'], ratio
             )
-        max_iters.append(_iterations(schedule, sampler.iterations_per_epoch))
+        max_iters.append(num_iterations(schedule, sampler.iterations_per_epoch))
 
     with _renamed(CHECKPOINT_KEYS):
         model = ForgettingModel(
@@ -326,19 +327,3 @@ def _as_config_error(key: str) -> Iterator[None]:
         raise ConfigError(
             f'{key} cannot be used: {type(error).__name__}: {error}'
         ) from error
-
-
-def _iterations(schedule: dict, per_epoch: int) -> int:
-    max_iters, epochs = schedule['max_iters'], schedule['max_epochs']
-    if (max_iters is None) == (epochs is None):
-        raise ConfigError(
-            f'schedule.max_iters = {max_iters!r} and schedule.max_epochs = '
-            f'{epochs!r}: set exactly one of them (an epoch is one pass over '
-            'the retain images)'
-        )
-    key, value = (
-        ('max_iters', max_iters) if epochs is None else ('max_epochs', epochs)
-    )
-    if not isinstance(value, int) or value < 1:
-        raise ConfigError(f'schedule.{key} = {value!r}: must be an int >= 1')
-    return value if epochs is None else value * per_epoch

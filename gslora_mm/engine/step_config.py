@@ -89,6 +89,31 @@ def complete_schedule(entry: dict) -> dict:
     return with_defaults(entry, SCHEDULE_DEFAULTS, required, 'schedule')
 
 
+def num_iterations(schedule: dict, per_epoch: int) -> int:
+    """How long a step is trained.
+
+    Args:
+        schedule (dict): ``cfg.schedule``, completed.
+        per_epoch (int): Iterations of one pass over the retain images.
+
+    Raises:
+        ConfigError: If the schedule does not say, or says it twice.
+    """
+    max_iters, epochs = schedule['max_iters'], schedule['max_epochs']
+    if (max_iters is None) == (epochs is None):
+        raise ConfigError(
+            f'schedule.max_iters = {max_iters!r} and schedule.max_epochs = '
+            f'{epochs!r}: set exactly one of them, the other one to None (an '
+            'epoch is one pass over the retain images)'
+        )
+    key, value = (
+        ('max_iters', max_iters) if epochs is None else ('max_epochs', epochs)
+    )
+    if not isinstance(value, int) or value < 1:
+        raise ConfigError(f'schedule.{key} = {value!r}: must be an int >= 1')
+    return value if epochs is None else value * per_epoch
+
+
 def forget_ratio(schedule: dict, method: dict) -> float:
     """Share of a batch that is to be forgotten.
 

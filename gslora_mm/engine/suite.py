@@ -19,6 +19,7 @@ from .step_config import (
     complete_forgetting,
     complete_schedule,
     method_for_step,
+    num_iterations,
     schedulers,
 )
 
@@ -49,7 +50,8 @@ class Suite:
 
         Args:
             run (str): Name of the run.
-            seed (int): ``randomness.seed`` and ``forgetting.seed``.
+            seed (int): ``randomness.seed``, ``forgetting.seed`` and, if the
+                method's config has one number for it, ``method.seed``.
                 Defaults to 0.
             options (Mapping, optional): More settings, which win.
 
@@ -66,6 +68,8 @@ class Suite:
                     f'suite.runs.{run}', key.partition('.')[0], known
                 )
         seeds = {'randomness.seed': seed, 'forgetting.seed': seed}
+        if isinstance(cfg.get('method', {}).get('seed'), int):
+            settings = {'method.seed': seed, **settings}
         cfg.merge_from_dict(copy.deepcopy({**settings, **seeds}))
         return cfg
 
@@ -175,6 +179,7 @@ def check_settings(cfg: Config) -> None:
     check_entries(cfg)
     forgetting = complete_forgetting(cfg.forgetting.to_dict())
     schedule = complete_schedule(cfg.schedule.to_dict())
+    num_iterations(schedule, per_epoch=1)
     steps, count = forgetting['steps'], 1
     if isinstance(steps, dict):
         count = steps.get('num_steps', ClassOrder.num_steps)

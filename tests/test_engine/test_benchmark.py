@@ -33,7 +33,8 @@ forgetting = dict(
     pretrained='unused', steps=[['zero', 'one'], ['two', 'three'], ['four']])
 method = dict(type='gslora_mm.GSLoRA', beta=0.2, bound=4.0)
 adapter = dict(rank=8)
-schedule = dict(batch_size=4, optim_wrapper=dict(optimizer=dict(lr=0.1)))
+schedule = dict(
+    max_iters=4, batch_size=4, optim_wrapper=dict(optimizer=dict(lr=0.1)))
 """
 #: Stands in for tools/train.py: the best beta is 0.3, a rank of 3 is broken.
 SCRIPT = """
@@ -147,13 +148,37 @@ def results(benchmark, outcomes, seeds=(0,)):
         ),
         (
             'benchmark = dict(runs=dict(a="own.py"), tune=dict('
-            'budget=2, settings={}, search=dict(aa={})))',
+            'budget=2, settings={}, search={}))',
+            'tune.settings = {}: must be a dictionary',
+        ),
+        (
+            'benchmark = dict(runs=dict(a="own.py"), tune=dict('
+            'budget=2, settings={"y": 1}, search=["a"]))',
+            r"tune.search = \['a'\]: must be a dictionary",
+        ),
+        (
+            'benchmark = dict(runs=dict(a="own.py"), tune=dict('
+            'budget=2, settings={"y": 1}, search=dict(aa={})))',
             "tune.search: unknown name 'aa'.*'a'",
         ),
         (
             'benchmark = dict(runs=dict(a="own.py"), tune=dict('
-            'budget=2, settings={}, search=dict(a={"x": 3})))',
+            'budget=2, settings={"y": 1}, search=dict(a=[1])))',
+            r'tune.search.a = \[1\]: must be a dictionary',
+        ),
+        (
+            'benchmark = dict(runs=dict(a="own.py"), tune=dict('
+            'budget=2, settings={"y": 1}, search=dict(a={"x": 3})))',
             "search.a.'x'. = 3: must be a list",
+        ),
+        (
+            'benchmark = dict(runs=dict(retrain="own.py"), '
+            'reference="retrian")',
+            "benchmark.reference: unknown name 'retrian'.*'retrain'",
+        ),
+        (
+            'benchmark = dict(runs=dict(a="own.py"), not_applicable=["b"])',
+            r"not_applicable = \['b'\]",
         ),
     ],
 )
@@ -405,6 +430,16 @@ def test_other_settings_in_the_same_folder_are_refused(benchmark, tmp_path):
 def test_options_do_not_undo_the_tuning(benchmark, tmp_path, option):
     with pytest.raises(ConfigError, match=f'--cfg-options: {option} is set'):
         run(benchmark, tmp_path, options={option: 0.4})
+    assert not list(tmp_path.glob('*/runs'))
+
+
+def test_options_that_a_schedule_cannot_have_are_found_first(
+    benchmark, tmp_path
+):
+    with pytest.raises(
+        ConfigError, match='method .*max_iters = 4 and schedule.max_epochs = 2'
+    ):
+        run(benchmark, tmp_path, options={'schedule.max_epochs': 2})
     assert not list(tmp_path.glob('*/runs'))
 
 

@@ -96,6 +96,21 @@ def test_suites_are_found_by_name_and_by_file(tmp_path):
         find_suite('other.py', ABLATIONS)
 
 
+def test_seeds_reach_methods_that_draw(suite, tmp_path):
+    base = f"""
+_base_ = '{BASE}'
+method = dict(_delete_=True, type='gslora_mm.RandomDrop', seed=0)
+adapter = None
+"""
+    own = write(tmp_path, base, 'drop.py')
+    runs = "runs=dict(a={}, b={'method.seed': 5}, c={'method.seed': [1, 2]})"
+    suite = load_suite(
+        write(tmp_path, f"suite = dict(base='{own.name}', {runs})")
+    )
+    found = [suite.config(name, seed=3).method.seed for name in suite.runs]
+    assert found == [3, 5, [1, 2]]
+
+
 # Bad suites ---------------------------------------------------------------
 
 
