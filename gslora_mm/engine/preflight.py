@@ -159,7 +159,9 @@ def check_sequence(cfg: Config) -> CheckedSequence:
             sampler = ForgetRetainSampler(
                 dataset, schedule['batch_size'], ratio
             )
-        max_iters.append(num_iterations(schedule, sampler.iterations_per_epoch))
+        max_iters.append(
+            num_iterations(schedule, sampler.iterations_per_epoch)
+        )
 
     with _renamed(CHECKPOINT_KEYS):
         model = ForgettingModel(
@@ -285,7 +287,7 @@ def _check_rows(plan: ForgettingPlan, rows: Tensor | None) -> None:
                     f'{plan.classes[second]!r}, whose rows in the class '
                     'layer of forgetting.pretrained are the same, so that '
                     'nothing could tell them apart: pre-train with a class '
-                    "layer that starts at random (init_cfg=dict(type="
+                    'layer that starts at random (init_cfg=dict(type='
                     "'TruncNormal', layer='Linear', std=0.02)), or learn "
                     'one of them'
                 )
