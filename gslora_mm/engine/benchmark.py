@@ -12,10 +12,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from gslora_mm.datasets import ClassOrder
 from gslora_mm.evaluation.benchmark_scores import mean_h
 from gslora_mm.registry import METHODS, class_of
 from gslora_mm.utils import ConfigError, load_json, unknown_name
+from .plan import ForgettingPlan
 from .suite import NAME, Suite, beside, check_settings
 from .suite_runs import REPORT_FILE, Outcome, check_amounts, run_suite
 
@@ -307,14 +307,25 @@ def first_steps(cfg: Config, count: int) -> dict[str, Any]:
 
     Returns:
         dict[str, Any]: By dotted key.
+
+    Raises:
+        ConfigError: If the config does not say what the steps are.
     """
-    steps = cfg.forgetting.steps
+    forgetting = cfg.forgetting.to_dict()
+    steps = forgetting['steps']
     if isinstance(steps, dict):
-        order = {k: v for k, v in steps.items() if k != 'type'}
-        steps = ClassOrder(**order).steps(
-            data_of(cfg.train_dataloader)['metainfo']['classes']
-        )
-    settings = {'forgetting.steps': list(steps)[:count]}
+        data = data_of(cfg.train_dataloader)
+        classes = data.get('metainfo', {}).get('classes')
+        if not classes or forgetting.get('missing') == 'rest':
+            raise ConfigError(
+                f'benchmark.tune.steps = {count}: which classes the first '
+                'steps draw follows from the data; write the names out in '
+                'forgetting.steps, or leave tune.steps out'
+            )
+        steps = ForgettingPlan.from_config(forgetting, classes).steps
+    settings = {'forgetting.steps': [list(names) for names in steps[:count]]}
+    if forgetting.get('learn'):
+        settings['forgetting.learn'] = forgetting['learn'][:count]
     for name in class_of(cfg.method, METHODS).per_step:
         if isinstance(cfg.method.get(name), list | tuple):
             settings[f'method.{name}'] = list(cfg.method[name])[:count]

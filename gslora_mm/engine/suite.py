@@ -65,7 +65,7 @@ class Suite:
             if key.partition('.')[0] not in known:
                 # MMEngine would add it, and nobody would ever read it.
                 raise unknown_name(
-                    f'suite.runs.{run}', key.partition('.')[0], known
+                    'settings', key.partition('.')[0], known
                 )
         seeds = {'randomness.seed': seed, 'forgetting.seed': seed}
         if isinstance(cfg.get('method', {}).get('seed'), int):

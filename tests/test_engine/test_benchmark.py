@@ -244,6 +244,23 @@ def test_sequences_are_cut_after_their_first_steps():
     classes = data_of(cfg.train_dataloader).metainfo.classes
     plan = ForgettingPlan.from_config(cfg.forgetting.to_dict(), classes)
     assert steps[0] == list(plan.steps[0])
+    cfg.forgetting.learn = [[], [], [classes[0]], []]
+    plan = ForgettingPlan.from_config(cfg.forgetting.to_dict(), classes)
+    assert first_steps(cfg, 1) == {
+        'forgetting.steps': [list(plan.steps[0])],
+        'forgetting.learn': [[]],
+    }
+
+
+@pytest.mark.parametrize('unknown', ['classes', 'shown'])
+def test_steps_that_follow_from_the_data_are_not_cut(unknown):
+    cfg = Config.fromfile(FACES)
+    if unknown == 'classes':
+        data_of(cfg.train_dataloader).pop('metainfo')
+    else:
+        cfg.forgetting.missing = 'rest'
+    with pytest.raises(ConfigError, match='benchmark.tune.steps = 1: which'):
+        first_steps(cfg, 1)
 
 
 # Walking through ----------------------------------------------------------

@@ -134,7 +134,7 @@ def test_bad_suites_are_refused(tmp_path, text, message):
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        ({'adaptr.rank': 2}, "run 'a': suite.runs.a: .*'adapter'"),
+        ({'adaptr.rank': 2}, "run 'a': settings: .*'adapter'"),
         ({'adapter.rnk': 2}, "run 'a': adapter: .*'rank'"),
         ({'method.alpa_s': 2}, "run 'a': method.*alpa_s"),
         ({'method.beta': [0.1, 0.2]}, "run 'a': method.beta.*2 entries"),

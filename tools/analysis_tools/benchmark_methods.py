@@ -51,7 +51,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--seeds',
         default='0',
-        help='randomness.seed and forgetting.seed of the runs; default: 0',
+        help='randomness.seed, forgetting.seed and, where the method has one, '
+        'method.seed of the runs; default: 0',
     )
     parser.add_argument(
         '--jobs',
