@@ -18,7 +18,7 @@ benchmark = dict(
             # Images that are neither trained nor scored on; fewer iterations.
             'val_dataloader.dataset.ann_file': 'tune.txt',
             'val_dataloader.dataset.data_prefix': 'tune',
-            'schedule.max_iters': 150,
+            'schedule.max_iters': 220,
         },
         search=dict(gradient_ascent={'method.bound': [None, 10.0]}),
     ),

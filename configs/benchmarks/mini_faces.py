@@ -20,7 +20,7 @@ benchmark = dict(
             'val_dataloader.dataset.ann_file': 'tune.txt',
             'val_dataloader.dataset.data_prefix': 'tune',
             'val_evaluator': [dict(type='Accuracy', topk=(1, 5))],
-            'schedule.max_iters': 150,
+            'schedule.max_iters': 220,
         },
     ),
 )
