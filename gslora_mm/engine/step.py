@@ -24,6 +24,7 @@ from .hooks.method_hook import model_of
 from .hooks.progress_hook import TRAIN_SECONDS
 from .hooks.step_checkpoint_hook import RESUME_FILE
 from .method_state import prepare_method
+from .step_config import plain_config
 
 RESULT_FILE = 'result.json'
 METRICS_FILE = 'metrics.json'
@@ -131,7 +132,8 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
 def dump_config(cfg: Config, path: str) -> None:
     """Write a config as a Python file, atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(cfg.pretty_text, encoding='utf-8')
+        text = plain_config(cfg.to_dict()).pretty_text
+        temporary.write_text(text, encoding='utf-8')
 
 
 def without_prefix(metrics: dict) -> dict:

@@ -64,9 +64,7 @@ class Suite:
         for key in settings:
             if key.partition('.')[0] not in known:
                 # MMEngine would add it, and nobody would ever read it.
-                raise unknown_name(
-                    'settings', key.partition('.')[0], known
-                )
+                raise unknown_name('settings', key.partition('.')[0], known)
         seeds = {'randomness.seed': seed, 'forgetting.seed': seed}
         if isinstance(cfg.get('method', {}).get('seed'), int):
             settings = {'method.seed': seed, **settings}

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from mmengine.config import Config
+
 from gslora_mm.utils import (
     ConfigError,
     atomic_write,
     load_json,
     unknown_name,
 )
-from .config_text import QuickTextConfig
 from .sequence import PRETRAINED_DIR, SEQUENCE_FILE
 from .step import METRICS_FILE, RESULT_FILE
+from .step_config import plain_config
 from .suite import Suite, check_settings
 
 try:
@@ -213,7 +215,7 @@ def _prepare(
         cfg = suite.config(name, seed, options)
         cfg.work_dir = str(folder)
         check_settings(cfg)
-        text = QuickTextConfig(cfg._cfg_dict.to_dict()).pretty_text
+        cfg = plain_config(cfg.to_dict())
     except ConfigError as error:
         raise ConfigError(f'run {name!r}: {error}') from error
     path = _beside(folder, 'py')
@@ -224,14 +226,14 @@ def _prepare(
                 'what is finished and go on with the rest, or choose another '
                 '--work-dir'
             )
-        if path.exists() and path.read_text(encoding='utf-8') != text:
+        if path.exists() and Config.fromfile(path).to_dict() != cfg.to_dict():
             raise ConfigError(
                 f'{str(folder)!r} holds a run with other settings, those of '
                 f'{str(path)!r}; choose another --work-dir, or delete both '
                 'to run it anew'
             )
     with atomic_write(path, 'w') as file:
-        file.write(text)
+        file.write(cfg.pretty_text)
 
 
 def _beside(folder: Path, suffix: str) -> Path:

@@ -27,7 +27,7 @@ text = Path(sys.argv[1]).read_text()
 assert sys.argv[2:] == ['--resume']
 if 'rank=3' in text:
     sys.exit('some warning\\nConfigError: rank 3 is broken')
-folder = Path(re.search("work_dir = '(.*)'", text)[1])
+folder = Path(re.search("work_dir='(.*?)'", text)[1])
 folder.mkdir(parents=True)
 (folder / 'runs.txt').open('a').write('x')
 report = dict(steps=[1], requests=[['a']])
