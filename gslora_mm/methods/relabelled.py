@@ -26,7 +26,9 @@ class RelabelledForgetting(BaseMethod):
     the rest. A wrong label is drawn anew each time an image is seen, among
     the classes that have retain images: one that was forgotten before would
     be taught again. For a detector, to call an object by another name would
-    be a false positive of that class; its objects become background.
+    be a false positive of that class; its objects become background. Retained
+    objects in forget images, where ``forgetting.other_annotations='keep'``
+    leaves them there, keep their labels.
 
     Args:
         beta (float): Weight of the forget half.
@@ -39,6 +41,7 @@ class RelabelledForgetting(BaseMethod):
         check_weights(beta=beta)
         self.beta = beta
         self._to_background = False
+        self._forgotten = torch.zeros(0, dtype=torch.long)
         self._wrong_labels = torch.zeros(0, dtype=torch.long)
 
     def setup(self, model: ForgettingModel) -> None:
@@ -48,9 +51,14 @@ class RelabelledForgetting(BaseMethod):
         self, model: ForgettingModel, dataset: ForgetRetainDataset
     ) -> None:
         classes = list(dataset.metainfo['classes'])
-        counts = dataset.datasets[1].class_counts
+        forget, retain = dataset.datasets
+        self._forgotten = torch.as_tensor(forget.labels)
         self._wrong_labels = torch.tensor(
-            [classes.index(name) for name, count in counts.items() if count]
+            [
+                classes.index(name)
+                for name, count in retain.class_counts.items()
+                if count
+            ]
         )
 
     def losses(
@@ -69,8 +77,19 @@ class RelabelledForgetting(BaseMethod):
         return {'loss_retain': retain.loss}
 
     def draw(self, labels: Tensor) -> Tensor:
-        """Wrong class ids, -1 for background, of the shape of ``labels``."""
+        """Labels without what is to be forgotten.
+
+        Args:
+            labels (Tensor): Class ids, any shape.
+
+        Returns:
+            Tensor: The same shape; for ids of forgotten classes, wrong ones,
+            or -1 for background.
+        """
         if self._to_background:
-            return torch.full_like(labels, -1)
-        index = torch.randint(len(self._wrong_labels), labels.shape)
-        return self._wrong_labels[index].to(labels.device)
+            wrong = torch.full_like(labels, -1)
+        else:
+            index = torch.randint(len(self._wrong_labels), labels.shape)
+            wrong = self._wrong_labels[index].to(labels)
+        is_forgotten = torch.isin(labels, self._forgotten.to(labels))
+        return torch.where(is_forgotten, wrong, labels)

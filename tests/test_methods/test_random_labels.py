@@ -31,6 +31,13 @@ def set_up(beta=1.0):
     return method
 
 
+def forgetting_everything(task):
+    """Random batches hold objects of all classes in both halves."""
+    dataset = TinyDataset(task)
+    dataset.datasets[0].labels = range(len(dataset.metainfo['classes']))
+    return dataset
+
+
 def test_loss_by_hand():
     """That of the forget half is of the wrong labels, boxes included."""
     forget = Half(1.5, 0.7, relabelled_losses=(2.5, 0.3))
@@ -54,7 +61,7 @@ def test_every_kept_class_is_drawn_equally_often():
     forget = ['person 0', 'person 50']
     # Two people were forgotten before, and one has no retain images.
     kept = [c for c in dataset.metainfo['classes'] if c not in forget][2:]
-    dataset.datasets[0].class_counts = dict.fromkeys(forget, 3)
+    dataset.datasets[0].labels = [0, 50]
     dataset.datasets[1].class_counts = {**dict.fromkeys(kept, 3), kept[7]: 0}
     method = RandomLabels()
     method.setup(model)
@@ -97,7 +104,7 @@ def test_what_the_head_reads_is_relabelled():
 def test_objects_become_background():
     model = tiny_model('detection', RANDOM_LABELS)
     method = model.method
-    method.prepare(model, TinyDataset('detection'))
+    method.prepare(model, forgetting_everything('detection'))
     half = model.task.read(model.model, tiny_batch('detection'))
     wrong = half.relabelled(method.draw)
     assert len(half.labels) and not len(wrong.labels)
@@ -106,11 +113,30 @@ def test_objects_become_background():
     assert any(p.grad is not None and p.grad.any() for p in model.parameters())
 
 
+def test_retained_objects_of_forget_images_stay():
+    """As ``other_annotations='keep'`` leaves them."""
+    model = tiny_model('detection', RANDOM_LABELS)
+    method, dataset = model.method, TinyDataset('detection')
+    method.prepare(model, dataset)
+    batch = tiny_batch('detection')
+    gone = dataset.datasets[0].labels[0]
+    kept = dataset.datasets[1].labels[0]
+    for sample in batch['data_samples']:
+        sample.gt_instances.labels[:] = kept
+        sample.gt_instances.labels[0] = gone
+    half = model.task.read(model.model, batch)
+    wrong = half.relabelled(method.draw)
+    images = len(batch['data_samples'])
+    assert half.labels.tolist().count(gone) == images
+    assert set(wrong.labels.tolist()) == {kept}
+    assert len(wrong.labels) == len(half.labels) - images
+
+
 @pytest.mark.parametrize('adapter', [LORA, None])
 @pytest.mark.parametrize('task', TASKS)
 def test_both_losses_fall(task, adapter):
     model = tiny_model(task, RANDOM_LABELS, adapter)
-    model.method.prepare(model, TinyDataset(task))
+    model.method.prepare(model, forgetting_everything(task))
     batch = tiny_batch(task)
     loss = train(model, batch, lr=0)['loss']
     train(model, batch, 20)
