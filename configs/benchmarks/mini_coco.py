@@ -24,8 +24,8 @@ benchmark = dict(
             'val_dataloader.dataset.data_prefix.img': 'tune/',
             'val_evaluator.ann_file':
             'data/mini_coco/annotations/instances_tune.json',
-            'schedule.max_iters': 180,
-            'schedule.param_scheduler.milestones': [120],
+            'schedule.max_iters': 120,
+            'schedule.param_scheduler.milestones': [80],
         },
         search=dict(
             gradient_ascent={'method.bound': [None, 4.0]},
