@@ -14,6 +14,7 @@ benchmark = dict(
         )
     },
     tune=dict(
+        budget=4,
         settings={
             # Images that are neither trained nor scored on; fewer iterations.
             'val_dataloader.dataset.ann_file': 'tune.txt',
