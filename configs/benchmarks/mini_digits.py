@@ -7,20 +7,18 @@ benchmark = dict(
         name: f'../baselines/mini_digits/{name}.py'
         for name in (
             *('retrain', 'retrain_replay', 'fine_tune', 'gradient_ascent'),
-            *('neg_grad_plus', 'random_labels', 'random_drop'),
-            *('l2', 'l2_lora', 'ewc', 'ewc_lora', 'mas', 'mas_lora'),
-            *('lwf', 'der', 'der_pp', 'fdr', 'lirf', 'scrub', 'scrub_s'),
-            *('delete', 'fg_oriu', 'gs_lora', 'gs_lora_pp'),
+            *('neg_grad_plus', 'random_labels', 'random_labels_lora'),
+            *('random_drop', 'l2', 'l2_lora', 'ewc', 'ewc_lora'),
+            *('mas', 'mas_lora', 'lwf', 'der', 'der_pp', 'fdr', 'lirf'),
+            *('scrub', 'scrub_s', 'delete', 'fg_oriu'),
+            *('gs_lora', 'gs_lora_pp'),
         )
     },
     tune=dict(
-        budget=4,
         settings={
-            # Images that are neither trained nor scored on; fewer iterations.
+            # Images that are neither trained nor scored on.
             'val_dataloader.dataset.ann_file': 'tune.txt',
             'val_dataloader.dataset.data_prefix': 'tune',
-            'schedule.max_iters': 220,
         },
-        search=dict(gradient_ascent={'method.bound': [None, 10.0]}),
     ),
 )

@@ -1,29 +1,30 @@
 """Many methods on one sequence, each with the same tuning budget."""
 
 import contextlib
+import copy
 import functools
-import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from gslora_mm.evaluation.benchmark_scores import mean_h
-from gslora_mm.registry import METHODS, class_of
 from gslora_mm.utils import ConfigError, load_json, unknown_name
-from .plan import ForgettingPlan
 from .suite import NAME, Suite, beside, check_settings
 from .suite_runs import REPORT_FILE, Outcome, check_amounts, run_suite
+from .trials import (
+    Search,
+    Trial,
+    best_trial,
+    first_steps,
+    next_trials,
+    setting_of,
+)
 
 TRIALS = 'tune'
 RUNS = 'runs'
-#: Bases of the sequence that spreads trials over a search space: as many as
-#: a method may have settings to be searched.
-_PRIMES = (2, 3, 5, 7, 11, 13)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Tuning:
         settings (dict): Settings of all trials, by dotted key: those that
             score them on other images than the benchmark's.
         search (dict[str, dict[str, list]]): By method the values to try of
-            each of its settings, by dotted key.
+            each of its settings, by dotted key; the first ones are searched
+            first.
         steps (int | None): How many steps a trial has, the first ones.
             Defaults to None: all.
         seed (int): Seed of the trials. Defaults to 100, which is none of
@@ -70,24 +72,6 @@ class Benchmark:
     not_applicable: dict[str, str] = field(default_factory=dict)
     reference: str = 'retrain'
     tune: Tuning | None = None
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Settings of a method that are tried out.
-
-    Attributes:
-        number (int): From 1 on; 1 is the config as it is.
-        settings (dict): What differs from the config, by dotted key.
-        h_mean (float | None): Mean H-Mean of its steps; None if it was not
-            run or failed.
-        error (str | None): Why it failed, or None.
-    """
-
-    number: int
-    settings: dict[str, Any]
-    h_mean: float | None = None
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -205,11 +189,6 @@ def _read_tuning(content: Any, runs: Mapping) -> Tuning:
                 f'{where}.search.{name} = {space!r}: must be a dictionary '
                 'with a list of values by dotted key'
             )
-        if len(space) > len(_PRIMES):
-            raise ConfigError(
-                f'{where}.search.{name} has {len(space)} settings; at most '
-                f'{len(_PRIMES)} can be searched'
-            )
         for key, values in space.items():
             if not isinstance(values, list | tuple) or not values:
                 raise ConfigError(
@@ -217,127 +196,6 @@ def _read_tuning(content: Any, runs: Mapping) -> Tuning:
                     'list of the values to try'
                 )
     return Tuning(**content)
-
-
-def draw_trials(
-    space: Mapping[str, Sequence], own: Mapping[str, Any], budget: int
-) -> list[Trial]:
-    """Settings to try out, none of them twice.
-
-    The first trial changes nothing. If the space is larger than what is
-    left of the budget, the others are spread over it by a Halton sequence:
-    every value of every setting has its turn early, and trials are the same
-    on every machine.
-
-    Args:
-        space (Mapping[str, Sequence]): Values to try of each setting.
-        own (Mapping[str, Any]): Their values in the config, which the first
-            trial has.
-        budget (int): Most trials.
-
-    Returns:
-        list[Trial]: At most ``budget`` of them.
-    """
-    sizes = [len(values) for values in space.values()]
-    as_it_is = tuple(
-        list(values).index(own[key]) if own[key] in values else None
-        for key, values in space.items()
-    )
-    everything = math.prod(sizes) + (None in as_it_is)
-    places = _halton(sizes)
-    if everything <= budget:
-        places = itertools.product(*map(range, sizes))
-    trials, seen = [Trial(1, {})], {as_it_is}
-    while len(trials) < min(budget, everything):
-        place = next(places)
-        if place in seen:
-            continue
-        seen.add(place)
-        settings = {
-            key: values[index]
-            for (key, values), index in zip(space.items(), place, strict=True)
-        }
-        trials.append(Trial(len(trials) + 1, settings))
-    return trials
-
-
-def _halton(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Places in a grid, evenly spread from the first ones on."""
-    for number in itertools.count(1):
-        yield tuple(
-            int(_radical_inverse(number, base) * size)
-            for base, size in zip(_PRIMES, sizes, strict=False)
-        )
-
-
-def _radical_inverse(number: int, base: int) -> Fraction:
-    """The digits of a number mirrored at the point: 0 <= result < 1."""
-    inverse, place = Fraction(0), Fraction(1, base)
-    while number:
-        number, digit = divmod(number, base)
-        inverse += digit * place
-        place /= base
-    return inverse
-
-
-def setting_of(cfg: Config, key: str) -> Any:
-    """The value that a dotted key has in a config.
-
-    Raises:
-        ConfigError: If the config does not say.
-    """
-    value = cfg.to_dict()
-    for part in key.split('.'):
-        try:
-            value = value[int(part) if isinstance(value, list) else part]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise ConfigError(
-                f'{key} is to be searched, but is not in the config; write '
-                'down there what it is if nothing is searched'
-            ) from None
-    return value
-
-
-def first_steps(cfg: Config, count: int) -> dict[str, Any]:
-    """Settings that end a sequence after its first steps.
-
-    Args:
-        cfg (Config): The sequence config.
-        count (int): Steps to keep.
-
-    Returns:
-        dict[str, Any]: By dotted key.
-
-    Raises:
-        ConfigError: If the config does not say what the steps are.
-    """
-    forgetting = cfg.forgetting.to_dict()
-    steps = forgetting['steps']
-    if isinstance(steps, dict):
-        data = data_of(cfg.train_dataloader)
-        classes = data.get('metainfo', {}).get('classes')
-        if not classes or forgetting.get('missing') == 'rest':
-            raise ConfigError(
-                f'benchmark.tune.steps = {count}: which classes the first '
-                'steps draw follows from the data; write the names out in '
-                'forgetting.steps, or leave tune.steps out'
-            )
-        steps = ForgettingPlan.from_config(forgetting, classes).steps
-    settings = {'forgetting.steps': [list(names) for names in steps[:count]]}
-    if forgetting.get('learn'):
-        settings['forgetting.learn'] = forgetting['learn'][:count]
-    for name in class_of(cfg.method, METHODS).per_step:
-        if isinstance(cfg.method.get(name), list | tuple):
-            settings[f'method.{name}'] = list(cfg.method[name])[:count]
-    return settings
-
-
-def data_of(loader: Mapping) -> Mapping:
-    """Config of a loader's data set, whatever is wrapped around it."""
-    data = loader['dataset']
-    while 'dataset' in data:
-        data = data['dataset']
-    return data
 
 
 def _check_options(tuning: Tuning, options: Mapping) -> None:
@@ -406,8 +264,8 @@ def run_benchmark(
                 f'--seeds: {tuning.seed} is that of the trials '
                 '(benchmark.tune.seed); runs need other seeds'
             )
-    trials = {
-        name: _trials(benchmark, name, tuning, options)
+    searches = {
+        name: _search(benchmark, name, tuning, options)
         for name in wanted
         if name not in benchmark.not_applicable
     }
@@ -419,13 +277,25 @@ def run_benchmark(
         jobs=jobs,
         say=say,
     )
-    if any(len(tried) > 1 for tried in trials.values()):
-        say('trials:')
-        suite = _trial_suite(benchmark, trials, tuning, options)
-        folder = Path(work_dir, TRIALS)
-        outcomes = run(suite, folder, seeds=[tuning.seed])
-        trials = _judged(trials, {each.run: each for each in outcomes})
-    chosen = {name: _choose(tried) for name, tried in trials.items()}
+    trials: dict[str, list[Trial]] = {name: [] for name in searches}
+    for place in range(max(map(len, searches.values()), default=0)):
+        new = {
+            name: next_trials(search, trials[name], place, tuning.budget)
+            for name, search in searches.items()
+        }
+        suite = _trial_suite(benchmark, new, tuning, options)
+        if suite.runs:
+            say(f'trials, setting {place + 1} of each method:')
+            outcomes = run(suite, Path(work_dir, TRIALS), seeds=[tuning.seed])
+            for name, judged in _judged(new, outcomes).items():
+                trials[name] += judged
+    for tried in trials.values():
+        if not tried:
+            tried.append(Trial(1, {}))  # there was nothing to choose from
+    chosen = {
+        name: tried[0] if len(tried) == 1 else best_trial(tried)
+        for name, tried in trials.items()
+    }
     suite = _suite(
         benchmark, [(name, trial) for name, trial in chosen.items() if trial]
     )
@@ -450,23 +320,30 @@ def run_benchmark(
     return found
 
 
-def _trials(
+def _search(
     benchmark: Benchmark,
     name: str,
     tuning: Tuning | None,
     options: Mapping | None,
-) -> list[Trial]:
-    """What there is to be tried of a method whose config has been checked."""
-    untouched = Trial(1, {})
-    suite = _suite(benchmark, [(name, untouched)])
+) -> list[Search]:
+    """What is searched of a method; its config and all values are checked."""
+    suite = _suite(benchmark, [(name, Trial(1, {}))])
+    searches = []
     with _naming(name):
         cfg = suite.config(*suite.runs, options=options)
         check_settings(cfg)
-        if tuning is None:
-            return [untouched]
-        space = tuning.search.get(name, {})
-        own = {key: setting_of(cfg, key) for key in space}
-    return draw_trials(space, own, tuning.budget)
+        if tuning is None or tuning.budget == 1:
+            return []
+        for key, values in tuning.search.get(name, {}).items():
+            own = setting_of(cfg, key)
+            others = [value for value in values if value != own]
+            for value in others:
+                changed = copy.deepcopy(cfg)
+                changed.merge_from_dict({key: value})
+                check_settings(changed)
+            if others:
+                searches.append(Search(key, others))
+    return searches
 
 
 def _suite(benchmark: Benchmark, trials: Sequence[tuple[str, Trial]]) -> Suite:
@@ -490,15 +367,10 @@ def _trial_suite(
     tuning: Tuning,
     options: Mapping | None,
 ) -> Suite:
-    """The trials of all methods that have a choice."""
+    """Trials of all methods."""
     suite = _suite(
         benchmark,
-        [
-            (name, trial)
-            for name, tried in trials.items()
-            for trial in tried
-            if len(tried) > 1
-        ],
+        [(name, trial) for name, new in trials.items() for trial in new],
     )
     runs = {}
     for run, settings in suite.runs.items():
@@ -510,29 +382,22 @@ def _trial_suite(
 
 
 def _judged(
-    trials: Mapping[str, Sequence[Trial]], outcomes: Mapping[str, Outcome]
+    trials: Mapping[str, Sequence[Trial]], outcomes: Sequence[Outcome]
 ) -> dict[str, list[Trial]]:
-    """The same trials with what came out of those that were run."""
+    """The same trials with what came out of them."""
+    by_run = {outcome.run: outcome for outcome in outcomes}
     judged: dict[str, list[Trial]] = {}
     for name, tried in trials.items():
         judged[name] = []
         for trial in tried:
-            outcome = outcomes.get(_run_name(name, trial))
-            if outcome is not None and outcome.error:
+            outcome = by_run[_run_name(name, trial)]
+            if outcome.error:
                 trial = replace(trial, error=outcome.error)
-            elif outcome is not None:
+            else:
                 report = load_json(outcome.work_dir / REPORT_FILE)
                 trial = replace(trial, h_mean=mean_h(report['steps']))
             judged[name].append(trial)
     return judged
-
-
-def _choose(trials: Sequence[Trial]) -> Trial | None:
-    """The best one, of equal ones the first; None if all have failed."""
-    if len(trials) == 1:
-        return trials[0]
-    finished = [trial for trial in trials if trial.h_mean is not None]
-    return max(finished, key=lambda trial: trial.h_mean, default=None)
 
 
 @contextlib.contextmanager

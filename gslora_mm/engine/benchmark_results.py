@@ -13,8 +13,9 @@ from gslora_mm.evaluation.benchmark_scores import (
     step_figures,
 )
 from gslora_mm.utils import load_json
-from .benchmark import Benchmark, MethodOutcome, data_of, setting_of
+from .benchmark import Benchmark, MethodOutcome
 from .suite_runs import REPORT_FILE, Outcome, conditions, num_cores
+from .trials import data_of, setting_of
 
 #: Figures of a step that have a spread over the runs.
 STEP_FIGURES = ('forget_score', 'retain_score', 'old_score', 'h_mean')

@@ -71,10 +71,11 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     reset_peak_memory()
     runner = RUNNERS.build(cfg)
     model = model_of(runner)
+    dataset = runner.train_dataloader.dataset  # read here, not by the method
     start = time.perf_counter()
     prepare_method(
         model,
-        runner.train_dataloader.dataset,
+        dataset,
         cfg.model.method,
         cfg.forgetting_step,
         work_dir,
@@ -82,6 +83,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     )
     prepare_seconds = time.perf_counter() - start
     runner.train()
+    peak_memory = peak_memory_mb()
     trainable, total = count_parameters(model.model)
     facts = dict(
         groups=group_norms(model.model, model.group_by),
@@ -90,6 +92,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
         trainable_share=trainable / total,
         iterations=runner.iter,
         stopped_early=runner.train_loop.stop_training,
+        peak_memory_mb=peak_memory,
         prepare_seconds=prepare_seconds,
         train_seconds=runner.message_hub.get_info(TRAIN_SECONDS),
     )
@@ -105,7 +108,6 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     start = time.perf_counter()
     metrics = without_prefix(runner.val())
     facts['eval_seconds'] = time.perf_counter() - start
-    facts['peak_memory_mb'] = peak_memory_mb()
 
     info = cfg.forgetting_step
     before = load_json(info['before'])['metrics']

@@ -105,9 +105,11 @@ def run_suite(
     check_amounts(seeds, jobs)
     planned = [
         (name, seed, Path(work_dir) / name / f'seed_{seed}')
+        # Not all seeds of a run in a row: what slows the machine down for a
+        # while is to hit many runs, not one.
+        for seed in dict.fromkeys(seeds)
         for name in suite.runs
         if not only or name in only
-        for seed in dict.fromkeys(seeds)
     ]
     for name, seed, folder in planned:
         _prepare(suite, name, seed, folder, options, resume)

@@ -19,8 +19,8 @@ class DER(Distillation):
         (s_{ik} - t_{ik})^2
 
     over images (matched queries) i and kept classes k. Replay is by logits
-    alone: the class labels of the retain half do not enter. Box losses, for
-    which there are no logits, do.
+    alone: the class labels of the retain half do not enter. For what
+    detectors have beside them, see :class:`Distillation`.
 
     The original stores logits with the images of its buffer, as they were
     when an image came by. Here all retain images come from before the step,

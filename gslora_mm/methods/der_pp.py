@@ -46,4 +46,4 @@ class DERPP(DER):
         self.gamma = gamma
 
     def replay(self, retain: HalfBatch) -> Tensor:
-        return self.gamma * retain.loss_cls + super().replay(retain)
+        return self.gamma * retain.loss_cls + retain.loss_rest

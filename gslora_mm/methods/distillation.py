@@ -27,8 +27,10 @@ class Distillation(Taught, RelabelledForgetting):
     (:func:`~gslora_mm.methods.teacher.kept_classes`).
 
     :math:`L_{replay}` is what a method takes of the model's own loss on the
-    retain half. By default these are the losses that no logits could stand
-    in for, those of the boxes; a classifier has none.
+    retain half. By default these are the losses that no logits of a row
+    could stand in for; a classifier has none. A detector has those of the
+    boxes, of queries without an object, and of earlier layers where they
+    count (``task.aux_loss``); in the latter, the labels of objects do enter.
 
     Args:
         beta (float): Weight of the forget half.
@@ -54,7 +56,7 @@ class Distillation(Taught, RelabelledForgetting):
 
     def replay(self, retain: HalfBatch) -> Tensor | int:
         """What is taken of the model's own loss, a scalar."""
-        return retain.loss_rest
+        return retain.loss_background + retain.loss_rest
 
     @abstractmethod
     def distance(

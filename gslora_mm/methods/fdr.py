@@ -21,7 +21,8 @@ class FDR(Distillation):
     The distance is that of output distributions: a softmax over the kept
     classes, or their sigmoids. As in the implementations in use it is the
     mean of norms, not squared; at its kink, the teacher, its gradient counts
-    as zero. Class labels of the retain half do not enter; box losses do.
+    as zero. Class labels of the retain half do not enter; for what detectors
+    have beside them, see :class:`Distillation`.
 
     (The public code of GS-LoRA's tables takes logits for outputs, and for
     detectors the distance over queries in place of classes.)

@@ -9,7 +9,7 @@ from .tables import markdown_table
 
 #: Columns of what a method costs: key, title, factor and digits.
 _COSTS = (
-    ('seconds', 's/step', 1, 1),
+    ('seconds', 's/step', 1, 0),
     ('iterations', 'it/step', 1, 0),
     ('peak_memory_mb', 'peak MiB', 1, 0),
     ('trainable_share', 'trained %', 100, 2),
@@ -78,6 +78,7 @@ def _header(results: Mapping) -> str:
             f'Tuning: {tuning["budget"]} trials a method, the first one with '
             f'its config as it is; best {what} on `{tuning["scored_on"]}`, '
             f'seed {tuning["seed"]}',
+            f'Trials have {_values_of(tuning["settings"])}',
             f'Chosen: {_chosen(results["methods"]) or "nothing"}; all other '
             'settings are those of the configs',
         ]
@@ -120,6 +121,11 @@ def _values(trial: Mapping) -> str:
     )
 
 
+def _values_of(settings: Mapping) -> str:
+    """All settings, by their whole keys."""
+    return ', '.join(f'{key}={value}' for key, value in settings.items())
+
+
 def _leaderboard(results: Mapping) -> str:
     steps = [step['step'] for step in results['pretrained'] or ()]
     header = ['Method', 'H', *(f'H {step}' for step in steps)]
@@ -127,9 +133,8 @@ def _leaderboard(results: Mapping) -> str:
     rows = []
     for method in results['methods']:
         summary = method['summary']
-        note = textwrap.shorten(
-            '; '.join(_notes(method)).replace('|', '/'), _MOST_OF_A_NOTE
-        )
+        notes = '; '.join(_notes(method, results)).replace('|', '/')
+        note = textwrap.shorten(notes, _MOST_OF_A_NOTE)
         if summary is None:
             dashes = ['-'] * (len(header) - 2)
             rows.append([method['name'], *dashes, note])
@@ -151,8 +156,10 @@ def _legend(results: Mapping, score: str) -> str:
         for step in results['pretrained'] or ()
     )
     text = (
-        f'H: H-Mean of what is kept and what is gone, in percent, mean over '
-        f'the steps and of each step (upper bounds {bounds or "unknown"}). '
+        'H: H-Mean of what is kept and what is gone, in percent, mean over '
+        'the steps and of each step. A model that forgot everything and '
+        'scored as before on the rest would have '
+        f'{bounds or "an unknown one"}; what is retained may get better, too. '
         's/step: seconds of training and of what the method prepares for it. '
         'stored: adapter, or the whole model where there is none, and what '
         'the method carries on. gap: mean absolute difference of the '
@@ -162,7 +169,7 @@ def _legend(results: Mapping, score: str) -> str:
     return textwrap.fill(text, 100)
 
 
-def _notes(method: Mapping) -> list[str]:
+def _notes(method: Mapping, results: Mapping) -> list[str]:
     """What has to be said about a row."""
     if method['reason']:
         return [method['reason']]
@@ -176,6 +183,17 @@ def _notes(method: Mapping) -> list[str]:
         for trial in method['trials']
         if trial['error']
     ]
+    finished = [run for run in method['runs'] if not run['error']]
+    if failed and finished:
+        failed.append(
+            f'means are of {len(finished)} of {len(method["runs"])} seeds'
+        )
+    gaps = [run for run in finished if run['figures']['gap'] is not None]
+    if 0 < len(gaps) < len(finished):
+        failed.append(
+            f'gap of {len(gaps)} of {len(finished)} seeds: '
+            f'{results["reference"]} lacks the rest'
+        )
     return failed
 
 
@@ -184,8 +202,8 @@ def _failures(results: Mapping) -> list[str]:
     lines = [
         f'* {method["name"]}: {note}'
         for method in results['methods']
-        for note in _notes(method)
-        if len('; '.join(_notes(method))) > _MOST_OF_A_NOTE
+        for note in _notes(method, results)
+        if len('; '.join(_notes(method, results))) > _MOST_OF_A_NOTE
     ]
     return ['\n'.join(lines)] if lines else []
 

@@ -1,24 +1,25 @@
 """Benchmarks: their files, trials, and what is made of finished runs."""
 
-import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
-from gslora_mm.engine.benchmark import (
-    data_of,
-    draw_trials,
-    first_steps,
-    load_benchmark,
-    run_benchmark,
-    setting_of,
-)
+from gslora_mm.engine.benchmark import load_benchmark, run_benchmark
 from gslora_mm.engine.benchmark_results import collect
 from gslora_mm.engine.suite_runs import conditions, environment
+from gslora_mm.engine.trials import (
+    Search,
+    best_trial,
+    data_of,
+    first_steps,
+    next_trials,
+    setting_of,
+)
 from gslora_mm.utils import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -190,35 +191,51 @@ def test_bad_files_are_refused(tmp_path, text, message):
 # Trials -------------------------------------------------------------------
 
 
-def test_trials_begin_with_the_config_as_it_is_and_differ():
-    space = {'a': [1, 2, 3], 'b': [10, 20]}
-    trials = draw_trials(space, {'a': 2, 'b': 20}, 5)
-    assert trials == draw_trials(space, {'a': 2, 'b': 20}, 5)
+def walk(searches, budget, judge):
+    """All trials, each judged by its settings."""
+    tried = []
+    for place in range(len(searches) + 1):
+        for trial in next_trials(searches, tried.copy(), place, budget):
+            h_mean = judge(trial.settings)
+            tried.append(replace(trial, h_mean=h_mean))
+    return tried
+
+
+SEARCHES = [Search('a', [1, 3]), Search('b', [10, 30])]
+
+
+def test_settings_are_searched_one_after_another():
+    """The second one where the first is best: a = 3 needs b = 30."""
+    best = {'a': 3, 'b': 30}
+    trials = walk(
+        SEARCHES, 9, lambda s: sum(s.get(k) == v for k, v in best.items())
+    )
     assert [trial.number for trial in trials] == [1, 2, 3, 4, 5]
-    assert trials[0].settings == {}
-    chosen = [tuple(trial.settings.values()) for trial in trials[1:]]
-    assert len(set(chosen)) == 4 and (2, 20) not in chosen
-    assert draw_trials(space, {'a': 2, 'b': 20}, 3) == trials[:3]
+    assert [trial.settings for trial in trials] == [
+        {},
+        {'a': 1},
+        {'a': 3},
+        {'a': 3, 'b': 10},
+        {'a': 3, 'b': 30},
+    ]
+    assert best_trial(trials).settings == best
+    trials = walk(SEARCHES, 9, lambda s: -len(s))
+    assert [t.settings for t in trials[3:]] == [{'b': 10}, {'b': 30}]
+    assert best_trial(trials).number == 1
 
 
-@pytest.mark.parametrize('own', [2, 99])
-def test_a_small_space_is_tried_as_a_whole(own):
-    trials = draw_trials({'a': [1, 2, 3]}, {'a': own}, 9)
-    values = [own, *(trial.settings['a'] for trial in trials[1:])]
-    assert sorted(values) == [1, 2, 3] + [99] * (own == 99)
-    assert len(draw_trials({}, {}, 9)) == 1
+@pytest.mark.parametrize('budget', [1, 2, 4])
+def test_no_trial_exceeds_the_budget(budget):
+    trials = walk(SEARCHES, budget, lambda s: s.get('a', 2))
+    assert [trial.number for trial in trials] == [1, 2, 3, 4][:budget]
 
 
-def test_trials_are_spread_over_the_space():
-    """A few trials have seen every value of every setting."""
-    space = {'a': list(range(4)), 'b': list(range(3))}
-    trials = draw_trials(space, {'a': 99, 'b': 99}, 7)[1:]
-    for name, values in space.items():
-        assert {trial.settings[name] for trial in trials} == set(values)
-    everything = set(itertools.product(range(4), range(3)))
-    trials = draw_trials(space, {'a': 0, 'b': 0}, 12)[1:]
-    found = {tuple(trial.settings.values()) for trial in trials}
-    assert found == everything - {(0, 0)}
+def test_failed_trials_are_never_the_best():
+    trials = walk(SEARCHES, 9, lambda s: None if s.get('a') == 3 else 0.5)
+    assert best_trial(trials).number == 1
+    assert [t.settings for t in trials[3:]] == [{'b': 10}, {'b': 30}]
+    trials = walk(SEARCHES, 9, lambda s: None)
+    assert best_trial(trials) is None and len(trials) == 5
 
 
 def test_settings_are_found_by_their_keys():
@@ -285,7 +302,7 @@ def test_the_best_settings_are_chosen_and_run(benchmark, tmp_path):
     # Nothing is to be chosen for this one, so it has no trials.
     assert [outcome.seed for outcome in outcomes['retrain'].runs] == [0, 5]
     assert not [line for line in calls(tmp_path) if 'tune/retrain' in line]
-    assert lines[0] == 'trials:' and 'runs:' in lines
+    assert lines[0].startswith('trials, setting 1') and 'runs:' in lines
     assert conditions(good.runs[0].work_dir) == dict(jobs=1, threads='1')
 
 

@@ -52,6 +52,7 @@ class Half:
         activation: ``'softmax'`` or ``'sigmoid'``.
         relabelled_losses: ``loss_cls`` and ``loss_rest`` of the half that
             :meth:`relabelled` gives. Defaults to (2.0, 0.0).
+        loss_background: Part of ``loss_cls``. Defaults to 0.0.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Half:
         seed=0,
         activation='softmax',
         relabelled_losses=(2.0, 0.0),
+        loss_background=0.0,
     ):
         generator = torch.Generator().manual_seed(seed)
         self.loss_cls, self.loss_rest = map(leaf, (loss_cls, loss_rest))
@@ -76,6 +78,7 @@ class Half:
             )
             for size in (dim, num_classes)
         )
+        self.loss_background = leaf(loss_background)
         self.activation = activation
         self.relabelled_losses = relabelled_losses
 

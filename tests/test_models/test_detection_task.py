@@ -444,3 +444,26 @@ def test_objects_become_background_where_only_matched_queries_count():
     torch.testing.assert_close(emptied.loss_cls, expected)
     assert emptied.loss_rest == 0  # no box is trained
     assert len(emptied.labels) == 0
+
+
+@pytest.mark.parametrize('name', ['deformable_detr', 'dino'])
+def test_background_is_what_queries_without_an_object_cost(name):
+    """Added up with the queries that have one, it is the whole."""
+    model = build_detector(name).train()
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    head = model.bbox_head
+    rows = head.loss_cls(
+        half.logits, half.labels, avg_factor=max(len(half.labels), 1)
+    )
+    assert half.loss_background > 0
+    torch.testing.assert_close(rows + half.loss_background, half.loss_cls)
+
+
+def test_a_detector_that_shows_nothing_has_no_background_loss():
+    model = build_detector('deformable_detr').eval()
+    task = DetectionTask()
+    for branch in model.bbox_head.cls_branches:
+        torch.nn.init.zeros_(branch.weight)
+        torch.nn.init.constant_(branch.bias, -30)
+    half = halves_of(task, model)[0]['retain']
+    assert half.loss_background < 1e-6 < half.loss_cls

@@ -33,7 +33,14 @@ RESULTS = dict(
     seeds=[0, 1],
     scored_on='val.json',
     reference='retrain',
-    tuning=dict(budget=4, steps=2, seed=100, scored_on='tune.json', search={}),
+    tuning=dict(
+        budget=4,
+        steps=2,
+        seed=100,
+        scored_on='tune.json',
+        settings={'schedule.max_iters': 9, 'a.b': 'c'},
+        search={},
+    ),
     machine=dict(cores=2, torch='2.5', device='CPU'),
     conditions=[dict(jobs=2, threads='1')],
     metric='mAP',
@@ -73,7 +80,7 @@ RESULTS = dict(
                 ],
             ),
             runs=[
-                dict(seed=0, error=None),
+                dict(seed=0, error=None, figures=dict(gap=None)),
                 dict(seed=1, error='exit status 1: ' + 'a long story ' * 9),
             ],
         ),
@@ -104,7 +111,7 @@ def test_a_row_shows_what_there_is(results):
         'H': '80.00 ± 1.23',
         'H 1': '79.00',
         'H 2': '81.00',
-        's/step': '61.3',
+        's/step': '61',
         'it/step': '300',
         'peak MiB': '812',
         'trained %': '2.13',
@@ -114,8 +121,25 @@ def test_a_row_shows_what_there_is(results):
     assert note.startswith('seed 1 failed: exit status 1: a long')
     assert '* der: seed 1 failed: exit status 1: a long story a long' in text
     assert '* der: trial 3 failed: it | broke' in text
+    assert '* der: means are of 1 of 2 seeds' in text
     assert '![A plot](plot.png)' in text
-    assert '(upper bounds 84.70, 84.70)' in ' '.join(text.split())
+    assert 'before on the rest would have 84.70, 84.70;' in ' '.join(
+        text.split()
+    )
+
+
+def test_a_gap_of_fewer_seeds_is_said(results):
+    runs = [
+        dict(seed=seed, error=None, figures=dict(gap=gap))
+        for seed, gap in enumerate([0.1, None])
+    ]
+    results['methods'][0].update(runs=runs, trials=[])
+    row = table(render_leaderboard(results, {}), 'Leaderboard')['der']
+    assert row['note'] == 'gap of 1 of 2 seeds: retrain lacks the rest'
+    for run in runs:
+        run['figures']['gap'] = 0.1
+    row = table(render_leaderboard(results, {}), 'Leaderboard')['der']
+    assert row['note'] == ''
 
 
 def test_a_dash_has_its_reason(results):
@@ -147,6 +171,7 @@ def test_header_and_tuning(results):
         '4 trials a method, the first one with its config as it is; best '
         'H-Mean of the first 2 steps on `tune.json`, seed 100' in head
     )
+    assert '- Trials have schedule.max_iters=9, a.b=c - Chosen' in head
     assert '- Chosen: der beta=0.3, lr=0.01; all other settings' in head
     assert '2 cores, CPU, torch 2.5; runs 2 at a time with 1 thread' in head
     assert '- Scored on `val.json`: the last state of each step' in head

@@ -1,9 +1,8 @@
-# What every benchmark runs, and the values that are searched: the learning rate
-# and the weight that a method is about, a third of what the configs say, the
-# same, and three times as much. A benchmark adds its title, its configs and
-# the images of its trials.
-whole = {'schedule.optim_wrapper.optimizer.lr': [1e-4, 3e-4, 1e-3]}
-lora = {'schedule.optim_wrapper.optimizer.lr': [3e-3, 1e-2, 3e-2]}
+# What every benchmark runs, and the values that are searched beside those of
+# the configs: first the learning rate, then what a method is about. A benchmark
+# adds its title, its configs and the images of its trials.
+whole = {'schedule.optim_wrapper.optimizer.lr': [1e-4, 1e-3]}
+lora = {'schedule.optim_wrapper.optimizer.lr': [3e-3, 3e-2]}
 
 benchmark = dict(
     not_applicable=dict(
@@ -14,42 +13,39 @@ benchmark = dict(
         steps=1,
         # Nothing is chosen for retraining, which is not a way of forgetting.
         search=dict(
-            fine_tune=whole,
+            fine_tune={
+                'schedule.optim_wrapper.optimizer.lr': [1e-4, 1e-3, 3e-3]
+            },
             gradient_ascent={
-                'method.bound': [None, 25.0],
-                'schedule.optim_wrapper.optimizer.lr': [1e-5, 3e-5, 1e-4],
+                'schedule.optim_wrapper.optimizer.lr': [1e-6, 1e-5],
+                'method.bound': [3.0, 6.0],
             },
-            neg_grad_plus={'method.alpha': [0.85, 0.95, 0.98], **whole},
-            random_labels={'method.beta': [0.3, 1.0, 3.0], **whole},
-            random_drop={'method.max_share': [0.07, 0.2, 0.6], **whole},
-            l2={'method.weight': [0.03, 0.1, 0.3], **whole},
-            l2_lora={'method.weight': [0.03, 0.1, 0.3], **lora},
-            ewc={'method.weight': [3.0, 10.0, 30.0], **whole},
-            ewc_lora={'method.weight': [3.0, 10.0, 30.0], **lora},
-            mas={'method.weight': [0.0015, 0.005, 0.015], **whole},
-            mas_lora={'method.weight': [0.0015, 0.005, 0.015], **lora},
-            lwf={'method.alpha': [0.3, 1.0, 3.0], **whole},
-            der={'method.alpha': [0.15, 0.5, 1.5], **whole},
-            der_pp={'method.alpha': [0.15, 0.5, 1.5], **whole},
-            fdr={'method.alpha': [3.0, 10.0, 30.0], **whole},
-            lirf={'method.w_at': [0.2, 0.6, 1.8], **whole},
-            scrub={'method.alpha': [0.15, 0.5, 1.5], **whole},
-            scrub_s={'method.smoothing': [0.03, 0.1, 0.3], **whole},
+            neg_grad_plus={**whole, 'method.alpha': [0.85, 0.98]},
+            random_labels={**whole, 'method.beta': [0.3, 3.0]},
+            random_labels_lora={**lora, 'method.beta': [0.3, 3.0]},
+            random_drop={**whole, 'method.max_share': [0.07, 0.6]},
+            l2={**whole, 'method.weight': [0.01, 1.0]},
+            l2_lora={**lora, 'method.weight': [0.001, 0.01]},
+            # So far apart because a penalty must be of the losses' size to
+            # make a difference, and nothing else says which weight that is.
+            ewc={**whole, 'method.weight': [300.0, 10000.0]},
+            ewc_lora={**lora, 'method.weight': [300.0, 10000.0]},
+            mas={**whole, 'method.weight': [0.15, 5.0]},
+            mas_lora={**lora, 'method.weight': [0.15, 5.0]},
+            lwf={**whole, 'method.beta': [0.3, 1.0]},
+            der={**whole, 'method.alpha': [0.15, 1.5]},
+            der_pp={**whole, 'method.alpha': [0.15, 1.5]},
+            fdr={**whole, 'method.alpha': [3.0, 30.0]},
+            lirf={**whole, 'method.w_at': [0.2, 1.8]},
+            scrub={**whole, 'method.alpha': [0.15, 1.5]},
+            scrub_s={**whole, 'method.alpha': [0.15, 1.5]},
             delete={
+                'schedule.optim_wrapper.optimizer.lr': [3e-5, 3e-4, 1e-3],
                 'method.mask': ['own', 'step'],
-                'schedule.optim_wrapper.optimizer.lr': [3e-5, 1e-4, 3e-4],
             },
-            fg_oriu={
-                'method.beta': [0.0, 0.2],
-                'method.w_f': [0.23, 0.7, 2.1],
-                **lora,
-            },
-            gs_lora={'method.beta': [0.07, 0.2, 0.6], **lora},
-            gs_lora_pp={
-                'method.beta': [0.07, 0.2, 0.6],
-                'method.w_r': [1.7, 5.0, 15.0],
-                **lora,
-            },
+            fg_oriu={**lora, 'method.beta': [0.2], 'method.w_f': [2.1]},
+            gs_lora={**lora, 'method.beta': [0.07, 0.6]},
+            gs_lora_pp={**lora, 'method.w_r': [1.7, 15.0]},
         ),
     ),
 )

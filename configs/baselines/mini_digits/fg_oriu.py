@@ -5,3 +5,4 @@ _base_ = [
     '../../_base_/methods/fg_oriu.py',
     '../../_base_/schedules/mini_classifier.py',
 ]
+method = dict(bound=10.0)  # as GS-LoRA's, where beta is not 0

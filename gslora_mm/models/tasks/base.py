@@ -68,6 +68,15 @@ class HalfBatch(metaclass=ABCMeta):
         """All other losses (boxes, auxiliary layers) summed; a scalar."""
 
     @property
+    def loss_background(self) -> Tensor | int:
+        """The part of :attr:`loss_cls` that is of no row; a scalar.
+
+        That of queries without an object: they have to show nothing. Zero
+        for a classifier, all of whose images are rows.
+        """
+        return 0
+
+    @property
     @abstractmethod
     def features(self) -> Tensor:
         """Embeddings before the last class layer, shape (N, C)."""

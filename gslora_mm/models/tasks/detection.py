@@ -5,7 +5,7 @@ from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.losses import FocalLoss
+from mmdet.models.losses import FocalLoss, QualityFocalLoss
 from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
@@ -109,6 +109,24 @@ class DetectionHalf(HalfBatch):
     @property
     def loss_rest(self) -> Tensor:
         return sum(v for name, v in self.losses.items() if name != 'loss_cls')
+
+    @property
+    def loss_background(self) -> Tensor:
+        head, is_empty = self._model.bbox_head, ~self._is_matched
+        # As loss_by_feat_single of mmdet's heads counts them.
+        count = is_empty.new_tensor(
+            [(~is_empty).sum() + is_empty.sum() * head.bg_cls_weight],
+            dtype=torch.float,
+        )
+        if head.sync_cls_avg_factor:
+            count = reduce_mean(count)
+        _, _, scores, labels = self._outputs
+        targets = labels[is_empty]
+        if isinstance(head.loss_cls, QualityFocalLoss):
+            targets = (targets, scores.new_zeros(len(targets)))
+        return head.loss_cls(
+            scores[is_empty], targets, avg_factor=count.clamp(min=1)
+        ).sum()
 
     @property
     def features(self) -> Tensor:
