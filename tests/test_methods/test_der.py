@@ -28,10 +28,12 @@ def test_total_loss_against_float64(seed, activation):
     method = DER(beta=0.3, alpha=0.7)
     seen = taught(method)
     forget = Half(1.5, 0.2, relabelled_losses=(2.5, 0.4))
-    retain = Half(0.6, 0.1, seed=seed, activation=activation)
+    retain = Half(
+        0.6, 0.1, seed=seed, activation=activation, loss_background=0.25
+    )
     mse = mse64(retain.logits, seen.logits)
     losses = losses_of(method, forget, retain)
-    expected = 0.3 * (2.5 + 0.4) + 0.7 * mse + 0.1
+    expected = 0.3 * (2.5 + 0.4) + 0.7 * mse + 0.1 + 0.25
     assert total(losses).item() == pytest.approx(expected, rel=1e-6)
     assert losses['distance_retain'].item() == pytest.approx(mse, rel=1e-6)
 
@@ -52,13 +54,13 @@ def test_zero_at_the_teacher_and_not_off_it():
 
 
 def test_class_labels_are_not_replayed():
-    """Which is what sets it apart from DER++; boxes have no logits."""
+    """What has no row has no logits: boxes, and the background."""
     method = DER()
     taught(method)
     retain = Half(0.6, 0.1)
     method.retain_part(retain)['loss_retain'].backward()
     assert retain.loss_cls.grad is None
-    assert retain.loss_rest.grad == 1
+    assert retain.loss_rest.grad == retain.loss_background.grad == 1
 
 
 def test_the_number_of_images_does_not_matter():
