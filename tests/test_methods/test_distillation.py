@@ -1,7 +1,8 @@
-"""Several processes, for all methods with a teacher."""
+"""What methods with a teacher share."""
 
 import os
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -17,10 +18,13 @@ from gslora_mm.methods import (
     LwF,
 )
 from tests.test_methods.helpers import (
+    LORA,
+    TASKS,
     FakeModel,
     Fixed,
     Half,
     TinyDataset,
+    before_and_after,
     losses_of,
     taught,
     total,
@@ -29,6 +33,41 @@ from tests.test_methods.helpers import (
 METHODS = (DELETE, LwF, DER, DERPP, FDR, LIRF, SCRUB, SCRUBS)
 #: Two rows on one process and five on the other; of the whole, seven.
 PARTS = {0: slice(0, 2), 1: slice(2, 7), None: slice(None)}
+
+
+@pytest.mark.parametrize('cls', [DER, FDR])
+def test_class_labels_are_not_replayed(cls):
+    """What has no row has no logits: boxes, and the background."""
+    method = cls()
+    taught(method)
+    retain = Half(0.6, 0.1)
+    method.retain_part(retain)['loss_retain'].backward()
+    assert retain.loss_cls.grad is None
+    assert retain.loss_rest.grad == retain.loss_background.grad == 1
+
+
+@pytest.mark.parametrize('activation', ['softmax', 'sigmoid'])
+@pytest.mark.parametrize(
+    ('cls', 'expected'), [(DER, 0.1), (FDR, 0.1), (LwF, 0.6 + 0.1)]
+)
+def test_without_rows_there_is_the_replay_alone(cls, expected, activation):
+    method = cls()
+    taught(method, rows=0)
+    retain = Half(0.6, 0.1, labels=(), activation=activation)
+    loss = method.retain_part(retain)['loss_retain']
+    loss.backward()
+    assert loss.item() == pytest.approx(expected)
+    assert retain.logits.grad.shape == (0, 4)
+
+
+@pytest.mark.parametrize('adapter', [LORA, None])
+@pytest.mark.parametrize('task', TASKS)
+@pytest.mark.parametrize('name', ['DER', 'DERPP', 'FDR', 'LwF'])
+def test_a_model_is_trained_towards_its_teacher(name, task, adapter):
+    before, after = before_and_after(
+        name, task, adapter, 'distance_retain', beta=0.0, alpha=1e3
+    )
+    assert 0 < after < before
 
 
 def gradients(rank):

@@ -4,10 +4,7 @@ import pytest
 from gslora_mm.methods import FDR
 from gslora_mm.utils import ConfigError
 from tests.test_methods.helpers import (
-    LORA,
-    TASKS,
     Half,
-    before_and_after,
     losses_of,
     taught,
     total,
@@ -63,35 +60,6 @@ def test_it_measures_outputs_not_logits():
     logits = taught(method).logits
     assert method.distance(logits + 5, logits, 'softmax') < 1e-6
     assert method.distance(logits + 5, logits, 'sigmoid') > 0.1
-
-
-def test_class_labels_are_not_replayed():
-    method = FDR()
-    taught(method)
-    retain = Half(0.6, 0.1)
-    method.retain_part(retain)['loss_retain'].backward()
-    assert retain.loss_cls.grad is None
-    assert retain.loss_rest.grad == 1
-
-
-@pytest.mark.parametrize('activation', ['softmax', 'sigmoid'])
-def test_without_rows_there_are_the_boxes_alone(activation):
-    method = FDR()
-    taught(method, rows=0)
-    retain = Half(0.6, 0.1, labels=(), activation=activation)
-    loss = method.retain_part(retain)['loss_retain']
-    loss.backward()
-    assert loss.item() == pytest.approx(0.1)
-    assert retain.logits.grad.shape == (0, 4)
-
-
-@pytest.mark.parametrize('adapter', [LORA, None])
-@pytest.mark.parametrize('task', TASKS)
-def test_a_model_is_trained_towards_its_teacher(task, adapter):
-    before, after = before_and_after(
-        'FDR', task, adapter, 'distance_retain', beta=0.0, alpha=1e3
-    )
-    assert 0 < after < before
 
 
 @pytest.mark.parametrize(

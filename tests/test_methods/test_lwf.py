@@ -5,10 +5,7 @@ import torch
 from gslora_mm.methods import LwF
 from gslora_mm.utils import ConfigError
 from tests.test_methods.helpers import (
-    LORA,
-    TASKS,
     Half,
-    before_and_after,
     losses_of,
     taught,
     total,
@@ -87,25 +84,6 @@ def test_the_forget_half_is_not_held_to_the_teacher():
     forget = Half()
     total(losses_of(method, forget, Half())).backward()
     assert forget.logits.grad is None
-
-
-def test_without_rows_there_is_the_retain_loss_alone():
-    method = LwF()
-    taught(method, rows=0)
-    retain = Half(0.6, 0.1, labels=())
-    loss = method.retain_part(retain)['loss_retain']
-    loss.backward()
-    assert loss.item() == pytest.approx(0.7)
-    assert retain.logits.grad.shape == (0, 4)
-
-
-@pytest.mark.parametrize('adapter', [LORA, None])
-@pytest.mark.parametrize('task', TASKS)
-def test_a_model_is_trained_towards_its_teacher(task, adapter):
-    before, after = before_and_after(
-        'LwF', task, adapter, 'distance_retain', beta=0.0, alpha=1e3
-    )
-    assert 0 < after < before
 
 
 @pytest.mark.parametrize(
