@@ -94,10 +94,16 @@ def run_figures(steps: Sequence[Mapping]) -> dict:
         steps (Sequence[Mapping]): From :func:`step_figures`.
 
     Returns:
-        dict: Means over the steps, and the highest peak of memory.
+        dict: Means over the steps, the highest peak of memory, and in
+        ``left_score`` the highest score of any step on what it forgot or
+        what was forgotten before. H-Mean says nothing of the latter.
     """
+    left = [
+        step[key] for step in steps for key in ('forget_score', 'old_score')
+    ]
     return {
         'h_mean': mean_h(steps),
+        'left_score': max((s for s in left if s is not None), default=None),
         **{key: _mean([step[key] for step in steps]) for key in MEANS},
         'peak_memory_mb': max(step['peak_memory_mb'] for step in steps),
     }

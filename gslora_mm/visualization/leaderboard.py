@@ -129,7 +129,7 @@ def _values_of(settings: Mapping) -> str:
 def _leaderboard(results: Mapping) -> str:
     steps = [step['step'] for step in results['pretrained'] or ()]
     header = ['Method', 'H', *(f'H {step}' for step in steps)]
-    header += [title for _, title, _, _ in _COSTS] + ['gap', 'note']
+    header += ['left', *(title for _, title, _, _ in _COSTS), 'gap', 'note']
     rows = []
     for method in results['methods']:
         summary = method['summary']
@@ -141,6 +141,7 @@ def _leaderboard(results: Mapping) -> str:
             continue
         cells = [_cell(summary['h_mean'], 100, 2)]
         cells += [_cell(each['h_mean'], 100, 2) for each in summary['steps']]
+        cells.append(_cell(summary['left_score'], 100, 2))
         cells += [
             _cell(summary[key], factor, digits)
             for key, _, factor, digits in _COSTS
@@ -160,6 +161,8 @@ def _legend(results: Mapping, score: str) -> str:
         'the steps and of each step. A model that forgot everything and '
         'scored as before on the rest would have '
         f'{bounds or "an unknown one"}; what is retained may get better, too. '
+        f'left: the highest {score} of any step on what it forgot or what had '
+        'been forgotten before, which H does not see. '
         's/step: seconds of training and of what the method prepares for it. '
         'stored: adapter, or the whole model where there is none, and what '
         'the method carries on. gap: mean absolute difference of the '
