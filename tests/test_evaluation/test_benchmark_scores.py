@@ -53,9 +53,7 @@ def test_figures_of_a_step_and_of_a_run(tmp_path):
     (tmp_path / 'adapter.safetensors').write_bytes(bytes(20))
     first = step_figures(STEP, tmp_path, None)
     assert first['seconds'] == 12 and first['gap'] is None
-    second = dict(
-        STEP, step=2, h_mean=0.65, old_score=0.3, peak_memory_mb=400
-    )
+    second = dict(STEP, step=2, h_mean=0.65, old_score=0.3, peak_memory_mb=400)
     reference = dict(per_class=dict(a=0.3))
     second = step_figures(second, tmp_path, reference)
     assert second['gap'] == pytest.approx(0.2)
