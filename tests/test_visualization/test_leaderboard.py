@@ -68,7 +68,7 @@ RESULTS = dict(
             ),
             summary=dict(
                 h_mean=spread(0.8, 0.0123),
-                left_score=spread(0.2),
+                left_score=spread(0.3),
                 seconds=spread(61.26),
                 iterations=spread(300),
                 peak_memory_mb=spread(812),
@@ -112,7 +112,7 @@ def test_a_row_shows_what_there_is(results):
         'H': '80.00 ± 1.23',
         'H 1': '79.00',
         'H 2': '81.00',
-        'left': '20.00',
+        'left': '30.00',
         's/step': '61',
         'it/step': '300',
         'peak MiB': '812',

@@ -100,9 +100,10 @@ def test_plots_of_a_benchmark(tmp_path):
 
 def test_what_the_axes_show(drawn, tmp_path):
     plot_benchmark(RESULTS, tmp_path)
-    (x, y), (forget, retain) = (
+    (x, y), (left, retain) = (
         figure.axes[0].lines[0].get_xydata()[0] for figure in drawn
     )
     assert (x, y) == pytest.approx((61.26, 80))
-    assert (forget, retain) == pytest.approx((20, 70))
-    assert drawn[1].axes[0].get_xlabel() == 'AP_f (%)'
+    assert (left, retain) == pytest.approx((30, 70))
+    label = 'highest AP_f or AP_o of any step (%)'
+    assert drawn[1].axes[0].get_xlabel() == label
