@@ -80,8 +80,8 @@ class MethodOutcome:
 
     Attributes:
         name (str): Its name.
-        trials (list[Trial]): What was tried; one trial was not run but
-            taken.
+        trials (list[Trial]): What was tried; none where there was nothing
+            to choose from.
         chosen (Trial | None): Settings that it was run with; None if it was
             not.
         runs (list[Outcome]): Its runs, one a seed.
@@ -289,11 +289,8 @@ def run_benchmark(
             outcomes = run(suite, Path(work_dir, TRIALS), seeds=[tuning.seed])
             for name, judged in _judged(new, outcomes).items():
                 trials[name] += judged
-    for tried in trials.values():
-        if not tried:
-            tried.append(Trial(1, {}))  # there was nothing to choose from
     chosen = {
-        name: tried[0] if len(tried) == 1 else best_trial(tried)
+        name: best_trial(tried) if tried else Trial(1, {})
         for name, tried in trials.items()
     }
     suite = _suite(

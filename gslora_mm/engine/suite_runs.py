@@ -133,7 +133,9 @@ def run_suite(
         return Outcome(name, seed, folder, seconds, error)
 
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(run, range(1, len(planned) + 1)))
+        outcomes = list(pool.map(run, range(1, len(planned) + 1)))
+    places = {name: place for place, name in enumerate(suite.runs)}
+    return sorted(outcomes, key=lambda outcome: places[outcome.run])
 
 
 def read_seeds(text: str) -> list[int]:

@@ -187,7 +187,7 @@ def _notes(method: Mapping, results: Mapping) -> list[str]:
         if trial['error']
     ]
     finished = [run for run in method['runs'] if not run['error']]
-    if failed and finished:
+    if 0 < len(finished) < len(method['runs']):
         failed.append(
             f'means are of {len(finished)} of {len(method["runs"])} seeds'
         )

@@ -1,4 +1,7 @@
+import copy
+
 import pytest
+from mmengine.config import Config
 
 from gslora_mm.engine import ForgettingPlan
 from gslora_mm.engine.step_config import (
@@ -7,11 +10,30 @@ from gslora_mm.engine.step_config import (
     for_step,
     forget_ratio,
     method_for_step,
+    plain_config,
     replay_for_step,
     schedulers,
     with_defaults,
 )
 from gslora_mm.utils import ConfigError
+
+
+def test_plain_text_is_made_without_yapf_and_reads_the_same(
+    tmp_path, monkeypatch
+):
+    def refuse(*args, **kwargs):
+        raise AssertionError('formatted')
+
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', refuse)
+    entries = dict(
+        model=dict(type='A', depth=3, size=(1, 2)),
+        names=[f'class {number}' for number in range(40)],
+        search={'a.b': [None, 1e-3]},
+    )
+    cfg = copy.deepcopy(plain_config(entries))
+    path = tmp_path / 'config.py'
+    path.write_text(cfg.pretty_text)
+    assert Config.fromfile(path).to_dict() == entries
 
 
 def test_one_value_or_one_a_step():

@@ -177,6 +177,18 @@ def test_a_failure_does_not_stop_the_others(suite, tmp_path):
     assert lines[0] == '[1/3] two, seed 0'
 
 
+def test_seeds_take_turns_but_are_told_by_run(suite, tmp_path):
+    outcomes, lines = run(suite, tmp_path, only=['two', 'four'], seeds=[0, 5])
+    assert [line.split('] ')[1] for line in lines] == [
+        'two, seed 0',
+        'four, seed 0',
+        'two, seed 5',
+        'four, seed 5',
+    ]
+    found = [(each.run, each.seed) for each in outcomes]
+    assert found == [('two', 0), ('two', 5), ('four', 0), ('four', 5)]
+
+
 def test_resume_runs_only_what_is_not_finished(suite, tmp_path):
     folder = tmp_path / 'runs'
     run(suite, folder, only=['two'], seeds=[1])

@@ -130,6 +130,12 @@ def test_a_row_shows_what_there_is(results):
     )
 
 
+def test_a_failed_trial_does_not_make_fewer_seeds(results):
+    results['methods'][0]['runs'] = results['methods'][0]['runs'][:1]
+    row = table(render_leaderboard(results, {}), 'Leaderboard')['der']
+    assert row['note'] == 'trial 3 failed: it / broke'
+
+
 def test_a_gap_of_fewer_seeds_is_said(results):
     runs = [
         dict(seed=seed, error=None, figures=dict(gap=gap))
