@@ -42,12 +42,12 @@ class EWC(L2):
         beta (float): Weight of the forget half; a list in a config has one
             value a step. Defaults to 1.0.
         weight (float): :math:`\lambda`; a list in a config has one value a
-            step. Defaults to 10.0.
+            step. Defaults to 100.0.
     """
 
     name = 'ewc'
 
-    def __init__(self, beta: float = 1.0, weight: float = 10.0) -> None:
+    def __init__(self, beta: float = 1.0, weight: float = 100.0) -> None:
         super().__init__(beta, weight)
 
     def importance(

@@ -41,12 +41,12 @@ class MAS(L2):
         beta (float): Weight of the forget half; a list in a config has one
             value a step. Defaults to 1.0.
         weight (float): :math:`\lambda`; a list in a config has one value a
-            step. Defaults to 0.005.
+            step. Defaults to 0.05.
     """
 
     name = 'mas'
 
-    def __init__(self, beta: float = 1.0, weight: float = 0.005) -> None:
+    def __init__(self, beta: float = 1.0, weight: float = 0.05) -> None:
         super().__init__(beta, weight)
 
     def importance(

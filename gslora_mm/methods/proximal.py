@@ -20,7 +20,7 @@ def group_soft_threshold(
         + \tfrac{1}{2\eta} (x - \theta_g)^\top D\, (x - \theta_g)
 
     in the metric of the optimizer (ProxGen, NeurIPS 2021,
-    https://arxiv.org/abs/2003.03325): D is the identity for SGD and
+    https://arxiv.org/abs/2007.07484): D is the identity for SGD and
     :math:`\mathrm{diag}(\sqrt{\hat v} + \epsilon)`, what gradients are
     divided by, for the Adam family. Only so has the step the stationary
     points of the loss with the group lasso inside, and ``weight`` the same

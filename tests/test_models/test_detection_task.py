@@ -4,9 +4,11 @@ import inspect
 import pytest
 import torch
 import torch.nn.functional as F
+from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
 from gslora_mm.models import DetectionTask, ForgettingModel
+from gslora_mm.models.tasks.detection import _without_focus
 from gslora_mm.utils import ConfigError
 from tests.detectors import (
     DETECTORS,
@@ -436,14 +438,46 @@ def test_objects_become_background_where_only_matched_queries_count():
     half = halves_of(task, model)[0]['forget']
     logits = half.logits
     emptied = half.relabelled(lambda labels: torch.full_like(labels, -1))
-    # The focal loss of a negative, with its alpha of 0.25 and gamma of 2.
-    terms = 0.75 * logits.sigmoid() ** 2 * F.softplus(logits)
+    # The focal loss of a negative, with its alpha of 0.25 but no focus: an
+    # object that is shown at 0.1 is still found.
+    terms = 0.75 * F.softplus(logits)
     weight = model.bbox_head.loss_cls.loss_weight
     expected = weight * terms.sum() / len(logits)
     assert expected > 0
     torch.testing.assert_close(emptied.loss_cls, expected)
     assert emptied.loss_rest == 0  # no box is trained
     assert len(emptied.labels) == 0
+    assert model.bbox_head.loss_cls.gamma == 2  # as it was
+
+
+def test_other_objects_of_these_images_stay_where_only_matched_count():
+    model = build_detector('deformable_detr').eval()
+    task = DetectionTask(forget_queries='matched')
+    half = halves_of(task, model)[0]['forget']
+    gone = half.labels[0]
+    is_gone = half.labels == gone
+    assert 0 < is_gone.sum() < len(is_gone)
+    emptied = half.relabelled(lambda x: torch.where(x == gone, -1, x))
+    assert emptied.labels.tolist() == half.labels[~is_gone].tolist()
+    targets = F.one_hot(half.labels, 4) * ~is_gone[:, None]
+    terms = F.binary_cross_entropy_with_logits(
+        half.logits, targets.float(), reduction='none'
+    )
+    terms = terms * torch.where(targets > 0, 0.25, 0.75)
+    weight = model.bbox_head.loss_cls.loss_weight
+    expected = weight * terms.sum() / len(half.labels)
+    torch.testing.assert_close(emptied.loss_cls, expected)
+    assert emptied.loss_rest > 0  # their boxes
+
+
+def test_quality_focal_loss_has_no_focus_on_what_becomes_background():
+    loss = MODELS.build(dict(type='QualityFocalLoss', beta=2.0))
+    logits, labels = torch.randn(3, 4), torch.full((3,), 4)
+    targets = (labels, torch.zeros(3))
+    with _without_focus(loss):
+        found = loss(logits, targets)
+    torch.testing.assert_close(found, F.softplus(logits).sum() / 3)
+    assert loss(logits, targets) < found
 
 
 @pytest.mark.parametrize('name', ['deformable_detr', 'dino'])

@@ -1,6 +1,6 @@
 # What every benchmark runs, and the values that are searched beside those of
-# the configs: first the learning rate, then what a method is about. A benchmark
-# adds its title, its configs and the images of its trials.
+# the configs: first the learning rate, then what a method is about. A
+# benchmark adds its title, its configs and the images of its trials.
 whole = {'schedule.optim_wrapper.optimizer.lr': [1e-4, 1e-3]}
 lora = {'schedule.optim_wrapper.optimizer.lr': [3e-3, 3e-2]}
 
@@ -28,10 +28,10 @@ benchmark = dict(
             l2_lora={**lora, 'method.weight': [0.001, 0.01]},
             # So far apart because a penalty must be of the losses' size to
             # make a difference, and nothing else says which weight that is.
-            ewc={**whole, 'method.weight': [300.0, 10000.0]},
-            ewc_lora={**lora, 'method.weight': [300.0, 10000.0]},
-            mas={**whole, 'method.weight': [0.15, 5.0]},
-            mas_lora={**lora, 'method.weight': [0.15, 5.0]},
+            ewc={**whole, 'method.weight': [10.0, 1000.0]},
+            ewc_lora={**lora, 'method.weight': [10.0, 1000.0]},
+            mas={**whole, 'method.weight': [0.005, 0.5]},
+            mas_lora={**lora, 'method.weight': [0.005, 0.5]},
             lwf={**whole, 'method.beta': [0.3, 1.0]},
             der={**whole, 'method.alpha': [0.15, 1.5]},
             der_pp={**whole, 'method.alpha': [0.15, 1.5]},

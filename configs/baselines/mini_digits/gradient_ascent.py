@@ -5,4 +5,8 @@ _base_ = [
     '../../_base_/methods/gradient_ascent.py',
     '../../_base_/schedules/mini_classifier_full.py',
 ]
-schedule = dict(optim_wrapper=dict(optimizer=dict(lr=3e-5)))
+# Cosine annealing to 0: the usual 1e-5 is not below what is tried here.
+schedule = dict(
+    optim_wrapper=dict(optimizer=dict(lr=3e-5)),
+    param_scheduler=dict(eta_min=0),
+)

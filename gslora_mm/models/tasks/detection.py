@@ -1,7 +1,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
@@ -33,8 +33,9 @@ class DetectionHalf(HalfBatch):
         role (str): ``'forget'`` or ``'retain'``.
         aux_loss (bool): Whether the losses of the earlier decoder layers,
             of the encoder's proposals and of denoising queries count.
-        queries (str): ``'all'`` or ``'matched'``, see :class:`DetectionTask`;
-            or ``'emptied'``, see :func:`emptied_losses`.
+        queries (str): ``'all'`` or ``'matched'``, see :class:`DetectionTask`.
+        emptied (Tensor, optional): Classes whose objects are background, see
+            :func:`emptied_losses`. Defaults to None.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class DetectionHalf(HalfBatch):
         role: str,
         aux_loss: bool,
         queries: str,
+        emptied: Tensor | None = None,
     ) -> None:
         super().__init__(role, len(data_samples))
         self._model = model
@@ -56,6 +58,7 @@ class DetectionHalf(HalfBatch):
         self._data_samples = data_samples
         self._aux_loss = aux_loss
         self._queries = queries
+        self._emptied = emptied
 
     def _own_features(self) -> tuple[Tensor, ...]:
         """Feature maps of this half.
@@ -64,6 +67,12 @@ class DetectionHalf(HalfBatch):
         back-propagated one after the other.
         """
         return tuple(feature[self._index] for feature in self._features)
+
+    @property
+    def _loss_function(self) -> Callable:
+        if self._emptied is not None:
+            return partial(emptied_losses, classes=self._emptied)
+        return dict(all=all_losses, matched=matched_losses)[self._queries]
 
     @cached_property
     def _outputs(self) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
@@ -80,7 +89,7 @@ class DetectionHalf(HalfBatch):
             )
         head = self._model.bbox_head
         inputs = dict(head_inputs, batch_data_samples=self._data_samples)
-        losses, targets = LOSSES[self._queries](head, inputs)
+        losses, targets = self._loss_function(head, inputs)
 
         # Decoder layers come first, the encoder's proposals after them.
         hidden = inputs['hidden_states']
@@ -167,17 +176,23 @@ class DetectionHalf(HalfBatch):
         return Seen(hidden[is_matched], scores[is_matched])
 
     def relabelled(self, draw: Callable[[Tensor], Tensor]) -> 'DetectionHalf':
-        drawn = [draw(s.gt_instances.labels) for s in self._data_samples]
-        queries, samples = self._queries, self._data_samples
-        if queries == 'matched' and all((x < 0).all() for x in drawn):
-            # Without objects nothing would be matched and nothing learned.
-            queries = 'emptied'
-        else:
-            samples = [sample.clone() for sample in samples]
-            for sample, labels in zip(samples, drawn, strict=True):
-                objects = sample.gt_instances.clone()
-                objects.labels = labels
-                sample.gt_instances = objects[labels >= 0]
+        labels = [s.gt_instances.labels for s in self._data_samples]
+        drawn = [draw(x) for x in labels]
+        emptied, samples = None, []
+        if self._queries == 'matched':
+            # Their queries are found by matching, so these objects stay.
+            gone = [x[y < 0] for x, y in zip(labels, drawn, strict=True)]
+            emptied = torch.cat(gone).unique()
+            drawn = [
+                torch.where(y < 0, x, y)
+                for x, y in zip(labels, drawn, strict=True)
+            ]
+        for sample, wrong in zip(self._data_samples, drawn, strict=True):
+            sample = sample.clone()
+            objects = sample.gt_instances.clone()
+            objects.labels = wrong
+            sample.gt_instances = objects[wrong >= 0]
+            samples.append(sample)
         return DetectionHalf(
             self._model,
             self._inputs,
@@ -186,7 +201,8 @@ class DetectionHalf(HalfBatch):
             samples,
             self.role,
             self._aux_loss,
-            queries,
+            self._queries,
+            emptied,
         )
 
 
@@ -300,20 +316,28 @@ def matched_losses(
 
 
 def emptied_losses(
-    head: nn.Module, inputs: dict
+    head: nn.Module, inputs: dict, classes: Tensor
 ) -> tuple[dict[str, Tensor], list[LayerTargets]]:
-    """Losses of a head, with matched queries trained to show nothing.
+    """Losses of a head, with objects of some classes turned to background.
 
     The counterpart of :func:`matched_losses` for objects that are to become
     background: only the queries that objects are matched to are classified,
-    as background, and no box is trained.
+    those of ``classes`` as background and without a box, all others as in
+    training.
+
+    A focal loss counts a query that shows little as done: at a score of 0.1
+    a hundredth of a binary cross-entropy is left. That is meant for the many
+    queries that never showed anything. AP only ranks, so here an object at
+    0.1 would still be found; focal losses are taken without their focus.
 
     Args:
         head (nn.Module): A ``DETRHead`` of mmdet.
         inputs (dict): Arguments of its ``loss``.
+        classes (Tensor): Class ids, shape (K, ).
 
     Returns:
-        tuple: As from :func:`all_losses`; no query has the label of a class.
+        tuple: As from :func:`all_losses`; no query has a label of
+        ``classes``.
     """
     get_targets = head.get_targets
 
@@ -325,15 +349,34 @@ def emptied_losses(
             weight * (label < head.num_classes)
             for weight, label in zip(weights, labels, strict=True)
         ]
-        empty = [torch.full_like(label, head.num_classes) for label in labels]
-        no_boxes = [torch.zeros_like(weight) for weight in box_weights]
-        return (empty, matched, boxes, no_boxes, num_pos, 0)
+        is_empty = [torch.isin(label, classes) for label in labels]
+        emptied = [
+            label.masked_fill(empty, head.num_classes)
+            for label, empty in zip(labels, is_empty, strict=True)
+        ]
+        kept_boxes = [
+            weight * ~empty[:, None]
+            for weight, empty in zip(box_weights, is_empty, strict=True)
+        ]
+        return (emptied, matched, boxes, kept_boxes, num_pos, 0)
 
-    return all_losses(head, inputs, without_objects)
+    with _without_focus(head.loss_cls):
+        return all_losses(head, inputs, without_objects)
 
 
-#: How a half computes its losses, by the queries that count.
-LOSSES = dict(all=all_losses, matched=matched_losses, emptied=emptied_losses)
+@contextmanager
+def _without_focus(loss: nn.Module) -> Iterator[None]:
+    """Make a focal loss a (balanced) binary cross-entropy for a while."""
+    names = {FocalLoss: 'gamma', QualityFocalLoss: 'beta'}
+    name = names.get(type(loss))
+    focus = getattr(loss, name) if name else None
+    if name:
+        setattr(loss, name, 0.0)
+    try:
+        yield
+    finally:
+        if name:
+            setattr(loss, name, focus)
 
 
 @TASKS.register_module()
