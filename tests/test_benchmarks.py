@@ -87,7 +87,9 @@ def test_the_same_effort_for_every_method(benchmark):
     references = {'retrain', 'retrain_replay'}
     assert set(benchmark.runs) - set(tune.search) == references
     for name, space in tune.search.items():
-        assert next(iter(space)) == LR
+        # Without a bound, no rate of gradient ascent does well on a detector.
+        assert next(iter(space)) == LR or name == 'gradient_ascent'
+        assert LR in space
         cfg = Config.fromfile(benchmark.runs[name])
         num_trials = 1 + sum(
             value != setting_of(cfg, key)

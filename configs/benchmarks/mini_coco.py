@@ -34,6 +34,7 @@ benchmark = dict(
         search=dict(
             _delete_=True,
             fine_tune={'schedule.optim_wrapper.optimizer.lr': [1e-3, 3e-3]},
+            # Without a bound, no rate does well.
             gradient_ascent={
                 'method.bound': [4.0],
                 'schedule.optim_wrapper.optimizer.lr': [1e-5],
