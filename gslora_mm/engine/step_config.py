@@ -103,7 +103,8 @@ def num_iterations(schedule: dict, per_epoch: int) -> int:
 
     Args:
         schedule (dict): ``cfg.schedule``, completed.
-        per_epoch (int): Iterations of one pass over the retain images.
+        per_epoch (int): Iterations of one pass over the retain images, or
+            the forget images where there are no others in a batch.
 
     Raises:
         ConfigError: If the schedule does not say, or says it twice.

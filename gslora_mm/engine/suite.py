@@ -51,8 +51,8 @@ class Suite:
         Args:
             run (str): Name of the run.
             seed (int): ``randomness.seed``, ``forgetting.seed`` and, if the
-                method's config has one number for it, ``method.seed``.
-                Defaults to 0.
+                method's config has one number for it, ``method.seed``,
+                where no setting says otherwise. Defaults to 0.
             options (Mapping, optional): More settings, which win.
 
         Raises:
@@ -67,8 +67,8 @@ class Suite:
                 raise unknown_name('settings', key.partition('.')[0], known)
         seeds = {'randomness.seed': seed, 'forgetting.seed': seed}
         if isinstance(cfg.get('method', {}).get('seed'), int):
-            settings = {'method.seed': seed, **settings}
-        cfg.merge_from_dict(copy.deepcopy({**settings, **seeds}))
+            seeds['method.seed'] = seed
+        cfg.merge_from_dict(copy.deepcopy({**seeds, **settings}))
         return cfg
 
 

@@ -40,10 +40,11 @@ class DELETE(BaseMethod):
     when the step began, on the rows of the forget half. The mask sets the
     logit of a row's own class to minus infinity. With a softmax the target
     is what the teacher says with that class ruled out, renormalised: the
-    other classes keep their proportions. With a sigmoid - a case that the
-    paper does not have - every class is a distribution of its own, over yes
-    and no: the own class has the target 0, the object turns into background,
-    and the other classes have the teacher's probabilities.
+    other classes, and the background of a detector, keep their proportions.
+    With a sigmoid - a case that the paper does not have - every class is a
+    distribution of its own, over yes and no: the own class has the target 0,
+    the object turns into background, and the other classes have the
+    teacher's probabilities.
 
     Choices: The paper unlearns from the trained model once; in a sequence,
     the teacher is the model that a step starts from. What the other losses
@@ -97,7 +98,7 @@ class DELETE(BaseMethod):
         yield part
 
     def target(self, forget: HalfBatch) -> Tensor:
-        """The teacher's logits, masked, shape (N, num_classes)."""
+        """The teacher's logits, masked, shape (N, columns)."""
         logits = self._teacher.sees(forget).logits
         is_masked = F.one_hot(forget.labels, logits.shape[1]).bool()
         is_masked[:, self._always_masked] = True

@@ -24,7 +24,7 @@ class Distillation(Taught, RelabelledForgetting):
     when the step began, on the same rows of the retain half: images of a
     classifier; queries of a detector's last decoder layer that are matched
     to an object. Columns are the classes that are not forgotten in this step
-    (:func:`~gslora_mm.methods.teacher.kept_classes`).
+    (:meth:`~gslora_mm.methods.teacher.Taught.kept`).
 
     :math:`L_{replay}` is what a method takes of the model's own loss on the
     retain half. By default these are the losses that no logits of a row
@@ -45,8 +45,8 @@ class Distillation(Taught, RelabelledForgetting):
         self.alpha = alpha
 
     def retain_part(self, retain: HalfBatch) -> dict[str, Tensor]:
-        teacher = self._teacher.sees(retain).logits[:, self._kept].float()
-        student = retain.logits[:, self._kept].float()
+        teacher = self.kept(self._teacher.sees(retain).logits).float()
+        student = self.kept(retain.logits).float()
         distance = self.distance(student, teacher, retain.activation)
         distance = row_weight(student) * distance
         return {

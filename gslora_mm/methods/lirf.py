@@ -104,8 +104,8 @@ class LIRF(Taught, RelabelledForgetting):
         teacher = self._teacher.sees(forget)
         push = map_distance(forget.features, teacher.features)
         kl = distillation_loss(
-            forget.logits[:, self._kept],
-            teacher.logits[:, self._kept],
+            self.kept(forget.logits),
+            self.kept(teacher.logits),
             self.temperature,
             forget.activation,
         )

@@ -107,21 +107,23 @@ class SCRUB(Taught):
             nothing = kl.new_zeros(())
             yield {'loss_forget': -kl, 'loss_retain': nothing}
         else:
-            kl = self.divergence(retain, self._kept)
+            kl = self.divergence(retain, only_kept=True)
             loss = self.gamma * retain.loss + self.alpha * kl
             yield {'loss_forget': kl.new_zeros(()), 'loss_retain': loss}
 
     def divergence(
-        self, half: HalfBatch, classes: Tensor | slice = slice(None)
+        self, half: HalfBatch, only_kept: bool = False
     ) -> Tensor:
         """Of a half's outputs from the teacher's, times T squared.
 
         Args:
             half (HalfBatch): With N rows; zero is the answer for none.
-            classes (Tensor | slice): Columns. Defaults to all.
+            only_kept (bool): Whether the classes to forget are left out.
+                Defaults to False.
         """
-        teacher = self._teacher.sees(half).logits[:, classes]
-        student = half.logits[:, classes]
+        teacher, student = self._teacher.sees(half).logits, half.logits
+        if only_kept:
+            teacher, student = self.kept(teacher), self.kept(student)
         kl = distillation_loss(
             student, teacher, self.temperature, half.activation
         )

@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,8 +43,8 @@ class Teacher:
             half (HalfBatch): With N rows.
 
         Returns:
-            Seen: Features (N, C) and logits (N, num_classes) of the same
-            rows, without gradients.
+            Seen: Features (N, C) and logits (N, columns) of the same rows,
+            without gradients.
         """
         # Which rows there are, the student's own pass says. It has to come
         # first: in here it would run without adapter and gradients, and the
@@ -76,8 +75,7 @@ class Taught(BaseMethod):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._teacher: Teacher | None = None
-        # Classes of which it may speak on retain images.
-        self._kept = torch.zeros(0, dtype=torch.long)
+        self._to_forget: list[int] = []
 
     def setup(self, model: ForgettingModel) -> None:
         super().setup(model)
@@ -87,23 +85,22 @@ class Taught(BaseMethod):
         self, model: ForgettingModel, dataset: ForgetRetainDataset
     ) -> None:
         super().prepare(model, dataset)
-        self._kept = kept_classes(dataset)
+        self._to_forget = dataset.datasets[0].labels.tolist()
 
+    def kept(self, logits: Tensor) -> Tensor:
+        """Logits of which a teacher may speak on retain images.
 
-def kept_classes(dataset: ForgetRetainDataset) -> Tensor:
-    """Classes of which a teacher may speak on retain images.
+        All but those of the classes to be forgotten in this step, which the
+        teacher still knows: what it says of them is no target for a student
+        that must not. Classes forgotten before stay in. The teacher denies
+        them already, and to agree with it keeps them forgotten.
 
-    All but those to be forgotten in this step, which the teacher still
-    knows: what it says of them is no target for a student that must not.
-    Classes forgotten before stay in. The teacher denies them already, and
-    to agree with it keeps them forgotten.
+        Args:
+            logits (Tensor): As :attr:`HalfBatch.logits`, (N, columns).
 
-    Args:
-        dataset (ForgetRetainDataset): The replay images of the step.
-
-    Returns:
-        Tensor: Class ids, ascending.
-    """
-    everything = np.arange(len(dataset.metainfo['classes']))
-    forget = dataset.datasets[0].labels
-    return torch.from_numpy(np.setdiff1d(everything, forget))
+        Returns:
+            Tensor: With fewer columns, (N, kept).
+        """
+        is_kept = torch.ones(logits.shape[1], dtype=torch.bool)
+        is_kept[self._to_forget] = False
+        return logits[:, is_kept.to(logits.device)]

@@ -111,6 +111,13 @@ adapter = None
     assert found == [3, 5, [1, 2]]
 
 
+def test_a_setting_of_a_seed_wins(suite):
+    options = {'forgetting.seed': 7, 'method.seed': 8}
+    cfg = suite.config('two', seed=3, options=options)
+    found = cfg.randomness.seed, cfg.forgetting.seed, cfg.method.seed
+    assert found == (3, 7, 8)
+
+
 # Bad suites ---------------------------------------------------------------
 
 

@@ -113,6 +113,15 @@ def test_no_class_of_the_step_inherits_from_another():
         assert (target[0, 1] > 0.99) == (heir == 1)
 
 
+@pytest.mark.parametrize('mask', ['own', 'step'])
+def test_an_object_of_a_softmax_detector_turns_into_background(mask):
+    """The background, behind the classes, is never ruled out."""
+    seen = torch.tensor([[9.0, 2.0, 1.0, 0.0, 5.0]], dtype=torch.double)
+    method, _ = set_up(seen, mask=mask)
+    forget = Half(labels=(0,), num_classes=5)
+    assert descend(method, forget).argmax(1) == 4
+
+
 @pytest.mark.parametrize('activation', ACTIVATIONS)
 @pytest.mark.parametrize('mask', ['own', 'step'])
 def test_no_rows_are_no_loss(activation, mask):

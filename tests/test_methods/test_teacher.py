@@ -7,7 +7,8 @@ import torch
 from mmengine.registry import init_default_scope
 
 from gslora_mm.lora import lora_layers
-from gslora_mm.methods.teacher import Teacher, kept_classes
+from gslora_mm.methods import LwF
+from gslora_mm.methods.teacher import Teacher
 from gslora_mm.models import ForgettingModel
 from tests.classifiers import build_classifier
 from tests.detectors import build_detector
@@ -17,6 +18,7 @@ from tests.test_methods.helpers import (
     TinyDataset,
     moved,
     stock_config,
+    taught,
     tiny_batch,
     tiny_model,
     train,
@@ -168,6 +170,10 @@ def test_a_method_and_its_teacher_can_be_copied():
     torch.testing.assert_close(seen.logits, expected.logits)
 
 
-def test_kept_classes_are_all_but_those_of_the_step():
-    """One without images, too: the teacher has seen it."""
-    assert kept_classes(TinyDataset('classification')).tolist() == [1, 2, 3]
+@pytest.mark.parametrize('columns', [4, 5])
+def test_all_is_kept_but_the_classes_of_the_step(columns):
+    """One without images, too: the teacher has seen it. And background."""
+    method = LwF()
+    taught(method)
+    logits = torch.arange(columns).repeat(2, 1)
+    assert method.kept(logits).tolist() == [list(range(1, columns))] * 2

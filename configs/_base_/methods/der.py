@@ -4,4 +4,4 @@ method = dict(
     type='gslora_mm.DER',
     beta=1.0,  # weight of forgetting; a list has one value for each step
     alpha=0.5)  # weight of the replayed logits
-adapter = None  # the papers' setting; dict(rank=8) trains a LoRA
+adapter = None  # the papers' setting; for a LoRA see docs/en/methods.md

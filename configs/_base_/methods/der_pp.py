@@ -4,4 +4,4 @@ method = dict(
     beta=1.0,  # weight of forgetting; a list has one value for each step
     alpha=0.5,  # weight of the replayed logits
     gamma=0.5)  # weight of the replayed labels
-adapter = None  # the papers' setting; dict(rank=8) trains a LoRA
+adapter = None  # the papers' setting; for a LoRA see docs/en/methods.md

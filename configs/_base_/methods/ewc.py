@@ -4,4 +4,4 @@ method = dict(
     type='gslora_mm.EWC',
     beta=1.0,  # weight of the forget half; a list has one value for each step
     weight=100.0)  # lambda: weight of the pull
-adapter = None  # the papers' setting; dict(rank=8) trains a LoRA
+adapter = None  # the papers' setting; for a LoRA see docs/en/methods.md

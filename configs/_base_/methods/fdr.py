@@ -4,4 +4,4 @@ method = dict(
     type='gslora_mm.FDR',
     beta=1.0,  # weight of forgetting; a list has one value for each step
     alpha=1.0)  # weight of the distance
-adapter = None  # the papers' setting; dict(rank=8) trains a LoRA
+adapter = None  # the papers' setting; for a LoRA see docs/en/methods.md

@@ -1,3 +1,3 @@
 # Fine-tuning on what is kept; the rest is forgotten by neglect.
 method = dict(type='gslora_mm.FineTune')
-adapter = None  # the whole model is trained; dict(rank=8) trains a LoRA
+adapter = None  # the whole model is trained; for a LoRA see docs/en/methods.md

@@ -2,4 +2,4 @@
 method = dict(
     type='gslora_mm.GradientAscent',
     bound=None)  # or the classification loss at which the ascent ends
-adapter = None  # the whole model is trained; dict(rank=8) trains a LoRA
+adapter = None  # the whole model is trained; for a LoRA see docs/en/methods.md

@@ -7,4 +7,4 @@ method = dict(
     w_kp=10.0,  # weight of the preservation
     w_at=0.6,  # weight of the push
     temperature=10.0)  # T
-adapter = None  # the papers' setting; dict(rank=8) trains a LoRA
+adapter = None  # the papers' setting; for a LoRA see docs/en/methods.md

@@ -5,4 +5,4 @@ method = dict(
     beta=0.1,  # weight of forgetting; a list has one value for each step
     alpha=1.0,  # weight of the distillation
     temperature=2.0)  # T
-adapter = None  # the papers' setting; dict(rank=8) trains a LoRA
+adapter = None  # the papers' setting; for a LoRA see docs/en/methods.md

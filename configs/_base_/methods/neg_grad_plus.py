@@ -2,4 +2,4 @@
 method = dict(
     type='gslora_mm.NegGradPlus',
     alpha=0.95)  # weight of what is kept; the ascent has the rest
-adapter = None  # the whole model is trained; dict(rank=8) trains a LoRA
+adapter = None  # the whole model is trained; for a LoRA see docs/en/methods.md

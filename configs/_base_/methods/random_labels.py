@@ -3,4 +3,4 @@
 method = dict(
     type='gslora_mm.RandomLabels',
     beta=1.0)  # weight of the forget half; a list has one value for each step
-adapter = None  # the whole model is trained; dict(rank=8) trains a LoRA
+adapter = None  # the whole model is trained; for a LoRA see docs/en/methods.md

@@ -7,4 +7,4 @@ method = dict(
     gamma=1.0,  # weight of their own loss
     temperature=2.0,  # T
     msteps=3)  # epochs with a pass over the forget images
-adapter = None  # the papers' setting; dict(rank=8) trains a LoRA
+adapter = None  # the papers' setting; for a LoRA see docs/en/methods.md

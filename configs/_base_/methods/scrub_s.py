@@ -8,4 +8,4 @@ method = dict(
     msteps=3,  # epochs with a pass over the forget images
     smoothing=0.1,  # weight of the distance to the average
     decay=0.9)  # of the average, from one epoch to the next
-adapter = None  # the papers' setting; dict(rank=8) trains a LoRA
+adapter = None  # the papers' setting; for a LoRA see docs/en/methods.md

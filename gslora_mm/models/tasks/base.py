@@ -14,7 +14,7 @@ class Seen(NamedTuple):
 
     Attributes:
         features (Tensor): As :attr:`HalfBatch.features`, shape (N, C).
-        logits (Tensor): As :attr:`HalfBatch.logits`, (N, num_classes).
+        logits (Tensor): As :attr:`HalfBatch.logits`, (N, columns).
     """
 
     features: Tensor
@@ -89,10 +89,11 @@ class HalfBatch(metaclass=ABCMeta):
     @property
     @abstractmethod
     def logits(self) -> Tensor:
-        """Scores of these rows, shape (N, num_classes).
+        """Scores of these rows, shape (N, columns).
 
-        As at test time, before softmax or sigmoid: without a margin, and
-        without a background class.
+        As at test time, before softmax or sigmoid: without a margin. There
+        is a column for each class, and one more behind them for the
+        background of a detector with a softmax.
         """
 
     @abstractmethod

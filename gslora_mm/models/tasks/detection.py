@@ -143,9 +143,7 @@ class DetectionHalf(HalfBatch):
 
     @property
     def logits(self) -> Tensor:
-        # With a softmax, the background is the last class.
-        num_classes = self._model.bbox_head.num_classes
-        return self._outputs[2][self._is_matched][:, :num_classes]
+        return self._outputs[2][self._is_matched]
 
     @property
     def labels(self) -> Tensor:
@@ -172,7 +170,7 @@ class DetectionHalf(HalfBatch):
         num_queries = is_matched.shape[1]
         # Denoising queries stand before those that are matched.
         hidden = found['hidden_states'][-1][:, -num_queries:]
-        scores = scores[:, -num_queries:, : head.num_classes]
+        scores = scores[:, -num_queries:]
         return Seen(hidden[is_matched], scores[is_matched])
 
     def relabelled(self, draw: Callable[[Tensor], Tensor]) -> 'DetectionHalf':
