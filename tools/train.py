@@ -9,16 +9,16 @@ import argparse
 import os
 import os.path as osp
 
-from mmengine.config import Config, DictAction
-from mmengine.registry import RUNNERS, init_default_scope
-from mmengine.runner import find_latest_checkpoint
-
 from gslora_mm.utils import ConfigError, SaveError
+from gslora_mm.utils.garbage import nothing_is_garbage
 from gslora_mm.utils.quiet import hush, no_prints
 
 hush()
-with no_prints():
+with no_prints(), nothing_is_garbage():
     import mmdet.datasets  # noqa: F401  (greets on import)
+    from mmengine.config import Config, DictAction
+    from mmengine.registry import RUNNERS, init_default_scope
+    from mmengine.runner import find_latest_checkpoint
 
     from gslora_mm.engine import (
         ForgettingSequence,

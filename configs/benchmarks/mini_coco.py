@@ -28,8 +28,8 @@ benchmark = dict(
             'val_dataloader.dataset.data_prefix.img': 'tune/',
             'val_evaluator.ann_file':
             'data/mini_coco/annotations/instances_tune.json',
-            'schedule.max_iters': 150,
-            'schedule.param_scheduler.milestones': [100],
+            'schedule.max_iters': 130,
+            'schedule.param_scheduler.milestones': [87],
         },
         search=dict(
             _delete_=True,
