@@ -1,8 +1,8 @@
 # All methods on the demo's detector, data and requests.
 _base_ = '../_base_/benchmarks/methods.py'
-# Trials of a detector take the longest, so that each method has three: its
-# config, a higher learning rate, and more or less of what it is about. (Lower
-# rates than those of the configs forget little in so few iterations.)
+# Trials of a detector take the longest, so each method has three: as a rule
+# its config, a higher learning rate, and more or less of what it is about.
+# (Lower rates than those of the configs forget little in so few iterations.)
 whole = {'schedule.optim_wrapper.optimizer.lr': [1e-3]}
 lora = {'schedule.optim_wrapper.optimizer.lr': [3e-3]}
 

@@ -129,12 +129,13 @@ def extract_features(
         num_workers=num_workers,
         collate_fn=pseudo_collate,
     )
+    num_classes = task.num_classes(model)  # the background is none
     features, labels, predictions = [], [], []
     for batch in loader:
         half = task.read(model, batch)
         features.append(half.features.float().cpu())
         labels.append(half.labels.cpu())
-        predictions.append(half.logits.argmax(1).cpu())
+        predictions.append(half.logits[:, :num_classes].argmax(1).cpu())
     return Features(
         torch.cat(features), torch.cat(labels), torch.cat(predictions)
     )

@@ -65,10 +65,18 @@ class Suite:
             if key.partition('.')[0] not in known:
                 # MMEngine would add it, and nobody would ever read it.
                 raise unknown_name('settings', key.partition('.')[0], known)
-        seeds = {'randomness.seed': seed, 'forgetting.seed': seed}
+        cfg.merge_from_dict(copy.deepcopy(settings))
+        seeded = ['randomness', 'forgetting']
         if isinstance(cfg.get('method', {}).get('seed'), int):
-            seeds['method.seed'] = seed
-        cfg.merge_from_dict(copy.deepcopy({**seeds, **settings}))
+            seeded.append('method')
+        cfg.merge_from_dict(
+            {
+                f'{section}.seed': seed
+                for section in seeded
+                if f'{section}.seed' not in settings
+                and 'seed' not in settings.get(section, {})
+            }
+        )
         return cfg
 
 

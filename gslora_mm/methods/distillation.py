@@ -23,7 +23,8 @@ class Distillation(Taught, RelabelledForgetting):
     with logits :math:`s` of the model and :math:`t` of the model as it was
     when the step began, on the same rows of the retain half: images of a
     classifier; queries of a detector's last decoder layer that are matched
-    to an object. Columns are the classes that are not forgotten in this step
+    to an object. Columns are the classes that are not forgotten in this step,
+    and the background of a detector with a softmax
     (:meth:`~gslora_mm.methods.teacher.Taught.kept`).
 
     :math:`L_{replay}` is what a method takes of the model's own loss on the

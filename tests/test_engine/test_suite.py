@@ -118,6 +118,13 @@ def test_a_setting_of_a_seed_wins(suite):
     assert found == (3, 7, 8)
 
 
+@pytest.mark.parametrize('delete', [{}, {'_delete_': True}])
+def test_a_setting_of_a_section_leaves_its_seed(suite, delete):
+    options = {'randomness': {'deterministic': True, **delete}}
+    cfg = suite.config('two', seed=3, options=options)
+    assert cfg.randomness == dict(deterministic=True, seed=3)
+
+
 # Bad suites ---------------------------------------------------------------
 
 

@@ -440,9 +440,11 @@ def test_objects_become_background_where_only_matched_queries_count():
     half = halves_of(task, model)[0]['forget']
     logits = half.logits
     emptied = half.relabelled(lambda labels: torch.full_like(labels, -1))
-    # The focal loss of a negative, with its alpha of 0.25 but no focus: an
-    # object that is shown at 0.1 is still found.
+    # The focal loss of a negative, with its alpha of 0.25; the own class is
+    # without focus: an object that is shown at 0.1 is still found.
+    own = F.one_hot(half.labels, 4).bool()
     terms = 0.75 * F.softplus(logits)
+    terms = torch.where(own, terms, terms * logits.sigmoid() ** 2)
     weight = model.bbox_head.loss_cls.loss_weight
     expected = weight * terms.sum() / len(logits)
     assert expected > 0
@@ -461,15 +463,48 @@ def test_other_objects_of_these_images_stay_where_only_matched_count():
     assert 0 < is_gone.sum() < len(is_gone)
     emptied = half.relabelled(lambda x: torch.where(x == gone, -1, x))
     assert emptied.labels.tolist() == half.labels[~is_gone].tolist()
-    targets = F.one_hot(half.labels, 4) * ~is_gone[:, None]
+    own = F.one_hot(half.labels, 4).bool()
+    targets = own & ~is_gone[:, None]
     terms = F.binary_cross_entropy_with_logits(
         half.logits, targets.float(), reduction='none'
     )
-    terms = terms * torch.where(targets > 0, 0.25, 0.75)
+    terms = terms * torch.where(targets, 0.25, 0.75)
+    focus = (half.logits.sigmoid() - targets.float()) ** 2
+    terms = torch.where(own & is_gone[:, None], terms, terms * focus)
     weight = model.bbox_head.loss_cls.loss_weight
     expected = weight * terms.sum() / len(half.labels)
     torch.testing.assert_close(emptied.loss_cls, expected)
     assert emptied.loss_rest > 0  # their boxes
+
+
+def test_the_background_of_a_softmax_counts_in_full():
+    model = build_detector('detr').eval()
+    assert model.bbox_head.bg_cls_weight == 0.1
+    task = DetectionTask(forget_queries='matched')
+    half = halves_of(task, model)[0]['forget']
+    emptied = half.relabelled(lambda labels: torch.full_like(labels, -1))
+    expected = -half.logits.log_softmax(1)[:, 4].mean()
+    torch.testing.assert_close(emptied.loss_cls, expected)
+
+
+def test_nothing_to_empty_is_as_without_relabelling():
+    model = build_detector('deformable_detr').eval()
+    task = DetectionTask(forget_queries='matched')
+    half = halves_of(task, model)[0]['forget']
+    same = half.relabelled(lambda labels: labels)
+    assert set(same.losses) == set(half.losses)
+    torch.testing.assert_close(same.loss, half.loss)
+
+
+def test_some_objects_of_a_class_cannot_be_emptied():
+    model = build_detector('deformable_detr').eval()
+    task = DetectionTask(forget_queries='matched')
+    half = halves_of(task, model)[0]['forget']
+    gone = half.labels[0]
+    with pytest.raises(ValueError, match='all objects of a class'):
+        half.relabelled(
+            lambda x: torch.where(x == gone, -1, gone.expand_as(x))
+        )
 
 
 def test_quality_focal_loss_has_no_focus_on_what_becomes_background():

@@ -117,7 +117,7 @@ class HalfBatch(metaclass=ABCMeta):
         Args:
             draw (Callable): Gives class ids for class ids, of shape (M, ).
                 A negative one makes an object background, where the task
-                has one.
+                has one; all objects of a class, or none.
         """
 
 

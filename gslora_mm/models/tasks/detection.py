@@ -177,10 +177,18 @@ class DetectionHalf(HalfBatch):
         labels = [s.gt_instances.labels for s in self._data_samples]
         drawn = [draw(x) for x in labels]
         emptied, samples = None, []
-        if self._queries == 'matched':
+        if self._queries == 'matched' and any((y < 0).any() for y in drawn):
             # Their queries are found by matching, so these objects stay.
             gone = [x[y < 0] for x, y in zip(labels, drawn, strict=True)]
             emptied = torch.cat(gone).unique()
+            kept = torch.cat([y[y >= 0] for y in drawn])
+            if torch.isin(kept, emptied).any():
+                raise ValueError(
+                    f'draw makes objects of classes {emptied.tolist()} '
+                    'background, and gives other objects these classes; '
+                    "with forget_queries='matched' it has to be one or the "
+                    'other for all objects of a class'
+                )
             drawn = [
                 torch.where(y < 0, x, y)
                 for x, y in zip(labels, drawn, strict=True)
@@ -291,15 +299,12 @@ def matched_losses(
                 for weight, label in zip(matched, labels, strict=True)
             ]
             other = torch.cat(matched)[:, None] - torch.cat(own)
-            count = other.new_tensor([num_pos], dtype=torch.float)
-            if head.sync_cls_avg_factor:
-                count = reduce_mean(count)
             others.append(
                 head.loss_cls(
                     torch.cat(cls_scores),
                     torch.cat(labels),
                     other,
-                    avg_factor=count.clamp(min=1),
+                    avg_factor=_count(head, num_pos, other),
                 )
             )
             matched = own
@@ -321,12 +326,15 @@ def emptied_losses(
     The counterpart of :func:`matched_losses` for objects that are to become
     background: only the queries that objects are matched to are classified,
     those of ``classes`` as background and without a box, all others as in
-    training.
+    training. Meant for the last decoder layer; other layers' losses of the
+    own class are left out with a focal loss.
 
-    A focal loss counts a query that shows little as done: at a score of 0.1
-    a hundredth of a binary cross-entropy is left. That is meant for the many
-    queries that never showed anything. AP only ranks, so here an object at
-    0.1 would still be found; focal losses are taken without their focus.
+    What holds unmatched queries back, because they are so many, would keep
+    the few matched ones from becoming background. A focal loss counts a
+    query that shows little as done: at a score of 0.1 a hundredth of the
+    binary cross-entropy is left. But AP only ranks, and an object at 0.1 is
+    still found; so an object's own class is without focus. With a softmax,
+    these queries do without the lower weight of the background.
 
     Args:
         head (nn.Module): A ``DETRHead`` of mmdet.
@@ -338,6 +346,8 @@ def emptied_losses(
         ``classes``.
     """
     get_targets = head.get_targets
+    by_class = isinstance(head.loss_cls, FocalLoss)
+    own_class: list[Tensor] = []
 
     def without_objects(cls_scores: list[Tensor], *args) -> tuple:
         labels, weights, boxes, box_weights, num_pos, _ = get_targets(
@@ -356,18 +366,57 @@ def emptied_losses(
             weight * ~empty[:, None]
             for weight, empty in zip(box_weights, is_empty, strict=True)
         ]
+        if by_class:
+            own = [
+                (weight * empty)[:, None]
+                * F.one_hot(label, head.num_classes + 1)[:, :-1]
+                for weight, label, empty in zip(
+                    matched, labels, is_empty, strict=True
+                )
+            ]
+            with _without_focus(head.loss_cls):
+                own_class.append(
+                    head.loss_cls(
+                        torch.cat(cls_scores),
+                        torch.cat(emptied),
+                        torch.cat(own),
+                        avg_factor=_count(head, num_pos, own[0]),
+                    )
+                )
+            matched = [
+                weight[:, None] - o
+                for weight, o in zip(matched, own, strict=True)
+            ]
+        elif head.bg_cls_weight:
+            matched = [
+                weight * torch.where(empty, 1 / head.bg_cls_weight, 1.0)
+                for weight, empty in zip(matched, is_empty, strict=True)
+            ]
         return (emptied, matched, boxes, kept_boxes, num_pos, 0)
 
+    if by_class:
+        losses, found = all_losses(head, inputs, without_objects)
+        last_layer = len(inputs['hidden_states']) - 1
+        losses['loss_cls'] = losses['loss_cls'] + own_class[last_layer]
+        return losses, found
     with _without_focus(head.loss_cls):
         return all_losses(head, inputs, without_objects)
+
+
+def _count(head: nn.Module, num_pos: int, like: Tensor) -> Tensor:
+    """What mmdet's heads divide a loss of matched queries by."""
+    count = like.new_tensor([num_pos], dtype=torch.float)
+    if head.sync_cls_avg_factor:
+        count = reduce_mean(count)
+    return count.clamp(min=1)
 
 
 @contextmanager
 def _without_focus(loss: nn.Module) -> Iterator[None]:
     """Make a focal loss a (balanced) binary cross-entropy for a while."""
     names = {FocalLoss: 'gamma', QualityFocalLoss: 'beta'}
-    name = names.get(type(loss))
-    focus = getattr(loss, name) if name else None
+    name = next((n for cls, n in names.items() if isinstance(loss, cls)), '')
+    focus = getattr(loss, name, None)
     if name:
         setattr(loss, name, 0.0)
     try:
