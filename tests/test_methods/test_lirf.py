@@ -41,6 +41,16 @@ def test_total_loss_against_float64(seed, activation):
     assert losses['push'].item() == pytest.approx(push, rel=1e-6)
 
 
+def test_an_object_may_become_background():
+    """What the teacher says of that, behind the classes, does not hold."""
+    method = LIRF()
+    taught(method, num_classes=5)
+    forget = Half(num_classes=5)
+    losses_of(method, forget, Half())['loss_preserve'].backward()
+    assert forget.logits.grad[:, KEPT].all()
+    assert not forget.logits.grad[:, [0, 4]].any()
+
+
 def test_features_are_pushed_away_and_other_scores_kept():
     """Of the forget half, a step down the loss."""
     method = LIRF()
