@@ -2,6 +2,7 @@
 _base_ = [
     '../../mini/deformable-detr_mini-coco.py',
     '../../_base_/sequences/mini_coco_3x2.py',
+    '../../_base_/tasks/matched_queries.py',
     '../../_base_/methods/random_labels.py',
     '../../_base_/schedules/mini_short.py',
 ]
@@ -12,10 +13,4 @@ adapter = dict(
     dropout=0.0,
     target='ffn',
     group_by='block',
-)
-# As in the demo: only the objects' own queries lose their class.
-task = dict(
-    type='gslora_mm.DetectionTask',
-    aux_loss=dict(retain=True),
-    forget_queries='matched',
 )
