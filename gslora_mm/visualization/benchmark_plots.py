@@ -64,8 +64,8 @@ def plot_benchmark(results: Mapping, folder: Path) -> dict[str, str]:
             shown = title
             if any(point.is_reference for point in points):
                 shown += f' (diamond: {reference})'
-            plot_points(
-                points, labels, shown, folder / file, log_x=points is times
-            )
+            # Most methods leave little.
+            scale = 'log' if points is times else 'symlog'
+            plot_points(points, labels, shown, folder / file, scale)
             figures[title] = file
     return figures

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import (
+    LogLocator,
+    NullLocator,
+    SymmetricalLogLocator,
+)
 from matplotlib.transforms import Bbox
 
 from .style import COLOURS, GREY, figure_style, save_figure
@@ -45,7 +49,7 @@ def plot_points(
     labels: tuple[str, str],
     title: str,
     path: str | os.PathLike,
-    log_x: bool = False,
+    x_scale: str = 'linear',
 ) -> None:
     """Draw points with error bars, and their names where there is room.
 
@@ -54,8 +58,9 @@ def plot_points(
         labels (tuple[str, str]): What the two axes show.
         title (str): Title of the figure.
         path (str | os.PathLike): The PNG file to write, atomically.
-        log_x (bool): Whether the abscissa is logarithmic. Defaults to
-            False.
+        x_scale (str): Of the abscissa: ``'linear'``, ``'log'``, or
+            ``'symlog'`` for what is often 0: linear up to 1, logarithmic
+            above. Defaults to ``'linear'``.
     """
     with figure_style():
         figure = Figure(figsize=(8.2, 5.4), layout='constrained')
@@ -74,9 +79,15 @@ def plot_points(
                 linestyle='none',
                 zorder=4 if point.is_reference else 3,
             )
-        if log_x:
-            axes.set_xscale('log')
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        if x_scale != 'linear':
+            steps = dict(subs=(1, 2, 5))
+            if x_scale == 'symlog':
+                axes.set_xscale('symlog', linthresh=1)
+                locator = SymmetricalLogLocator(base=10, linthresh=1, **steps)
+            else:
+                axes.set_xscale('log')
+                locator = LogLocator(**steps)
+            axes.xaxis.set_major_locator(locator)
             axes.xaxis.set_major_formatter('{x:g}')
             axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(0.08)

@@ -44,7 +44,7 @@ def crowd(count, seed=0):
 @pytest.mark.parametrize('count', [1, 2, 12, 24])
 def test_no_name_covers_another_or_a_point(drawn, count):
     points = crowd(count)
-    plot_points(points, LABELS, 'A title', 'unused.png', log_x=True)
+    plot_points(points, LABELS, 'A title', 'unused.png', 'log')
     (figure,) = drawn
     (axes,) = figure.axes
     names = {text.get_text(): text for text in axes.texts}
@@ -107,3 +107,12 @@ def test_what_the_axes_show(drawn, tmp_path):
     assert (left, retain) == pytest.approx((30, 70))
     label = 'highest AP_f or AP_o of any step (%)'
     assert drawn[1].axes[0].get_xlabel() == label
+
+
+def test_zero_has_a_place_where_most_leave_little(drawn, tmp_path):
+    plot_benchmark(RESULTS, tmp_path)
+    axes = drawn[1].axes[0]
+    transform = axes.get_xaxis_transform().transform
+    zero, one, ten = (transform((x, 0))[0] for x in (0, 1, 10))
+    assert zero < one < ten
+    assert one - zero == pytest.approx(ten - one, rel=0.2)
