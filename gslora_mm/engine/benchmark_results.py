@@ -1,6 +1,7 @@
 """The results of a benchmark, as its JSON file has them."""
 
 import dataclasses
+import os.path as osp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def _method(
     reports: Mapping[Path, dict],
     references: Mapping[int, dict],
 ) -> dict:
+    config = benchmark.runs.get(method.name)
     runs = [_run(outcome, reports, references) for outcome in method.runs]
     finished = [run for run in runs if run['error'] is None]
     summary = None
@@ -122,7 +124,8 @@ def _method(
         ]
     return dict(
         name=method.name,
-        config=benchmark.runs.get(method.name),
+        # As a user would write it: where this project lies says nothing.
+        config=config and osp.relpath(config),
         reason=method.reason,
         trials=[dataclasses.asdict(trial) for trial in method.trials],
         chosen=method.chosen and _chosen(benchmark, method),

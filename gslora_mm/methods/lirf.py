@@ -15,8 +15,7 @@ from .relabelled import RelabelledForgetting
 from .teacher import Taught
 
 if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.models import HalfBatch
 
 
 @METHODS.register_module()
@@ -88,14 +87,6 @@ class LIRF(Taught, RelabelledForgetting):
         self.w_kp = w_kp
         self.w_at = w_at
         self.temperature = temperature
-        self._num_kept = 0
-
-    def prepare(
-        self, model: ForgettingModel, dataset: ForgetRetainDataset
-    ) -> None:
-        super().prepare(model, dataset)
-        num_classes = len(dataset.metainfo['classes'])
-        self._num_kept = num_classes - len(self._to_forget)
 
     def losses(
         self, forget: HalfBatch, retain: HalfBatch
@@ -114,8 +105,8 @@ class LIRF(Taught, RelabelledForgetting):
         push = map_distance(forget.features, teacher.features)
         # Classes alone: it is background that an object is to become.
         kl = distillation_loss(
-            self.kept(forget.logits)[:, : self._num_kept],
-            self.kept(teacher.logits)[:, : self._num_kept],
+            self.kept(forget.logits, background=False),
+            self.kept(teacher.logits, background=False),
             self.temperature,
             forget.activation,
         )

@@ -4,6 +4,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gslora_mm.lora import disable_lora
@@ -75,7 +76,8 @@ class Taught(BaseMethod):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._teacher: Teacher | None = None
-        self._to_forget: list[int] = []
+        # Of which classes it may speak on retain images.
+        self._is_kept = torch.ones(0, dtype=torch.bool)
 
     def setup(self, model: ForgettingModel) -> None:
         super().setup(model)
@@ -85,9 +87,11 @@ class Taught(BaseMethod):
         self, model: ForgettingModel, dataset: ForgetRetainDataset
     ) -> None:
         super().prepare(model, dataset)
-        self._to_forget = dataset.datasets[0].labels.tolist()
+        num_classes = len(dataset.metainfo['classes'])
+        self._is_kept = torch.ones(num_classes, dtype=torch.bool)
+        self._is_kept[dataset.datasets[0].labels] = False
 
-    def kept(self, logits: Tensor) -> Tensor:
+    def kept(self, logits: Tensor, background: bool = True) -> Tensor:
         """Logits of which a teacher may speak on retain images.
 
         All but those of the classes to be forgotten in this step, which the
@@ -97,10 +101,12 @@ class Taught(BaseMethod):
 
         Args:
             logits (Tensor): As :attr:`HalfBatch.logits`, (N, columns).
+            background (bool): Whether a column behind the classes stays.
+                Defaults to True.
 
         Returns:
             Tensor: With fewer columns, (N, kept).
         """
-        is_kept = torch.ones(logits.shape[1], dtype=torch.bool)
-        is_kept[self._to_forget] = False
+        behind = logits.shape[1] - len(self._is_kept)
+        is_kept = F.pad(self._is_kept, (0, behind), value=background)
         return logits[:, is_kept.to(logits.device)]

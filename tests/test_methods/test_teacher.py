@@ -177,3 +177,5 @@ def test_all_is_kept_but_the_classes_of_the_step(columns):
     taught(method)
     logits = torch.arange(columns).repeat(2, 1)
     assert method.kept(logits).tolist() == [list(range(1, columns))] * 2
+    found = method.kept(logits, background=False).tolist()
+    assert found == [[1, 2, 3]] * 2

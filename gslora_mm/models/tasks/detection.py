@@ -288,16 +288,9 @@ def matched_losses(
 
     def without_unmatched(cls_scores: list[Tensor], *args) -> tuple:
         labels, weights, *boxes, num_pos, _ = get_targets(cls_scores, *args)
-        matched = [
-            weight * (label < head.num_classes)
-            for weight, label in zip(weights, labels, strict=True)
-        ]
+        matched = _of_matched(head, labels, weights)
         if by_class:
-            own = [
-                weight[:, None]
-                * F.one_hot(label, head.num_classes + 1)[:, :-1]
-                for weight, label in zip(matched, labels, strict=True)
-            ]
+            own = _own_class(head, labels, matched)
             other = torch.cat(matched)[:, None] - torch.cat(own)
             others.append(
                 head.loss_cls(
@@ -353,10 +346,7 @@ def emptied_losses(
         labels, weights, boxes, box_weights, num_pos, _ = get_targets(
             cls_scores, *args
         )
-        matched = [
-            weight * (label < head.num_classes)
-            for weight, label in zip(weights, labels, strict=True)
-        ]
+        matched = _of_matched(head, labels, weights)
         is_empty = [torch.isin(label, classes) for label in labels]
         emptied = [
             label.masked_fill(empty, head.num_classes)
@@ -367,13 +357,8 @@ def emptied_losses(
             for weight, empty in zip(box_weights, is_empty, strict=True)
         ]
         if by_class:
-            own = [
-                (weight * empty)[:, None]
-                * F.one_hot(label, head.num_classes + 1)[:, :-1]
-                for weight, label, empty in zip(
-                    matched, labels, is_empty, strict=True
-                )
-            ]
+            gone = [w * e for w, e in zip(matched, is_empty, strict=True)]
+            own = _own_class(head, labels, gone)
             with _without_focus(head.loss_cls):
                 own_class.append(
                     head.loss_cls(
@@ -403,6 +388,26 @@ def emptied_losses(
         return all_losses(head, inputs, without_objects)
 
 
+def _of_matched(
+    head: nn.Module, labels: list[Tensor], weights: list[Tensor]
+) -> list[Tensor]:
+    """Weights of queries, (queries, ) an image, 0 where none is matched."""
+    return [
+        weight * (label < head.num_classes)
+        for weight, label in zip(weights, labels, strict=True)
+    ]
+
+
+def _own_class(
+    head: nn.Module, labels: list[Tensor], weights: list[Tensor]
+) -> list[Tensor]:
+    """Weights of scores, (queries, classes) an image: of the label alone."""
+    return [
+        weight[:, None] * F.one_hot(label, head.num_classes + 1)[:, :-1]
+        for weight, label in zip(weights, labels, strict=True)
+    ]
+
+
 def _count(head: nn.Module, num_pos: int, like: Tensor) -> Tensor:
     """What mmdet's heads divide a loss of matched queries by."""
     count = like.new_tensor([num_pos], dtype=torch.float)
@@ -414,16 +419,16 @@ def _count(head: nn.Module, num_pos: int, like: Tensor) -> Tensor:
 @contextmanager
 def _without_focus(loss: nn.Module) -> Iterator[None]:
     """Make a focal loss a (balanced) binary cross-entropy for a while."""
-    names = {FocalLoss: 'gamma', QualityFocalLoss: 'beta'}
-    name = next((n for cls, n in names.items() if isinstance(loss, cls)), '')
-    focus = getattr(loss, name, None)
-    if name:
-        setattr(loss, name, 0.0)
+    if not isinstance(loss, FocalLoss | QualityFocalLoss):
+        yield
+        return
+    name = 'gamma' if isinstance(loss, FocalLoss) else 'beta'
+    focus = getattr(loss, name)
+    setattr(loss, name, 0.0)
     try:
         yield
     finally:
-        if name:
-            setattr(loss, name, focus)
+        setattr(loss, name, focus)
 
 
 @TASKS.register_module()
