@@ -24,7 +24,9 @@ def make_inputs(folder: Path) -> Path:
     Returns:
         Path: The folder.
     """
-    make_mini_coco(folder / 'data', num_train=40, num_val=10, num_tune=0)
+    make_mini_coco(
+        folder / 'data', num_train=40, num_val=10, num_tune=0, num_test=0
+    )
     cfg = tiny_sequence(folder, folder / 'unused')
     init_default_scope('mmdet')
     torch.manual_seed(0)

@@ -132,10 +132,19 @@ def make_imagenet(root: Path) -> None:
 def data(tmp_path_factory):
     root = tmp_path_factory.mktemp('data')
     make_coco(root / 'coco')
-    make_mini_coco(root / 'mini_coco', num_train=200, num_val=4, num_tune=0)
-    make_mini_digits(root / 'mini_digits', 1, 1, max_scans=200, tune_copies=0)
+    make_mini_coco(
+        root / 'mini_coco', num_train=200, num_val=4, num_tune=0, num_test=0
+    )
+    make_mini_digits(
+        root / 'mini_digits', 1, 1, max_scans=200, tune_copies=0, test_copies=0
+    )
     make_mini_faces(
-        root / 'mini_faces', num_train=8, num_val=2, num_pairs=1, num_tune=0
+        root / 'mini_faces',
+        num_train=8,
+        num_val=2,
+        num_pairs=1,
+        num_tune=0,
+        num_test=0,
     )
     make_casia(root / 'casia_100')
     make_imagenet(root / 'imagenet')

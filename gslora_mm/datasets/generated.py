@@ -16,8 +16,10 @@ from gslora_mm.utils.errors import ConfigError
 SPLITS = ('train', 'val')
 #: A part to choose settings on, so that nothing is chosen on ``val``.
 TUNE = 'tune'
+#: A part that nothing is looked at on while methods and configs are made.
+TEST = 'test'
 #: What stands for a split in the seeds of what is drawn.
-SPLIT_NUMBERS = {'train': 0, 'val': 1, TUNE: 2}
+SPLIT_NUMBERS = {'train': 0, 'val': 1, TUNE: 2, TEST: 3}
 
 
 def check_range(
@@ -90,21 +92,23 @@ def make_splits(
     root: Path,
     marker: str,
     settings: dict,
-    tune: dict[str, int],
+    more: dict[str, dict[str, int]],
     is_complete: Callable[[Sequence[str]], bool],
     make: Callable[[Sequence[str]], None],
 ) -> Path:
     """Make the splits of a data set, each where it is not yet complete.
 
-    :data:`TUNE` is made on its own, with a marker in its own folder: a data
-    set that lacks it is completed, and no other file is touched.
+    :data:`TUNE` and :data:`TEST` are each made on their own, with a marker in
+    their own folder: a data set that lacks one is completed, and no other
+    file is touched.
 
     Args:
         root (Path): Folder of the data set.
         marker (str): Name of the marker files.
         settings (dict): All that decides about the content of ``SPLITS``.
-        tune (dict[str, int]): The setting that decides, besides, about
-            ``TUNE``: how much there is of it. With 0 it is left out.
+        more (dict[str, dict[str, int]]): By ``TUNE`` and ``TEST`` the setting
+            that decides, besides, about it: how much there is of it. With 0
+            it is left out.
         is_complete (Callable): Tells whether all files of splits are there.
         make (Callable): Writes all files of splits.
 
@@ -115,8 +119,9 @@ def make_splits(
         ConfigError: ``root`` holds files, but no marker.
     """
     parts = [(root, settings, SPLITS)]
-    if any(tune.values()):
-        parts.append((root / TUNE, {**settings, **tune}, (TUNE,)))
+    for split, amount in more.items():
+        if any(amount.values()):
+            parts.append((root / split, {**settings, **amount}, (split,)))
     for folder, wanted, splits in parts:
         make_once(
             folder,
@@ -155,7 +160,7 @@ def save_class_folders(
 
     Args:
         root (Path): Folder of the data set.
-        split (str): ``'train'``, ``'val'`` or ``'tune'``.
+        split (str): ``'train'``, ``'val'``, ``'tune'`` or ``'test'``.
         classes (Iterable[str]): Names of the labels 0, 1, ...
         draw (Callable): From a label to its pictures, each of shape
             (height, width, 3), uint8, RGB.

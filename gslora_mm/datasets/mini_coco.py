@@ -14,6 +14,7 @@ from gslora_mm.utils.atomic import atomic_write
 from .digit_scenes import CLASSES, digit_scans, draw_scene
 from .generated import (
     SPLIT_NUMBERS,
+    TEST,
     TUNE,
     check_range,
     make_splits,
@@ -33,13 +34,15 @@ def make_mini_coco(
     size: int = 96,
     max_digits: int = 4,
     num_tune: int = 150,
+    num_test: int = 250,
 ) -> Path:
     """Make the data set, or return at once where it is already complete.
 
     Scene number ``i`` of a split depends on ``seed``, ``size``,
     ``max_digits`` and ``i`` alone, so a smaller set is a part of a larger
     one. No scan of a digit is used both for training and for validation; the
-    scenes to choose settings on, ``tune``, are new ones of training scans.
+    scenes to choose settings on, ``tune``, are new ones of training scans,
+    those to compare methods on, ``test``, new ones of validation scans.
     Boxes are tight around what is drawn, and ``area`` is that of the box.
 
     A marker file says with which settings a folder was made and whether it
@@ -49,7 +52,8 @@ def make_mini_coco(
 
     Args:
         root (str | Path): Folder to make, with ``train/``, ``val/``,
-            ``tune/`` and ``annotations/instances_{train,val,tune}.json``.
+            ``tune/``, ``test/`` and
+            ``annotations/instances_{train,val,tune,test}.json``.
         num_train (int): Number of training scenes. Defaults to 1500.
         num_val (int): Number of validation scenes. Defaults to 250.
         seed (int): Seed of everything that is drawn. Defaults to 0.
@@ -59,6 +63,8 @@ def make_mini_coco(
             is 1. Defaults to 4.
         num_tune (int): Number of scenes to choose settings on; with 0 there
             is no such split. Defaults to 150.
+        num_test (int): Number of scenes to compare methods on; with 0 there
+            is no such split. Defaults to 250.
 
     Returns:
         Path: ``root``.
@@ -74,15 +80,18 @@ def make_mini_coco(
         size=size,
         max_digits=max_digits,
     )
-    tune = dict(num_tune=num_tune)
-    check_range({**settings, **tune}, dict(num_tune=0, seed=0, size=64))
+    more = {TUNE: dict(num_tune=num_tune), TEST: dict(num_test=num_test)}
+    check_range(
+        {**settings, **more[TUNE], **more[TEST]},
+        dict(num_tune=0, num_test=0, seed=0, size=64),
+    )
     settings['version'] = _VERSION
     root = Path(root)
-    counts = dict(train=num_train, val=num_val, tune=num_tune)
+    counts = dict(train=num_train, val=num_val, tune=num_tune, test=num_test)
 
     def make(splits: Sequence[str]) -> None:
         scans = digit_scans(seed)
-        scans[TUNE] = scans['train']
+        scans[TUNE], scans[TEST] = scans['train'], scans['val']
         for split in splits:
             seeds = [seed, SPLIT_NUMBERS[split]]
             _make_split(
@@ -96,7 +105,7 @@ def make_mini_coco(
             for split in splits
         )
 
-    return make_splits(root, MARKER, settings, tune, is_complete, make)
+    return make_splits(root, MARKER, settings, more, is_complete, make)
 
 
 def _make_split(

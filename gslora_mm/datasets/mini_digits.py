@@ -13,6 +13,7 @@ import numpy as np
 from .digit_scenes import CLASSES, digit_scans, draw_digit
 from .generated import (
     SPLIT_NUMBERS,
+    TEST,
     TUNE,
     are_listed_files_there,
     check_range,
@@ -33,20 +34,22 @@ def make_mini_digits(
     seed: int = 0,
     size: int = 32,
     tune_copies: int = 1,
+    test_copies: int = 2,
 ) -> Path:
     """Make the data set, or return at once where it is already complete.
 
     Each scan of a digit is drawn several times: elsewhere, in another size,
     on another background, in other colours. No scan is used both for training
     (1,438 of them) and for validation (359); the pictures to choose settings
-    on, ``tune``, are new ones of the training scans. A picture depends on
+    on, ``tune``, are new ones of the training scans, those to compare methods
+    on, ``test``, new ones of the validation scans. A picture depends on
     ``seed``, ``size``, its scan and the number of its copy alone, so that a
     smaller set has pictures of a larger one.
 
     Args:
         root (str | Path): Folder to make, with
-            ``{train,val,tune}/zero/000.png`` and so on, and the lists of
-            files and labels ``{train,val,tune}.txt``.
+            ``{train,val,tune,test}/zero/000.png`` and so on, and the lists
+            of files and labels ``{train,val,tune,test}.txt``.
         train_copies (int): Pictures of a training scan. Defaults to 4.
         val_copies (int): Pictures of a validation scan. Defaults to 2.
         max_scans (int, optional): Most scans of a class and split to use.
@@ -55,6 +58,8 @@ def make_mini_digits(
         size (int): Height and width in pixels, at least 16. Defaults to 32.
         tune_copies (int): Pictures of a training scan to choose settings on;
             with 0 there is no such split. Defaults to 1.
+        test_copies (int): Pictures of a validation scan to compare methods
+            on; with 0 there is no such split. Defaults to 2.
 
     Returns:
         Path: ``root``.
@@ -68,15 +73,26 @@ def make_mini_digits(
     )
     if max_scans is not None:
         settings['max_scans'] = max_scans
-    tune = dict(tune_copies=tune_copies)
-    check_range({**settings, **tune}, dict(tune_copies=0, seed=0, size=16))
+    more = {
+        TUNE: dict(tune_copies=tune_copies),
+        TEST: dict(test_copies=test_copies),
+    }
+    check_range(
+        {**settings, **more[TUNE], **more[TEST]},
+        dict(tune_copies=0, test_copies=0, seed=0, size=16),
+    )
     settings['version'] = _VERSION
     root = Path(root)
-    copies = dict(train=train_copies, val=val_copies, tune=tune_copies)
+    copies = dict(
+        train=train_copies,
+        val=val_copies,
+        tune=tune_copies,
+        test=test_copies,
+    )
 
     def make(splits: Sequence[str]) -> None:
         scans = digit_scans(seed)
-        scans[TUNE] = scans['train']
+        scans[TUNE], scans[TEST] = scans['train'], scans['val']
         for split in splits:
             number = SPLIT_NUMBERS[split]
 
@@ -93,7 +109,7 @@ def make_mini_digits(
     def is_complete(splits: Sequence[str]) -> bool:
         return are_listed_files_there(root, splits)
 
-    return make_splits(root, MARKER, settings, tune, is_complete, make)
+    return make_splits(root, MARKER, settings, more, is_complete, make)
 
 
 def _draw_class(

@@ -13,6 +13,8 @@ from .face_drawing import draw_appearance, draw_conditions, draw_faces
 from .face_pairs import face_pairs, save_pairs
 from .generated import (
     SPLIT_NUMBERS,
+    TEST,
+    TUNE,
     are_listed_files_there,
     check_range,
     make_splits,
@@ -34,6 +36,7 @@ def make_mini_faces(
     seed: int = 0,
     size: int = 32,
     num_tune: int = 10,
+    num_test: int = 20,
 ) -> Path:
     """Make the data set, or return at once where it is already complete.
 
@@ -42,8 +45,8 @@ def make_mini_faces(
     Pose, light, expression, clothes, background, noise and what hides a part
     of the face are new in each picture. A picture depends on ``seed``,
     ``size``, its identity and its number alone, so that a smaller set is a
-    part of a larger one. ``tune`` has further pictures of the same people, to
-    choose settings on.
+    part of a larger one. ``tune`` and ``test`` have further pictures of the
+    same people, to choose settings on and to compare methods on.
 
     ``pairs.txt`` lists pairs of validation pictures for face verification, a
     line each: ``PATH_A PATH_B SAME``, paths relative to ``val/``, and 1 for
@@ -52,8 +55,8 @@ def make_mini_faces(
 
     Args:
         root (str | Path): Folder to make, with
-            ``{train,val,tune}/id_000/000.png`` and so on, the lists of files
-            and labels ``{train,val,tune}.txt``, and ``pairs.txt``.
+            ``{train,val,tune,test}/id_000/000.png`` and so on, the lists of
+            files and labels ``{train,val,tune,test}.txt``, and ``pairs.txt``.
         num_ids (int): Number of identities, at least 2 and at most 100.
             Defaults to 100.
         num_train (int): Training pictures of each. Defaults to 60.
@@ -65,6 +68,8 @@ def make_mini_faces(
         size (int): Height and width in pixels, at least 16. Defaults to 32.
         num_tune (int): Pictures of each to choose settings on; with 0 there
             is no such split. Defaults to 10.
+        num_test (int): Pictures of each to compare methods on; with 0 there
+            is no such split. Defaults to 20.
 
     Returns:
         Path: ``root``.
@@ -81,10 +86,12 @@ def make_mini_faces(
         seed=seed,
         size=size,
     )
-    tune = dict(num_tune=num_tune)
+    more = {TUNE: dict(num_tune=num_tune), TEST: dict(num_test=num_test)}
     check_range(
-        {**settings, **tune},
-        least=dict(num_ids=2, num_val=2, num_tune=0, seed=0, size=16),
+        {**settings, **more[TUNE], **more[TEST]},
+        least=dict(
+            num_ids=2, num_val=2, num_tune=0, num_test=0, seed=0, size=16
+        ),
         most=dict(
             num_ids=len(MINI_FACES_CLASSES),
             num_pairs=num_val * (num_val - 1) // 2,
@@ -93,7 +100,7 @@ def make_mini_faces(
     settings['version'] = _VERSION
     root = Path(root)
     classes = MINI_FACES_CLASSES[:num_ids]
-    counts = dict(train=num_train, val=num_val, tune=num_tune)
+    counts = dict(train=num_train, val=num_val, tune=num_tune, test=num_test)
 
     def make(splits: Sequence[str]) -> None:
         for split in splits:
@@ -117,7 +124,7 @@ def make_mini_faces(
             root, splits
         )
 
-    return make_splits(root, MARKER, settings, tune, is_complete, make)
+    return make_splits(root, MARKER, settings, more, is_complete, make)
 
 
 def _draw_identity(

@@ -81,7 +81,9 @@ def random_labels() -> list[list[int]]:
 def mini_coco(tmp_path_factory):
     """A small mini_coco; not to be written to."""
     root = tmp_path_factory.mktemp('data') / 'mini_coco'
-    return make_mini_coco(root, num_train=24, num_val=8, num_tune=4)
+    return make_mini_coco(
+        root, num_train=24, num_val=8, num_tune=4, num_test=6
+    )
 
 
 @pytest.fixture(scope='session')
@@ -96,5 +98,11 @@ def mini_faces(tmp_path_factory):
     """A small mini_faces; not to be written to."""
     root = tmp_path_factory.mktemp('data') / 'mini_faces'
     return make_mini_faces(
-        root, num_ids=5, num_train=4, num_val=3, num_pairs=3, num_tune=2
+        root,
+        num_ids=5,
+        num_train=4,
+        num_val=3,
+        num_pairs=3,
+        num_tune=2,
+        num_test=1,
     )

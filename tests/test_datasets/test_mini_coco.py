@@ -14,7 +14,7 @@ from gslora_mm.datasets import MINI_COCO_CLASSES, digit_scenes, make_mini_coco
 from gslora_mm.utils import ConfigError
 
 TOOL = Path(__file__).parents[2] / 'tools/dataset_tools/make_mini_coco.py'
-SMALL = dict(num_train=24, num_val=8, num_tune=4)
+SMALL = dict(num_train=24, num_val=8, num_tune=4, num_test=6)
 
 
 def files_of(root):
@@ -34,7 +34,8 @@ def no_drawing(monkeypatch):
 
 
 def test_format(mini_coco):
-    for split, count in (('train', 24), ('val', 8), ('tune', 4)):
+    counts = dict(train=24, val=8, tune=4, test=6)
+    for split, count in counts.items():
         path = mini_coco / 'annotations' / f'instances_{split}.json'
         content = json.loads(path.read_text())
         assert content['categories'] == [
@@ -72,12 +73,12 @@ def test_smaller_set_is_part_of_a_larger_one(mini_coco, tmp_path):
     expected = np.random.rand()
     np.random.seed(0)
     small = make_mini_coco(
-        tmp_path / 'small', num_train=5, num_val=2, num_tune=3
+        tmp_path / 'small', num_train=5, num_val=2, num_tune=3, num_test=1
     )
     assert np.random.rand() == expected  # nothing global is touched
     files = files_of(mini_coco)
     pictures = {k: v for k, v in files_of(small).items() if '.png' in k}
-    assert len(pictures) == 10
+    assert len(pictures) == 11
     assert all(files[name] == content for name, content in pictures.items())
 
 
@@ -90,7 +91,9 @@ def test_digits_of_validation_are_new():
         assert not any(scan.tobytes() in known for scan in val)
 
 
-def test_tuning_shows_new_scenes_of_training_digits(mini_coco, monkeypatch):
+def test_more_parts_show_new_scenes_of_digits_of_the_first(
+    mini_coco, monkeypatch
+):
     drawn = []
 
     def record(rng, scans, size, max_digits):
@@ -100,26 +103,27 @@ def test_tuning_shows_new_scenes_of_training_digits(mini_coco, monkeypatch):
     draw_scene = digit_scenes.draw_scene
     monkeypatch.setattr('gslora_mm.datasets.mini_coco.draw_scene', record)
     make_mini_coco(mini_coco.parent / 'recorded', **SMALL)
-    known = [
-        {scan.tobytes() for scan in scans}
-        for scans in digit_scenes.digit_scans(seed=0)['train']
-    ]
-    for scans in drawn[32:]:
-        assert [{scan.tobytes() for scan in each} for each in scans] == known
+    for source, part in (('train', drawn[32:36]), ('val', drawn[36:])):
+        known = [
+            {scan.tobytes() for scan in scans}
+            for scans in digit_scenes.digit_scans(seed=0)[source]
+        ]
+        for scans in part:
+            shown = [{scan.tobytes() for scan in each} for each in scans]
+            assert shown == known
     scenes = [
         content
         for name, content in files_of(mini_coco).items()
         if name.endswith('.png')
     ]
-    assert len(set(scenes)) == len(scenes) == 36
+    assert len(set(scenes)) == len(scenes) == 42
 
 
-def test_data_without_a_tuning_part_are_completed(
-    mini_coco, tmp_path, monkeypatch
-):
-    root = make_mini_coco(tmp_path, **{**SMALL, 'num_tune': 0})
+@pytest.mark.parametrize('part', ['tune', 'test'])
+def test_data_without_a_part_are_completed(mini_coco, tmp_path, part):
+    root = make_mini_coco(tmp_path, **{**SMALL, f'num_{part}': 0})
     before = files_of(root)
-    assert not [name for name in before if 'tune' in name]
+    assert before and not [name for name in before if part in name]
     ages = {name: (root / name).stat().st_mtime_ns for name in before}
     make_mini_coco(root, **SMALL)
     assert files_of(root) == files_of(mini_coco)
@@ -171,6 +175,7 @@ def test_second_call_draws_nothing(mini_coco, no_drawing):
         lambda root: shutil.rmtree(root / 'val'),
         lambda root: (root / 'tune' / '000001.png').unlink(),
         lambda root: (root / 'annotations/instances_tune.json').unlink(),
+        lambda root: (root / 'test' / '000005.png').unlink(),
         lambda root: (root / 'mini_coco.json').write_text('{"finished": tr'),
     ],
 )
@@ -185,7 +190,7 @@ def test_damaged_data_are_made_again(mini_coco, tmp_path, damage):
 def test_other_settings(mini_coco, tmp_path):
     root = tmp_path / 'data'
     shutil.copytree(mini_coco, root)
-    settings = dict(num_train=3, num_val=2, size=64, num_tune=1)
+    settings = dict(num_train=3, num_val=2, size=64, num_tune=1, num_test=1)
     make_mini_coco(root, **settings)
     fresh = make_mini_coco(tmp_path / 'b', **settings)
     assert files_of(root) == files_of(fresh)
@@ -224,6 +229,7 @@ def test_files_of_others_are_left_alone(tmp_path):
         (dict(num_train=0), 'num_train=0: must be at least 1'),
         (dict(num_val=-1), 'num_val=-1: must be at least 1'),
         (dict(num_tune=-1), 'num_tune=-1: must be at least 0'),
+        (dict(num_test=-1), 'num_test=-1: must be at least 0'),
         (dict(seed=-1), 'seed=-1: must be at least 0'),
         (dict(size=63), 'size=63: must be at least 64'),
         (dict(max_digits=0), 'max_digits=0: must be at least 1'),
@@ -243,9 +249,10 @@ def run_tool(monkeypatch, *arguments):
 def test_tool(mini_coco, tmp_path, monkeypatch, capsys):
     root = tmp_path / 'data'
     sizes = ['--num-train', '24', '--num-val', '8', '--num-tune', '4']
+    sizes += ['--num-test', '6']
     run_tool(monkeypatch, '--root', str(root), *sizes)
     said = capsys.readouterr().out
-    assert '24 training, 8 validation and 4 tuning scenes' in said
+    assert '24 training, 8 validation, 4 tuning and 6 test scenes' in said
     assert files_of(root) == files_of(mini_coco)
     with pytest.raises(SystemExit, match='error: size=8: must be at least'):
         run_tool(monkeypatch, '--root', str(root), '--size', '8')

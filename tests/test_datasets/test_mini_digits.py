@@ -29,7 +29,7 @@ def files_of(root):
 
 
 def test_format(mini_digits):
-    for split, copies in dict(train=2, val=2, tune=1).items():
+    for split, copies in dict(train=2, val=2, tune=1, test=2).items():
         lines = (mini_digits / f'{split}.txt').read_text().splitlines()
         assert lines == [
             f'{name}/{index:03d}.png {label}'
@@ -45,13 +45,16 @@ def test_format(mini_digits):
 
 
 def test_all_scans_are_used(tmp_path):
-    root = make_mini_digits(tmp_path, train_copies=1, val_copies=1, size=16)
+    root = make_mini_digits(
+        tmp_path, train_copies=1, val_copies=1, size=16, test_copies=1
+    )
     scans = digit_scans(seed=0)
     counts = {}
-    for split, source in dict(train='train', val='val', tune='train').items():
+    sources = dict(train='train', val='val', tune='train', test='val')
+    for split, source in sources.items():
         counts[split] = len((root / f'{split}.txt').read_text().splitlines())
         assert counts[split] == sum(map(len, scans[source]))
-    assert counts == dict(train=1438, val=359, tune=1438)
+    assert counts == dict(train=1438, val=359, tune=1438, test=359)
 
 
 def test_validation_shows_new_digits(mini_digits, monkeypatch):
@@ -64,10 +67,12 @@ def test_validation_shows_new_digits(mini_digits, monkeypatch):
 
     monkeypatch.setattr('gslora_mm.datasets.mini_digits.draw_digit', record)
     make_mini_digits(mini_digits.parent / 'recorded', **SMALL)
-    train, val, tune = map(set, (drawn[:60], drawn[60:120], drawn[120:]))
+    train, val, tune, test = map(
+        set, (drawn[:60], drawn[60:120], drawn[120:150], drawn[150:])
+    )
     assert (len(train), len(val)) == (30, 30)
     assert not train & val
-    assert tune == train
+    assert tune == train and test == val
 
 
 def test_no_picture_twice(mini_digits):
@@ -76,13 +81,14 @@ def test_no_picture_twice(mini_digits):
         for name, content in files_of(mini_digits).items()
         if name.endswith('.png')
     ]
-    assert len(set(pictures)) == len(pictures) == 60 + 60 + 30
+    assert len(set(pictures)) == len(pictures) == 60 + 60 + 30 + 60
 
 
-def test_data_without_a_tuning_part_are_completed(mini_digits, tmp_path):
-    root = make_mini_digits(tmp_path, **SMALL, tune_copies=0)
+@pytest.mark.parametrize('part', ['tune', 'test'])
+def test_data_without_a_part_are_completed(mini_digits, tmp_path, part):
+    root = make_mini_digits(tmp_path, **SMALL, **{f'{part}_copies': 0})
     before = files_of(root)
-    assert not [name for name in before if 'tune' in name]
+    assert before and not [name for name in before if part in name]
     ages = {name: (root / name).stat().st_mtime_ns for name in before}
     make_mini_digits(root, **SMALL)
     assert files_of(root) == files_of(mini_digits)
@@ -161,6 +167,7 @@ def test_files_of_others_are_left_alone(tmp_path):
     [
         (dict(train_copies=0), 'train_copies=0: must be at least 1'),
         (dict(tune_copies=-1), 'tune_copies=-1: must be at least 0'),
+        (dict(test_copies=-1), 'test_copies=-1: must be at least 0'),
         (dict(max_scans=0), 'max_scans=0: must be at least 1'),
         (dict(seed=-1), 'seed=-1: must be at least 0'),
         (dict(size=15), 'size=15: must be at least 16'),

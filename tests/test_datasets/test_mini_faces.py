@@ -23,7 +23,9 @@ from gslora_mm.utils import ConfigError
 REPO = Path(__file__).parents[2]
 CONFIG = REPO / 'configs/mini/face-transformer_mini-faces.py'
 TOOL = REPO / 'tools/dataset_tools/make_mini_faces.py'
-SMALL = dict(num_ids=5, num_train=4, num_val=3, num_pairs=3, num_tune=2)
+SMALL = dict(
+    num_ids=5, num_train=4, num_val=3, num_pairs=3, num_tune=2, num_test=1
+)
 
 
 def files_of(root):
@@ -40,7 +42,8 @@ def pairs_of(root):
 
 
 def test_format(mini_faces):
-    for split, count in (('train', 4), ('val', 3), ('tune', 2)):
+    counts = dict(train=4, val=3, tune=2, test=1)
+    for split, count in counts.items():
         lines = (mini_faces / f'{split}.txt').read_text().splitlines()
         assert lines == [
             f'id_{label:03d}/{index:03d}.png {label}'
@@ -59,7 +62,7 @@ def test_no_picture_twice(mini_faces):
         for name, content in files_of(mini_faces).items()
         if name.endswith('.png')
     ]
-    assert len(set(pictures)) == len(pictures) == 5 * 9
+    assert len(set(pictures)) == len(pictures) == 5 * 10
 
 
 def test_pairs(mini_faces):
@@ -92,11 +95,17 @@ def test_same_settings_same_bytes(mini_faces, tmp_path):
 
 def test_smaller_set_is_part_of_a_larger_one(mini_faces, tmp_path):
     small = make_mini_faces(
-        tmp_path, num_ids=2, num_train=3, num_val=2, num_pairs=1, num_tune=1
+        tmp_path,
+        num_ids=2,
+        num_train=3,
+        num_val=2,
+        num_pairs=1,
+        num_tune=1,
+        num_test=1,
     )
     files = files_of(mini_faces)
     pictures = {k: v for k, v in files_of(small).items() if '.png' in k}
-    assert len(pictures) == 12
+    assert len(pictures) == 14
     assert all(files[name] == content for name, content in pictures.items())
 
 
@@ -112,15 +121,16 @@ def test_appearance_is_that_of_the_identity(monkeypatch, tmp_path):
     make_mini_faces(tmp_path, **SMALL)
     assert len(used) == 5
     for splits in used.values():
-        assert [len(conditions) for conditions in splits] == [4, 3, 2]
+        assert [len(conditions) for conditions in splits] == [4, 3, 2, 1]
         angles = [values['yaw'] for split in splits for values in split]
-        assert len(set(angles)) == 9
+        assert len(set(angles)) == 10
 
 
-def test_data_without_a_tuning_part_are_completed(mini_faces, tmp_path):
-    root = make_mini_faces(tmp_path, **{**SMALL, 'num_tune': 0})
+@pytest.mark.parametrize('part', ['tune', 'test'])
+def test_data_without_a_part_are_completed(mini_faces, tmp_path, part):
+    root = make_mini_faces(tmp_path, **{**SMALL, f'num_{part}': 0})
     before = files_of(root)
-    assert not [name for name in before if 'tune' in name]
+    assert before and not [name for name in before if part in name]
     ages = {name: (root / name).stat().st_mtime_ns for name in before}
     make_mini_faces(root, **SMALL)
     assert files_of(root) == files_of(mini_faces)
@@ -198,6 +208,7 @@ def test_smaller_set_in_the_place_of_a_larger_one(mini_faces, tmp_path):
         (dict(num_ids=101), 'num_ids=101: must be at most 100'),
         (dict(num_val=1), 'num_val=1: must be at least 2'),
         (dict(num_tune=-1), 'num_tune=-1: must be at least 0'),
+        (dict(num_test=-1), 'num_test=-1: must be at least 0'),
         (
             dict(num_val=3, num_pairs=4),
             'num_pairs=4: must be at most 3',
@@ -223,7 +234,8 @@ def test_tool(mini_faces, tmp_path, monkeypatch, capsys):
         for item in ('--' + name.replace('_', '-'), str(value))
     ]
     run('--root', str(root), *options)
-    assert '3 validation and 2 tuning pictures of 5' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert '3 validation, 2 tuning and 1 test pictures of 5' in said
     assert files_of(root) == files_of(mini_faces)
     with pytest.raises(SystemExit, match='error: size=8: must be at least'):
         run('--root', str(root), '--size', '8')

@@ -38,6 +38,12 @@ def parse_args() -> argparse.Namespace:
         help='scenes to choose settings on (default: %(default)s)',
     )
     parser.add_argument(
+        '--num-test',
+        type=int,
+        default=250,
+        help='scenes to compare methods on (default: %(default)s)',
+    )
+    parser.add_argument(
         '--seed',
         type=int,
         default=0,
@@ -66,8 +72,8 @@ def main() -> None:
         raise SystemExit(f'error: {error}') from error
     print(
         f'{root}: {settings["num_train"]} training, '
-        f'{settings["num_val"]} validation and {settings["num_tune"]} tuning '
-        'scenes are ready'
+        f'{settings["num_val"]} validation, {settings["num_tune"]} tuning '
+        f'and {settings["num_test"]} test scenes are ready'
     )
 
 

@@ -39,6 +39,13 @@ def parse_args() -> argparse.Namespace:
         '(default: %(default)s)',
     )
     parser.add_argument(
+        '--test-copies',
+        type=int,
+        default=2,
+        help='pictures of a validation scan to compare methods on '
+        '(default: %(default)s)',
+    )
+    parser.add_argument(
         '--max-scans',
         type=int,
         default=None,

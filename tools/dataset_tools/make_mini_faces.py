@@ -44,6 +44,12 @@ def parse_args() -> argparse.Namespace:
         help='pictures of each to choose settings on (default: %(default)s)',
     )
     parser.add_argument(
+        '--num-test',
+        type=int,
+        default=20,
+        help='pictures of each to compare methods on (default: %(default)s)',
+    )
+    parser.add_argument(
         '--num-pairs',
         type=int,
         default=20,
@@ -72,8 +78,9 @@ def main() -> None:
         raise SystemExit(f'error: {error}') from error
     print(
         f'{root}: {settings["num_train"]} training, '
-        f'{settings["num_val"]} validation and {settings["num_tune"]} tuning '
-        f'pictures of {settings["num_ids"]} identities are ready'
+        f'{settings["num_val"]} validation, {settings["num_tune"]} tuning '
+        f'and {settings["num_test"]} test pictures of '
+        f'{settings["num_ids"]} identities are ready'
     )
 
 
