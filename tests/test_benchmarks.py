@@ -63,6 +63,17 @@ def test_a_baseline_builds_with_all_that_is_searched(path):
             tried = copy.deepcopy(cfg)
             tried.merge_from_dict({key: value})
             check_settings(tried)
+            assert_annealed_down(tried)
+    assert_annealed_down(cfg)
+
+
+def assert_annealed_down(cfg):
+    """No learning rate is below the one that its schedule ends at."""
+    schedulers = cfg.schedule.get('param_scheduler', ())
+    if isinstance(schedulers, dict):
+        schedulers = [schedulers]
+    lr = setting_of(cfg, LR)
+    assert all(lr > each.get('eta_min', 0) for each in schedulers)
 
 
 def test_every_method_has_a_row(benchmark):
@@ -102,7 +113,7 @@ def test_the_same_effort_for_every_method(benchmark):
 
 def test_results_say_what_is_scored_on(benchmark):
     results = collect(benchmark, [], [0], tuned=True)
-    assert 'val' in results['scored_on']
+    assert 'test' in results['scored_on']
     assert 'tune' in results['tuning']['scored_on']
 
 
@@ -114,30 +125,43 @@ def test_results_do_not_say_where_the_project_lies(benchmark, monkeypatch):
         assert method['config'] == f'{folder}/{method["name"]}.py'
 
 
-def test_trials_are_scored_on_the_tuning_images(benchmark, tmp_path):
+def test_trials_and_runs_are_scored_on_images_of_their_own(
+    benchmark, tmp_path
+):
     make = dict(
-        mini_coco=lambda root: make_mini_coco(root, 4, 2, num_tune=3),
-        mini_digits=lambda root: make_mini_digits(root, 2, 2, max_scans=1),
+        mini_coco=lambda root: make_mini_coco(
+            root, 4, 2, num_tune=3, num_test=5
+        ),
+        mini_digits=lambda root: make_mini_digits(
+            root, 2, 2, max_scans=1, test_copies=3
+        ),
         mini_faces=lambda root: make_mini_faces(
-            root, num_train=2, num_val=2, num_pairs=1, num_tune=1
+            root, num_train=2, num_val=2, num_pairs=1, num_tune=1, num_test=2
         ),
     )
     root = make[benchmark.name](tmp_path / benchmark.name)
     cfg = Config.fromfile(benchmark.runs['gs_lora'])
     before = cfg.to_dict()
-    cfg.merge_from_dict(copy.deepcopy(benchmark.tune.settings))
     init_default_scope(cfg.default_scope)
-    data = data_of(cfg.val_dataloader)
-    data.data_root = str(root)
-    dataset = build_dataset(data.to_dict())
-    dataset.full_init()
-    sizes = dict(mini_coco=3, mini_digits=10, mini_faces=100)
-    assert len(dataset) == sizes[benchmark.name]
-    assert '/tune/' in dataset.get_data_info(0)['img_path']
-    # Nothing of what is scored on is left, and training is as ever.
-    assert 'instances_val' not in str(cfg.val_evaluator)
-    assert 'pairs' not in str(cfg.val_evaluator)
-    assert cfg.train_dataloader.to_dict() == before['train_dataloader']
+    parts = dict(
+        test=(benchmark.settings, dict(mini_coco=5, mini_digits=30)),
+        tune=(benchmark.tune.settings, dict(mini_coco=3, mini_digits=10)),
+    )
+    for part, (settings, sizes) in parts.items():
+        cfg.merge_from_dict(copy.deepcopy(settings))
+        data = copy.deepcopy(data_of(cfg.val_dataloader))
+        data.data_root = str(root)
+        dataset = build_dataset(data.to_dict())
+        dataset.full_init()
+        faces = dict(test=200, tune=100)[part]
+        assert len(dataset) == sizes.get(benchmark.name, faces)
+        assert f'/{part}/' in dataset.get_data_info(0)['img_path']
+        # Of the other parts nothing is left, and training is as ever.
+        others = {'val', 'tune', 'test', 'pairs'} - {part}
+        scored = str(cfg.val_evaluator)
+        assert not [name for name in others if f'_{name}.' in scored]
+        assert 'pairs' not in scored
+        assert cfg.train_dataloader.to_dict() == before['train_dataloader']
 
 
 def test_names_in_the_folders_agree():

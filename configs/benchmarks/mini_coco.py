@@ -19,6 +19,13 @@ benchmark = dict(
             *('gs_lora', 'gs_lora_pp'),
         )
     },
+    settings={
+        # Images that nobody has looked at while configs were written.
+        'val_dataloader.dataset.ann_file': 'annotations/instances_test.json',
+        'val_dataloader.dataset.data_prefix.img': 'test/',
+        'val_evaluator.ann_file':
+        'data/mini_coco/annotations/instances_test.json',
+    },
     tune=dict(
         budget=3,
         settings={

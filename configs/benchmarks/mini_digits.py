@@ -14,6 +14,11 @@ benchmark = dict(
             *('gs_lora', 'gs_lora_pp'),
         )
     },
+    settings={
+        # Images that nobody has looked at while configs were written.
+        'val_dataloader.dataset.ann_file': 'test.txt',
+        'val_dataloader.dataset.data_prefix': 'test',
+    },
     tune=dict(
         settings={
             # Images that are neither trained nor scored on.

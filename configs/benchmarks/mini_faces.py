@@ -14,13 +14,18 @@ benchmark = dict(
             *('gs_lora', 'gs_lora_pp'),
         )
     },
+    settings={
+        # Images that nobody has looked at while configs were written.
+        'val_dataloader.dataset.ann_file': 'test.txt',
+        'val_dataloader.dataset.data_prefix': 'test',
+        # Pairs of faces for verification are of the part val.
+        'val_evaluator': [dict(type='Accuracy', topk=(1, 5))],
+    },
     tune=dict(
         settings={
             # Images that are neither trained nor scored on.
-            # Pairs of faces for verification are of those that are scored on.
             'val_dataloader.dataset.ann_file': 'tune.txt',
             'val_dataloader.dataset.data_prefix': 'tune',
-            'val_evaluator': [dict(type='Accuracy', topk=(1, 5))],
         },
     ),
 )

@@ -13,11 +13,18 @@ from mmengine.config import Config
 from gslora_mm.evaluation.benchmark_scores import mean_h
 from gslora_mm.utils import ConfigError, load_json, unknown_name
 from .suite import NAME, Suite, beside, check_settings
-from .suite_runs import REPORT_FILE, Outcome, check_amounts, run_suite
+from .suite_runs import (
+    REPORT_FILE,
+    Outcome,
+    check_amounts,
+    check_runs,
+    run_suite,
+)
 from .trials import (
     Search,
     Trial,
     best_trial,
+    data_of,
     first_steps,
     next_trials,
     setting_of,
@@ -60,6 +67,8 @@ class Benchmark:
         name (str): Name of its file.
         title (str): What it is about, for the heading.
         runs (dict[str, str]): Config file of each method.
+        settings (dict[str, Any]): Settings of all trials and runs, by dotted
+            key, such as the images that they are scored on. Defaults to {}.
         not_applicable (dict[str, str]): Methods without a run, and why.
         reference (str): The method that the distance of the others is
             taken to. Defaults to ``'retrain'``.
@@ -69,6 +78,7 @@ class Benchmark:
     name: str
     title: str
     runs: dict[str, str]
+    settings: dict[str, Any] = field(default_factory=dict)
     not_applicable: dict[str, str] = field(default_factory=dict)
     reference: str = 'retrain'
     tune: Tuning | None = None
@@ -123,6 +133,11 @@ def load_benchmark(path: str | Path) -> Benchmark:
         raise ConfigError(
             f'benchmark.runs = {runs!r} in {path}: must be a dictionary with '
             'the config of each method by its name'
+        )
+    if not isinstance(content.get('settings', {}), dict):
+        raise ConfigError(
+            f'benchmark.settings = {content["settings"]!r} in {path}: must be '
+            'a dictionary, by dotted key'
         )
     without_run = content.get('not_applicable', {})
     if not isinstance(without_run, dict):
@@ -227,9 +242,9 @@ def run_benchmark(
 ) -> list[MethodOutcome]:
     """Choose the settings of each method, then run it with each seed.
 
-    Trials go to ``WORK_DIR/tune/METHOD/trial_N``, runs with the settings of
-    trial N to ``WORK_DIR/runs/METHOD/trial_N``. What is finished there is
-    not run again, what was interrupted goes on.
+    Trials go to ``WORK_DIR/tune/METHOD/SETTINGS``, runs to
+    ``WORK_DIR/runs/METHOD/SETTINGS``, see :attr:`Trial.name`. What is
+    finished there is not run again, what was interrupted goes on.
 
     Args:
         benchmark (Benchmark): The benchmark.
@@ -277,6 +292,9 @@ def run_benchmark(
         jobs=jobs,
         say=say,
     )
+    # Before hours of trials: those that may be run as they are.
+    suite = _suite(benchmark, [(name, Trial(1, {})) for name in searches])
+    check_runs(suite, Path(work_dir, RUNS), seeds=seeds, options=options)
     trials: dict[str, list[Trial]] = {name: [] for name in searches}
     for place in range(max(map(len, searches.values()), default=0)):
         new = {
@@ -329,6 +347,8 @@ def _search(
     with _naming(name):
         cfg = suite.config(*suite.runs, options=options)
         check_settings(cfg)
+        if tuning is not None:
+            _check_images(cfg, tuning.settings)
         if tuning is None or tuning.budget == 1:
             return []
         for key, values in tuning.search.get(name, {}).items():
@@ -343,6 +363,18 @@ def _search(
     return searches
 
 
+def _check_images(cfg: Config, settings: Mapping) -> None:
+    """Refuse to choose on the images that the choice is scored on."""
+    tried = copy.deepcopy(cfg)
+    tried.merge_from_dict(copy.deepcopy(dict(settings)))
+    if data_of(tried.val_dataloader) == data_of(cfg.val_dataloader):
+        raise ConfigError(
+            'benchmark.tune.settings leave the data set of val_dataloader as '
+            'it is, so that trials would be scored on the images of the '
+            'runs; set val_dataloader.dataset.ann_file, for example'
+        )
+
+
 def _suite(benchmark: Benchmark, trials: Sequence[tuple[str, Trial]]) -> Suite:
     """Runs of methods with the settings of some trials."""
     runs = {_run_name(name, trial): (name, trial) for name, trial in trials}
@@ -350,12 +382,15 @@ def _suite(benchmark: Benchmark, trials: Sequence[tuple[str, Trial]]) -> Suite:
         benchmark.name,
         benchmark.title,
         {run: benchmark.runs[name] for run, (name, _) in runs.items()},
-        {run: trial.settings for run, (_, trial) in runs.items()},
+        {
+            run: {**benchmark.settings, **trial.settings}
+            for run, (_, trial) in runs.items()
+        },
     )
 
 
 def _run_name(name: str, trial: Trial) -> str:
-    return f'{name}/trial_{trial.number}'
+    return f'{name}/{trial.name}'
 
 
 def _trial_suite(

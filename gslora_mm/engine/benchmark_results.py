@@ -1,11 +1,11 @@
 """The results of a benchmark, as its JSON file has them."""
 
+import copy
 import dataclasses
 import os.path as osp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 
 from gslora_mm.evaluation.benchmark_scores import (
@@ -15,7 +15,7 @@ from gslora_mm.evaluation.benchmark_scores import (
 )
 from gslora_mm.utils import load_json
 from .benchmark import Benchmark, MethodOutcome
-from .suite_runs import REPORT_FILE, Outcome, conditions, num_cores
+from .suite_runs import REPORT_FILE, Outcome, conditions
 from .trials import data_of, setting_of
 
 #: Figures of a step that have a spread over the runs.
@@ -27,6 +27,7 @@ def collect(
     outcomes: Sequence[MethodOutcome],
     seeds: Sequence[int],
     tuned: bool,
+    options: Mapping | None = None,
 ) -> dict:
     """Read the reports of all finished runs.
 
@@ -35,10 +36,12 @@ def collect(
         outcomes (Sequence[MethodOutcome]): What became of its methods.
         seeds (Sequence[int]): Seeds of the runs.
         tuned (bool): Whether settings have been chosen by trials.
+        options (Mapping, optional): More settings that trials and runs had.
 
     Returns:
         dict: All that the table shows, and each run by itself. Methods are
-        in the order of their mean H-Mean, the best one first.
+        in the order of their mean H-Mean, the best one first; those that
+        lack a seed come after those with all.
     """
     reports = {
         outcome.work_dir: load_json(outcome.work_dir / REPORT_FILE)
@@ -52,8 +55,10 @@ def collect(
         for outcome in method.runs
         if method.name == benchmark.reference and outcome.error is None
     }
+    settings = {**benchmark.settings, **(options or {})}
     methods = [
-        _method(benchmark, method, reports, references) for method in outcomes
+        _method(benchmark, settings, method, reports, references)
+        for method in outcomes
     ]
     methods.sort(key=_rank)
     first = next(iter(reports.values()), None)
@@ -62,23 +67,17 @@ def collect(
         suite=benchmark.name,
         title=benchmark.title,
         seeds=list(dict.fromkeys(seeds)),
-        scored_on=_images(benchmark, {}),
+        settings=settings,
+        scored_on=_images(benchmark, settings),
         reference=benchmark.reference,
         tuning=tune
         and dict(
             budget=tune.budget,
             steps=tune.steps,
             seed=tune.seed,
-            scored_on=_images(benchmark, tune.settings),
+            scored_on=_images(benchmark, {**settings, **tune.settings}),
             settings=tune.settings,
             search=tune.search,
-        ),
-        machine=dict(
-            cores=num_cores(),
-            torch=torch.__version__,
-            device=torch.cuda.get_device_name()
-            if torch.cuda.is_available()
-            else 'CPU',
         ),
         conditions=_conditions(reports),
         metric=first and first['pretrained']['metric'],
@@ -102,6 +101,7 @@ def collect(
 
 def _method(
     benchmark: Benchmark,
+    settings: Mapping,
     method: MethodOutcome,
     reports: Mapping[Path, dict],
     references: Mapping[int, dict],
@@ -128,19 +128,22 @@ def _method(
         config=config and osp.relpath(config),
         reason=method.reason,
         trials=[dataclasses.asdict(trial) for trial in method.trials],
-        chosen=method.chosen and _chosen(benchmark, method),
+        chosen=method.chosen and _chosen(benchmark, settings, method),
         summary=summary,
         runs=runs,
     )
 
 
-def _chosen(benchmark: Benchmark, method: MethodOutcome) -> dict:
+def _chosen(
+    benchmark: Benchmark, settings: Mapping, method: MethodOutcome
+) -> dict:
     """The chosen trial, with the values of all settings searched."""
     trial, values = method.chosen, {}
     if benchmark.tune:
         cfg = Config.fromfile(benchmark.runs[method.name])
+        cfg.merge_from_dict(copy.deepcopy({**settings, **trial.settings}))
         values = {
-            key: trial.settings.get(key, setting_of(cfg, key))
+            key: setting_of(cfg, key)
             for key in benchmark.tune.search.get(method.name, ())
         }
     return dict(dataclasses.asdict(trial), values=values)
@@ -169,10 +172,13 @@ def _run(
     return run
 
 
-def _rank(method: Mapping) -> float:
-    """Methods without a result go to the end."""
+def _rank(method: Mapping) -> tuple[int, float]:
+    """Methods without a result go to the end, before them what lacks one."""
     summary = method['summary']
-    return -summary['h_mean']['mean'] if summary else 1.0
+    lacking = sum(run['error'] is not None for run in method['runs'])
+    if summary is None:
+        return 2, 0.0
+    return int(lacking > 0), -summary['h_mean']['mean']
 
 
 def _images(benchmark: Benchmark, settings: Mapping) -> str:

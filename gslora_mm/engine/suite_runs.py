@@ -1,6 +1,7 @@
 """Walking through the runs of a suite, each in a process of its own."""
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -9,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import torch
 from mmengine.config import Config
 
 from gslora_mm.utils import (
@@ -19,6 +21,7 @@ from gslora_mm.utils import (
     load_json,
     unknown_name,
 )
+from gslora_mm.utils.checkpoint import sha256_of
 from .sequence import PRETRAINED_DIR, SEQUENCE_FILE
 from .step import METRICS_FILE, RESULT_FILE
 from .step_config import plain_config
@@ -103,16 +106,11 @@ def run_suite(
         if name not in suite.runs:
             raise unknown_name('--only', name, suite.runs)
     check_amounts(seeds, jobs)
-    planned = [
-        (name, seed, Path(work_dir) / name / f'seed_{seed}')
-        # Not all seeds of a run in a row: what slows the machine down for a
-        # while is to hit many runs, not one.
-        for seed in dict.fromkeys(seeds)
-        for name in suite.runs
-        if not only or name in only
-    ]
-    for name, seed, folder in planned:
-        _prepare(suite, name, seed, folder, options, resume)
+    planned = _planned(suite, Path(work_dir), only, seeds)
+    configs = [_config(suite, *each, options, resume) for each in planned]
+    for (_, _, folder), cfg in zip(planned, configs, strict=True):
+        with atomic_write(_beside(folder, 'py'), 'w') as file:
+            file.write(cfg.pretty_text)
 
     def run(number: int) -> Outcome:
         name, seed, folder = planned[number - 1]
@@ -136,6 +134,21 @@ def run_suite(
         outcomes = list(pool.map(run, range(1, len(planned) + 1)))
     places = {name: place for place, name in enumerate(suite.runs)}
     return sorted(outcomes, key=lambda outcome: places[outcome.run])
+
+
+def check_runs(
+    suite: Suite,
+    work_dir: str | Path,
+    *,
+    seeds: Sequence[int] = (0,),
+    options: Mapping | None = None,
+) -> None:
+    """Raise a ConfigError if :func:`run_suite` could not go on there.
+
+    Arguments are those of :func:`run_suite`; nothing is written or run.
+    """
+    for each in _planned(suite, Path(work_dir), (), seeds):
+        _config(suite, *each, options, resume=True)
 
 
 def read_seeds(text: str) -> list[int]:
@@ -176,8 +189,9 @@ def conditions(work_dir: str | Path) -> dict | None:
         work_dir (str | Path): Its work dir.
 
     Returns:
-        dict | None: ``jobs``, how many ran at a time, and ``threads`` of
-        each; None if it was not run by :func:`run_suite`.
+        dict | None: ``jobs``, how many ran at a time, ``threads`` of each,
+        and of the machine ``cores``, ``device`` and version of ``torch``;
+        None if it was not run by :func:`run_suite`.
     """
     try:
         return load_json(_beside(Path(work_dir), 'lock'))
@@ -199,6 +213,20 @@ def environment(jobs: int) -> dict[str, str]:
     return {**dict.fromkeys(THREADS, threads), **os.environ}
 
 
+def machine() -> dict[str, Any]:
+    """What of this machine the times of a run depend on.
+
+    Returns:
+        dict[str, Any]: ``cores``, ``device`` and version of ``torch``.
+    """
+    has_gpu = torch.cuda.is_available()
+    return dict(
+        cores=num_cores(),
+        device=torch.cuda.get_device_name() if has_gpu else 'CPU',
+        torch=torch.__version__,
+    )
+
+
 def num_cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, 'sched_getaffinity'):
@@ -206,15 +234,29 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _prepare(
+def _planned(
+    suite: Suite, work_dir: Path, only: Sequence[str], seeds: Sequence[int]
+) -> list[tuple[str, int, Path]]:
+    """Name, seed and work dir of each run, in the order of running."""
+    return [
+        (name, seed, work_dir / name / f'seed_{seed}')
+        # Not all seeds of a run in a row: what slows the machine down for a
+        # while is to hit many runs, not one.
+        for seed in dict.fromkeys(seeds)
+        for name in suite.runs
+        if not only or name in only
+    ]
+
+
+def _config(
     suite: Suite,
     name: str,
     seed: int,
     folder: Path,
     options: Mapping | None,
     resume: bool,
-) -> None:
-    """Write the config of a run, or compare with the one that is there."""
+) -> Config:
+    """The config of a run, compared with the one that may be there."""
     try:
         cfg = suite.config(name, seed, options)
         cfg.work_dir = str(folder)
@@ -236,8 +278,33 @@ def _prepare(
                 f'{str(path)!r}; choose another --work-dir, or delete both '
                 'to run it anew'
             )
-    with atomic_write(path, 'w') as file:
-        file.write(cfg.pretty_text)
+        _check_checkpoint(cfg, folder)
+    return cfg
+
+
+def _check_checkpoint(cfg: Config, folder: Path) -> None:
+    """Refuse what is finished, but started from what is no longer there."""
+    if not is_finished(folder):
+        return  # The run finds out itself.
+    report = load_json(folder / REPORT_FILE)
+    name = cfg.forgetting['pretrained']
+    path = Path(name).expanduser()
+    # What is no longer there or on another host cannot be compared.
+    if path.is_file():
+        stat = path.stat()
+        now = _sha256(path, stat.st_size, stat.st_mtime_ns)
+        if report.get('pretrained', {}).get('checkpoint_sha256', now) != now:
+            raise ConfigError(
+                f'{str(folder)!r} holds results of another '
+                f'forgetting.pretrained than {name!r} is now; choose another '
+                '--work-dir, or delete the results'
+            )
+
+
+@functools.cache
+def _sha256(path: Path, size: int, time: int) -> str:
+    """Hash of a file, once as long as it looks the same."""
+    return sha256_of(path)
 
 
 def _beside(folder: Path, suffix: str) -> Path:
@@ -269,7 +336,7 @@ def _run(
 ) -> str | None:
     """Run one config to its end; the error in one line, or None."""
     variables = environment(jobs)
-    facts = dict(jobs=jobs, threads=variables[THREADS[0]])
+    facts = dict(jobs=jobs, threads=variables[THREADS[0]], **machine())
     lock.truncate(0)
     lock.write(json.dumps(facts))
     lock.flush()
@@ -291,8 +358,11 @@ def _run(
         return None
     if done.returncode < 0:
         return f'killed by signal {-done.returncode}'
-    lines = log.read_text(encoding='utf-8').strip().splitlines()
+    text = log.read_text(encoding='utf-8', errors='replace')
+    lines = text.strip().splitlines()
     reason = lines[-1].strip() if lines else 'no message'
+    # It is published, and where things lie here is nobody's concern.
+    reason = reason.replace(f'{Path.cwd()}{os.sep}', '')
     return f'exit status {done.returncode}: {reason}'
 
 

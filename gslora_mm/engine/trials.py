@@ -1,5 +1,8 @@
 """Trials of a method: which settings to try next, and which to take."""
 
+import hashlib
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +30,25 @@ class Trial:
     settings: dict[str, Any]
     h_mean: float | None = None
     error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What is changed, as the name of a folder.
+
+        Not the number: which trials there are may change with one that
+        failed the time before, and results must stay where they are.
+        """
+        if not self.settings:
+            return 'as_configured'
+        short = {
+            key.split('.')[-1]: value for key, value in self.settings.items()
+        }
+        text = ','.join(f'{key}={value}' for key, value in short.items())
+        is_plain = re.fullmatch(r'[\w.+=,-]{1,80}', text)
+        if is_plain and len(short) == len(self.settings):
+            return text
+        data = json.dumps(self.settings, sort_keys=True, default=str)
+        return f'settings_{hashlib.sha256(data.encode()).hexdigest()[:10]}'
 
 
 @dataclass(frozen=True)

@@ -48,20 +48,21 @@ def plot_benchmark(results: Mapping, folder: Path) -> dict[str, str]:
             'H-Mean against seconds',
             f'{results["suite"]}_seconds.png',
             times,
-            ('seconds a step', 'H-Mean, mean over the steps (%)'),
+            ('seconds a step, log scale', 'H-Mean, mean over the steps (%)'),
         ),
         (
             'What is kept against what is left',
             f'{results["suite"]}_forget.png',
             scores,
             (
-                f'highest {score}_f or {score}_o of any step (%)',
+                f'highest {score}_f or {score}_o of any step (%), '
+                'log scale above 1',
                 f'{score}_r, last step (%)',
             ),
         ),
     ):
         if points:
-            shown = title
+            shown = f'{title}: top left is best'
             if any(point.is_reference for point in points):
                 shown += f' (diamond: {reference})'
             # Most methods leave little.

@@ -55,14 +55,15 @@ def score_name(results: Mapping) -> str:
 
 
 def _header(results: Mapping) -> str:
-    machine, tuning = results['machine'], results['tuning']
-    seeds = ', '.join(map(str, results['seeds']))
+    tuning, seeds = results['tuning'], results['seeds']
+    numbers = ', '.join(map(str, seeds))
     lines = [
         f'Date: {results["date"]}',
         f'Command: `{results["command"]}`',
         f'Scored on `{results["scored_on"]}`: the last state of each step',
-        f'Seeds: {seeds}'
-        + '; mean ± standard deviation' * (len(results['seeds']) > 1),
+        f'Seeds: {numbers}; mean ± sample standard deviation'
+        if len(seeds) > 1
+        else f'Seed: {numbers}, a single run of each method',
     ]
     if tuning is None:
         lines.append('Tuning: none, configs as they are')
@@ -80,17 +81,17 @@ def _header(results: Mapping) -> str:
             f'seed {tuning["seed"]}',
             f'Trials have {_values_of(tuning["settings"])}',
             f'Chosen: {_chosen(results["methods"]) or "nothing"}; all other '
-            'settings are those of the configs',
+            'settings are those of the configs; all values tried are in '
+            '`tuning.search` of the JSON file',
         ]
     ways = [
+        f'{way["cores"]} cores, {way["device"]}, torch {way["torch"]}, '
         f'{way["jobs"]} at a time with {way["threads"]} '
         f'thread{"s" * (way["threads"] != "1")} each'
         for way in results['conditions']
     ]
     lines.append(
-        f'Machine: {machine["cores"]} cores, {machine["device"]}, torch '
-        f'{machine["torch"]}; runs {" or ".join(ways) or "unknown"}, which '
-        'the seconds depend on'
+        f'Runs, which the seconds depend on: {" or ".join(ways) or "unknown"}'
     )
     return '\n'.join(
         textwrap.fill(
@@ -143,7 +144,7 @@ def _leaderboard(results: Mapping) -> str:
         cells += [_cell(each['h_mean'], 100, 2) for each in summary['steps']]
         cells.append(_cell(summary['left_score'], 100, 2))
         cells += [
-            _cell(summary[key], factor, digits)
+            _cell(summary[key], factor, digits, is_constant=True)
             for key, _, factor, digits in _COSTS
         ]
         cells.append(_cell(summary['gap'], 100, 2))
@@ -157,17 +158,20 @@ def _legend(results: Mapping, score: str) -> str:
         for step in results['pretrained'] or ()
     )
     text = (
-        'H: H-Mean of what is kept and what is gone, in percent, mean over '
-        'the steps and of each step. A model that forgot everything and '
-        'scored as before on the rest would have '
+        'Sorted by H, in which good methods hardly differ: read left and gap '
+        'beside it. H: H-Mean of what is kept and what is gone, in percent, '
+        'mean over the steps and of each step. A model that forgot '
+        'everything and scored as before on the rest would have '
         f'{bounds or "an unknown one"}; what is retained may get better, too. '
         f'left: the highest {score} of any step on what it forgot or what had '
         'been forgotten before, which H does not see. '
         's/step: seconds of training and of what the method prepares for it. '
-        'stored: adapter, or the whole model where there is none, and what '
-        'the method carries on. gap: mean absolute difference of the '
-        f'{score} of all classes to {results["reference"]}, same step and '
-        'seed.'
+        'it/step: iterations. peak: highest memory of a step while it is '
+        'trained, of the process where there is no GPU. trained: share of '
+        'the parameters. stored: adapter, or the whole model where there is '
+        'none, and what the method carries on, mean over the steps. gap: '
+        f'mean absolute difference of the {score} of all classes to '
+        f'{results["reference"]}, same step and seed.'
     )
     return textwrap.fill(text, 100)
 
@@ -266,13 +270,23 @@ def _tuning(results: Mapping) -> str:
     return markdown_table(header, rows, left={0, 4}) + '\n\n' + text
 
 
-def _cell(spread: Mapping[str, Any], factor: float, digits: int) -> str:
-    """Mean and standard deviation, as text."""
+def _cell(
+    spread: Mapping[str, Any],
+    factor: float,
+    digits: int,
+    is_constant: bool = False,
+) -> str:
+    """Mean and standard deviation, as text.
+
+    A deviation of zero is left out where it goes without saying.
+    """
     mean, std = spread['mean'], spread['std']
     if mean is None:
         return '-'
     text = f'{factor * mean:.{digits}f}'
-    return text if std is None else f'{text} ± {factor * std:.{digits}f}'
+    if std is None or (is_constant and not round(factor * std, digits)):
+        return text
+    return f'{text} ± {factor * std:.{digits}f}'
 
 
 def _percent(value: float | None) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,6 +21,8 @@ _DISTANCES = (5, 9, 14, 20, 28, 38, 50, 64, 80, 100, 125, 150, 180, 220)
 _NUM_ANGLES = 16
 _NUM_SAMPLES = 15  # along a line, to see what it covers
 _NEAR = 16  # pixels: up to here no line is needed
+#: Interquartile ranges below the first quartile that are off the picture.
+_FAR = 3
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Point:
         x_std (float): Standard deviation, or 0.
         y_std (float): Standard deviation, or 0.
         is_reference (bool): Whether it is what others are compared with.
+        is_below (bool): Whether it is really further below.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Point:
     x_std: float = 0.0
     y_std: float = 0.0
     is_reference: bool = False
+    is_below: bool = False
 
 
 def plot_points(
@@ -53,6 +57,9 @@ def plot_points(
 ) -> None:
     """Draw points with error bars, and their names where there is room.
 
+    Points that are far below all others would leave the others no room:
+    they are triangles at the lower edge, with the ordinate in their name.
+
     Args:
         points (Sequence[Point]): The methods; at least one.
         labels (tuple[str, str]): What the two axes show.
@@ -62,6 +69,20 @@ def plot_points(
             ``'symlog'`` for what is often 0: linear up to 1, logarithmic
             above. Defaults to ``'linear'``.
     """
+    floor = _floor([point.y for point in points])
+    if floor is not None:
+        points = [
+            point
+            if point.y >= floor
+            else replace(
+                point,
+                name=f'{point.name} ({point.y:.1f})',
+                y=floor,
+                y_std=0.0,
+                is_below=True,
+            )
+            for point in points
+        ]
     with figure_style():
         figure = Figure(figsize=(8.2, 5.4), layout='constrained')
         axes = figure.subplots()
@@ -71,7 +92,11 @@ def plot_points(
                 point.y,
                 xerr=point.x_std or None,
                 yerr=point.y_std or None,
-                marker='D' if point.is_reference else 'o',
+                marker='v'
+                if point.is_below
+                else 'D'
+                if point.is_reference
+                else 'o',
                 markersize=5.5,
                 color=COLOURS['retain'],
                 markerfacecolor='white' if point.is_reference else None,
@@ -80,7 +105,7 @@ def plot_points(
                 zorder=4 if point.is_reference else 3,
             )
         if x_scale != 'linear':
-            steps = dict(subs=(1, 2, 5))
+            steps = dict(subs=(1, 2, 3, 5))
             if x_scale == 'symlog':
                 axes.set_xscale('symlog', linthresh=1)
                 locator = SymmetricalLogLocator(base=10, linthresh=1, **steps)
@@ -97,6 +122,16 @@ def plot_points(
         axes.grid()
         _write_names(axes, points)
         save_figure(figure, path)
+
+
+def _floor(values: Sequence[float]) -> float | None:
+    """Where the picture ends if some values are far below; None if none."""
+    low, high = np.quantile(values, (0.25, 0.75))
+    limit = low - _FAR * (high - low)
+    seen = [value for value in values if value >= limit]
+    if len(seen) == len(values) or min(seen) == max(seen):
+        return None
+    return min(seen) - 0.1 * (max(seen) - min(seen))
 
 
 def _write_names(axes: Axes, points: Sequence[Point]) -> None:
@@ -123,11 +158,18 @@ def _write_names(axes: Axes, points: Sequence[Point]) -> None:
             textcoords='offset points',
             fontsize=8,
         )
-        if _length(line) > _NEAR:
+        distances = np.hypot(*(_closest(box, marks) - marks).T)
+        is_nearest = distances.argmin() == index
+        if _length(line) > _NEAR or not is_nearest:
             ends = axes.transAxes.inverted().transform(line)
             axes.plot(
                 *ends.T, transform=axes.transAxes, color=GREY, linewidth=0.5
             )
+
+
+def _closest(box: Bbox, marks: np.ndarray) -> np.ndarray:
+    """The points of a box that are closest to some marks."""
+    return np.clip(marks, box.p0, box.p1)
 
 
 def _error_bars(axes: Axes, points: Sequence[Point]) -> list[np.ndarray]:

@@ -1,6 +1,7 @@
 """Benchmarks: their files, trials, and what is made of finished runs."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,9 +12,10 @@ from mmengine.config import Config
 
 from gslora_mm.engine.benchmark import load_benchmark, run_benchmark
 from gslora_mm.engine.benchmark_results import collect
-from gslora_mm.engine.suite_runs import conditions, environment
+from gslora_mm.engine.suite_runs import conditions, environment, machine
 from gslora_mm.engine.trials import (
     Search,
+    Trial,
     best_trial,
     data_of,
     first_steps,
@@ -21,6 +23,7 @@ from gslora_mm.engine.trials import (
     setting_of,
 )
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.checkpoint import sha256_of
 
 ROOT = Path(__file__).parents[2]
 FACES = ROOT / 'configs/mini/gs-lora_face-transformer_mini-faces_4x20.py'
@@ -178,6 +181,10 @@ def results(benchmark, outcomes, seeds=(0,)):
             "benchmark.reference: unknown name 'retrian'.*'retrain'",
         ),
         (
+            'benchmark = dict(runs=dict(a="own.py"), settings=["b"])',
+            r"benchmark.settings = \['b'\].*must be a dictionary",
+        ),
+        (
             'benchmark = dict(runs=dict(a="own.py"), not_applicable=["b"])',
             r"not_applicable = \['b'\]",
         ),
@@ -280,6 +287,33 @@ def test_steps_that_follow_from_the_data_are_not_cut(unknown):
         first_steps(cfg, 1)
 
 
+@pytest.mark.parametrize(
+    ('settings', 'name'),
+    [
+        ({}, 'as_configured'),
+        ({'a.lr': 0.003, 'm.mask': 'own'}, 'lr=0.003,mask=own'),
+        ({'a.lr': 1e-05}, 'lr=1e-05'),
+    ],
+)
+def test_folders_are_named_by_settings(settings, name):
+    assert Trial(7, settings).name == name
+
+
+def test_settings_that_make_no_name_have_one_of_their_own():
+    odd = [
+        {'a.lr': 1, 'b.lr': 2},
+        {'a.lr': 2, 'b.lr': 1},
+        {'m.x': '../up'},
+        {'m.x': [0.1, 0.2]},
+        {'m.x': dict(a=1)},
+        {'m.x': 'long' * 40},
+    ]
+    names = [Trial(1, settings).name for settings in odd]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r'settings_[0-9a-f]{10}', n) for n in names)
+    assert names == [Trial(2, settings).name for settings in odd]
+
+
 # Walking through ----------------------------------------------------------
 
 
@@ -291,7 +325,7 @@ def test_the_best_settings_are_chosen_and_run(benchmark, tmp_path):
     expected = [0.8 - abs((beta or 0.7) - 0.3) + 1 for beta in betas]
     assert [t.h_mean for t in good.trials] == pytest.approx(expected)
     assert good.chosen is good.trials[expected.index(max(expected))]
-    trial = tmp_path / f'runs/tune/good/trial_{good.chosen.number}'
+    trial = tmp_path / 'runs/tune/good' / good.chosen.name
     cfg = Config.fromfile(trial / 'seed_100.py')
     assert cfg.val_dataloader.dataset.ann_file == 'tune.json'
     assert cfg.forgetting.steps == [['zero', 'one']]
@@ -303,7 +337,9 @@ def test_the_best_settings_are_chosen_and_run(benchmark, tmp_path):
     assert [outcome.seed for outcome in outcomes['retrain'].runs] == [0, 5]
     assert not [line for line in calls(tmp_path) if 'tune/retrain' in line]
     assert lines[0].startswith('trials, setting 1') and 'runs:' in lines
-    assert conditions(good.runs[0].work_dir) == dict(jobs=1, threads='1')
+    how = conditions(good.runs[0].work_dir)
+    assert how == dict(jobs=1, threads='1', **machine())
+    assert list(machine()) == ['cores', 'device', 'torch']
 
 
 def test_failures_and_misfits_are_rows_with_a_reason(benchmark, tmp_path):
@@ -331,7 +367,7 @@ def test_started_again_it_repeats_nothing(benchmark, tmp_path):
     assert results(benchmark, outcomes, [0, 5]) == before
     # Killed: a report is not there, others are half written.
     first, second = (each.work_dir for each in outcomes['good'].runs)
-    trial = tmp_path / 'runs/tune/good/trial_2/seed_100'
+    trial = tmp_path / 'runs/tune/good/beta=0.1/seed_100'
     (first / 'report.json').unlink()
     (second / 'report.json').write_text('{"steps": [1, ')
     (trial / 'report.json').write_text('')
@@ -375,7 +411,7 @@ def test_runs_share_the_cores_unless_told_otherwise(monkeypatch):
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='needs fcntl')
 def test_a_run_that_outlived_its_starter_is_waited_for(benchmark, tmp_path):
-    folder = tmp_path / 'runs/runs/retrain/trial_1/seed_0'
+    folder = tmp_path / 'runs/runs/retrain/as_configured/seed_0'
     folder.mkdir(parents=True)
     report = json.dumps(dict(steps=[1], requests=[1]))
     code = f"""
@@ -458,6 +494,100 @@ def test_other_settings_in_the_same_folder_are_refused(benchmark, tmp_path):
         )
 
 
+def test_other_settings_are_found_before_hours_of_trials(benchmark, tmp_path):
+    run(benchmark, tmp_path, methods=['retrain'], tune=False)
+    done = calls(tmp_path)
+    with pytest.raises(ConfigError, match='with other settings'):
+        run(benchmark, tmp_path, options={'schedule.log_interval': 7})
+    assert calls(tmp_path) == done
+
+
+def test_another_checkpoint_is_refused(benchmark, tmp_path):
+    checkpoint = tmp_path / 'pretrained.pth'
+    checkpoint.write_bytes(b'one')
+    options = {'forgetting.pretrained': str(checkpoint)}
+    settings = dict(methods=['retrain'], options=options)
+    outcomes, _ = run(benchmark, tmp_path, **settings)
+    path = outcomes['retrain'].runs[0].work_dir / 'report.json'
+    report = json.loads(path.read_text())
+    report['pretrained']['checkpoint_sha256'] = sha256_of(checkpoint)
+    path.write_text(json.dumps(report))
+    run(benchmark, tmp_path, **settings)
+    checkpoint.write_bytes(b'another')
+    with pytest.raises(ConfigError, match='of another forgetting.pretrained'):
+        run(benchmark, tmp_path, **settings)
+    checkpoint.unlink()  # nothing to compare with
+    run(benchmark, tmp_path, **settings)
+    assert len(calls(tmp_path)) == 1
+
+
+def test_a_trial_that_failed_once_does_not_block_the_others(
+    benchmark, tmp_path
+):
+    """What is best may be another one then, and so may be what follows."""
+    tune = replace(
+        benchmark.tune,
+        search=dict(
+            good={'method.beta': [0.3], 'method.bound': [5.0, 6.0]},
+        ),
+    )
+    benchmark = replace(benchmark, tune=tune)
+    settings = dict(methods=['good'], tune=True)
+    first = tmp_path / 'runs/tune/good/beta=0.3/seed_100'
+    first.mkdir(parents=True)
+    # Fails as long as this is there: its folder cannot be made.
+    (first / 'step_01').write_text('')
+    outcomes, _ = run(benchmark, tmp_path, **settings)
+    trials = outcomes['good'].trials
+    assert trials[1].error and trials[2].settings == {'method.bound': 5.0}
+    (first / 'step_01').unlink()
+    outcomes, _ = run(benchmark, tmp_path, **settings)
+    trials = outcomes['good'].trials
+    assert [trial.error for trial in trials] == [None] * 3
+    assert trials[2].settings == {'method.beta': 0.3, 'method.bound': 5.0}
+    assert outcomes['good'].chosen is trials[1]
+
+
+@pytest.mark.parametrize('settings', [{'schedule.max_iters': 2}, {}])
+def test_choosing_on_what_is_scored_on_is_refused(
+    benchmark, tmp_path, settings
+):
+    settings = {**settings, 'val_dataloader.dataset.ann_file': 'test.json'}
+    benchmark = replace(
+        benchmark,
+        settings={'val_dataloader.dataset.ann_file': 'test.json'},
+        tune=replace(benchmark.tune, settings=settings),
+    )
+    with pytest.raises(ConfigError, match='images of the runs; set val_data'):
+        run(benchmark, tmp_path)
+    assert calls(tmp_path) == []
+
+
+def test_errors_do_not_say_where_things_lie(benchmark, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = "import os, sys; sys.exit(f'no {os.getcwd()}/data/x.json')"
+    (outcome,) = run_benchmark(
+        benchmark,
+        'runs',
+        [sys.executable, '-c', script],
+        methods=['retrain'],
+        say=lambda line: None,
+    )
+    assert outcome.runs[0].error == 'exit status 1: no data/x.json'
+
+
+def test_errors_need_not_be_utf8(benchmark, tmp_path):
+    script = r"import os; os.write(2, b'caf\xe9'); os._exit(3)"
+    (outcome,) = run_benchmark(
+        benchmark,
+        tmp_path,
+        [sys.executable, '-c', script],
+        methods=['retrain'],
+        say=lambda line: None,
+    )
+    assert outcome.runs[0].error == 'exit status 3: caf\ufffd'
+
+
 @pytest.mark.parametrize(
     'option', ['method.beta', 'method', 'forgetting.steps.num_steps']
 )
@@ -523,6 +653,35 @@ def test_results_by_hand(benchmark, tmp_path):
     assert summary['steps'][2]['h_mean']['mean'] == pytest.approx(
         (first[2] + second[2]) / 2
     )
+
+
+def test_what_lacks_a_seed_comes_after_what_has_all(benchmark, tmp_path):
+    outcomes, _ = run(
+        benchmark, tmp_path, seeds=[0, 4], methods=['good', 'retrain']
+    )
+    good = outcomes['good']
+    half = replace(good.runs[1], error='exit status 1: it broke')
+    outcomes['good'] = replace(good, runs=[good.runs[0], half])
+    found = results(benchmark, outcomes, [0, 4])['methods']
+    assert [each['name'] for each in found] == ['retrain', 'good']
+    h = [each['summary']['h_mean']['mean'] for each in found]
+    assert h[1] > h[0] - 0.1  # its one seed is not what puts it there
+
+
+def test_options_are_shown_as_they_were(benchmark, tmp_path):
+    options = {
+        'method.beta': 0.35,
+        'val_dataloader.dataset.ann_file': 'mine.json',
+    }
+    outcomes, _ = run(
+        benchmark, tmp_path, methods=['good'], tune=False, options=options
+    )
+    found = collect(
+        benchmark, list(outcomes.values()), [0], tuned=False, options=options
+    )
+    assert found['scored_on'] == 'mine.json'
+    assert found['settings'] == options
+    assert found['methods'][0]['chosen']['values'] == {'method.beta': 0.35}
 
 
 def test_without_the_reference_there_is_no_gap(benchmark, tmp_path):

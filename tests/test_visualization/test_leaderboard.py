@@ -41,8 +41,7 @@ RESULTS = dict(
         settings={'schedule.max_iters': 9, 'a.b': 'c'},
         search={},
     ),
-    machine=dict(cores=2, torch='2.5', device='CPU'),
-    conditions=[dict(jobs=2, threads='1')],
+    conditions=[dict(jobs=2, threads='1', cores=2, torch='2.5', device='CPU')],
     metric='mAP',
     pretrained=[
         dict(
@@ -174,14 +173,14 @@ def test_header_and_tuning(results):
     text = render_leaderboard(results, {})
     head = ' '.join(text.split('## ')[0].split())
     assert head.startswith('# Own methods - Date: 2026-11-21 - Command: `py')
-    assert '- Seeds: 0, 1; mean ± standard deviation' in head
+    assert '- Seeds: 0, 1; mean ± sample standard deviation' in head
+    assert '2 cores, CPU, torch 2.5, 2 at a time with 1 thread each' in head
     assert (
         '4 trials a method, the first one with its config as it is; best '
         'H-Mean of the first 2 steps on `tune.json`, seed 100' in head
     )
     assert '- Trials have schedule.max_iters=9, a.b=c - Chosen' in head
     assert '- Chosen: der beta=0.3, lr=0.01; all other settings' in head
-    assert '2 cores, CPU, torch 2.5; runs 2 at a time with 1 thread' in head
     assert '- Scored on `val.json`: the last state of each step' in head
     assert table(text, 'Tuning') == {
         'der': {

@@ -41,6 +41,15 @@ def crowd(count, seed=0):
     ]
 
 
+def marks_of(axes):
+    """Where points are drawn."""
+    return [
+        line.get_xydata()[0]
+        for line in axes.lines
+        if line.get_marker() in ('o', 'D', 'v')
+    ]
+
+
 @pytest.mark.parametrize('count', [1, 2, 12, 24])
 def test_no_name_covers_another_or_a_point(drawn, count):
     points = crowd(count)
@@ -48,9 +57,10 @@ def test_no_name_covers_another_or_a_point(drawn, count):
     (figure,) = drawn
     (axes,) = figure.axes
     names = {text.get_text(): text for text in axes.texts}
-    assert set(names) == {point.name for point in points}
+    assert {name.split(' (')[0] for name in names} == {p.name for p in points}
     boxes = [text.get_window_extent() for text in names.values()]
-    places = axes.transData.transform([(p.x, p.y) for p in points])
+    places = axes.transData.transform(marks_of(axes))
+    assert len(places) == count
     boxes += [Bbox.from_extents(*xy - 3, *xy + 3) for xy in places]
     for number, box in enumerate(boxes[:count]):
         assert figure.bbox.contains(*box.p0) and figure.bbox.contains(*box.p1)
@@ -72,6 +82,37 @@ def test_a_name_far_from_its_point_is_tied_to_it(drawn):
     for tie in ties:
         start = tie.get_xydata()[0]
         assert min(abs(marks[:9] - start).max(1)) < 1e-6
+
+
+def test_what_is_far_below_leaves_the_others_their_room(drawn):
+    points = [Point(f'method_{i}', i + 1, 90 + 0.1 * i) for i in range(9)]
+    points.append(Point('lost', 5, 20, y_std=3))
+    plot_points(points, LABELS, 'A title', 'unused.png')
+    (axes,) = drawn[0].axes
+    assert 89 < axes.get_ylim()[0] < 90
+    assert 'lost (20.0)' in [text.get_text() for text in axes.texts]
+    marks = [line.get_marker() for line in axes.lines]
+    assert marks.count('v') == 1 and marks.count('o') == 9
+    lowest = min(marks_of(axes), key=lambda mark: mark[1])
+    assert tuple(lowest) == pytest.approx((5, 90 - 0.1 * 0.8))
+
+
+def test_a_name_nearer_to_another_point_is_tied_to_its_own(drawn):
+    points = [Point(f'method_{i}', 30 + 0.4 * (i % 3), 80) for i in range(6)]
+    plot_points([*points, Point('far', 60, 70)], LABELS, 'A title', 'x.png')
+    (axes,) = drawn[0].axes
+    ties = [each for each in axes.lines if each.get_linewidth() == 0.5]
+    tied = {tuple(tie.get_xydata()[0].round(6)) for tie in ties}
+    to_axes = axes.transAxes.inverted().transform
+    places = axes.transData.transform([(p.x, p.y) for p in points])
+    marks = to_axes(places).round(6)
+    for point, mark in zip(points, marks, strict=True):
+        (text,) = (t for t in axes.texts if t.get_text() == point.name)
+        box = text.get_window_extent()
+        gaps = places - places.clip(box.p0, box.p1)
+        nearest = abs(gaps).sum(1).argmin()
+        if not (marks[nearest] == mark).all():
+            assert tuple(mark) in tied
 
 
 def test_the_reference_has_a_mark_of_its_own(drawn):
@@ -105,7 +146,7 @@ def test_what_the_axes_show(drawn, tmp_path):
     )
     assert (x, y) == pytest.approx((61.26, 80))
     assert (left, retain) == pytest.approx((30, 70))
-    label = 'highest AP_f or AP_o of any step (%)'
+    label = 'highest AP_f or AP_o of any step (%), log scale above 1'
     assert drawn[1].axes[0].get_xlabel() == label
 
 

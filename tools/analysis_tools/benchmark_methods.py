@@ -106,11 +106,19 @@ def main(argv: list[str] | None = None) -> None:
         )
     except ConfigError as error:
         raise SystemExit(f'error: {error}') from None
+    except KeyboardInterrupt:
+        raise SystemExit('interrupted; the same command goes on') from None
     results = dict(
         date=datetime.date.today().isoformat(),
         command=f'python tools/analysis_tools/{Path(__file__).name} '
         + shlex.join(words),
-        **collect(benchmark, outcomes, seeds, tuned=not args.no_tune),
+        **collect(
+            benchmark,
+            outcomes,
+            seeds,
+            tuned=not args.no_tune,
+            options=args.cfg_options,
+        ),
     )
     out = Path(args.out)
     save_json(results, out / f'{benchmark.name}.json')
