@@ -32,7 +32,8 @@ class ForgetRetainSampler(Sampler):
             is drawn and shared among the processes. Defaults to 0.
 
     Raises:
-        ConfigError: One part of the batch would be empty.
+        ConfigError: One part of the batch, or the set that it is drawn from,
+            would be empty.
     """
 
     def __init__(
@@ -52,12 +53,21 @@ class ForgetRetainSampler(Sampler):
                 f'{batch_size - num_forget} to retain; both must be at '
                 'least 1, or forget_ratio 0 or 1 exactly'
             )
+        parts = dict(forget=num_forget, retain=batch_size - num_forget)
+        for half, (role, size) in zip(
+            dataset.datasets, parts.items(), strict=True
+        ):
+            if size and not len(half):
+                raise ConfigError(
+                    f'sampler.forget_ratio={forget_ratio} needs {role} '
+                    f'images, and the dataset has {role}=None'
+                )
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.rank, self.world_size = get_dist_info()
-        self.part_sizes = (num_forget, batch_size - num_forget)
+        self.part_sizes = tuple(parts.values())
         self._start = 0
         # Order of each set, with the time around that it is for.
         self._orders: list[tuple[int, np.ndarray] | None] = [None, None]

@@ -86,6 +86,7 @@ class ForgettingPlan:
         forgetting: dict,
         classes: Sequence[str],
         shown: Collection[str] | None = None,
+        is_replayed: bool = True,
     ) -> 'ForgettingPlan':
         """Read and check ``forgetting.steps``, ``missing`` and ``learn``.
 
@@ -98,6 +99,8 @@ class ForgettingPlan:
             classes (Sequence[str]): All classes of the dataset.
             shown (Collection[str], optional): Those of which the training
                 set has an image. Defaults to None: all.
+            is_replayed (bool): Whether the method looks at images of what is
+                retained. If not, none has to be shown. Defaults to True.
 
         Raises:
             ConfigError: If a class is unknown or forgotten twice, a step is
@@ -178,7 +181,7 @@ class ForgettingPlan:
             _check_learnable(names, number, seen, missing, shown)
         accounted = shown.union(seen, missing)
         absent = [name for name in classes if name not in accounted]
-        if absent:
+        if absent and is_replayed:
             raise ConfigError(
                 f'forgetting.missing: the training set shows nothing of '
                 f'{len(absent)} classes that are neither forgotten nor named '
@@ -186,8 +189,10 @@ class ForgettingPlan:
                 "missing='rest' for all classes without a training image"
             )
         if not known - set(seen) - set(missing):
+            hint = '; the method needs none, so leave it out'
             raise ConfigError(
                 'forgetting.missing leaves no retained class with replay data'
+                + hint * (not is_replayed)
             )
         steps = tuple(map(tuple, steps))
         return cls(classes, steps, missing, learn if learned else ())

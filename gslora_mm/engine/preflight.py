@@ -17,6 +17,7 @@ from gslora_mm.datasets import (
     LabelTable,
     build_dataset,
 )
+from gslora_mm.methods import BaseMethod
 from gslora_mm.models import ForgettingModel
 from gslora_mm.models.tasks import BaseTask
 from gslora_mm.registry import HOOKS, METHODS, METRICS, TASKS
@@ -123,10 +124,12 @@ def check_sequence(cfg: Config) -> CheckedSequence:
             'train_dataloader.dataset differ, or their order does; labels '
             'are positions in this list, so it must be the same'
         )
+    ratio = forget_ratio(schedule, cfg.method)
     plan = ForgettingPlan.from_config(
         forgetting,
         table.classes,
         {table.classes[label] for label in set(table.labels.tolist())},
+        is_replayed=ratio < 1,
     )
     steps = range(1, len(plan) + 1)
     metrics = task.evaluator(
@@ -139,7 +142,6 @@ def check_sequence(cfg: Config) -> CheckedSequence:
             if hasattr(metric, 'check_dataset'):
                 metric.check_dataset(validation)
 
-    ratio = forget_ratio(schedule, cfg.method)
     images, max_iters = [], []
     for step in steps:
         METHODS.build(method_for_step(cfg.method, step, len(plan)))
@@ -148,10 +150,12 @@ def check_sequence(cfg: Config) -> CheckedSequence:
             _as_config_error('forgetting'),
         ):
             dataset = ForgetRetainDataset(
-                base, **replay_for_step(forgetting, plan, step), table=table
+                base,
+                **replay_for_step(forgetting, plan, step, ratio),
+                table=table,
             )
         with _as_config_error('train_dataloader.dataset'):
-            for half in dataset.datasets:
+            for half in filter(len, dataset.datasets):
                 half[0]
         forget, retain = map(len, dataset.datasets)
         images.append(dict(forget=forget, retain=retain))
@@ -180,6 +184,8 @@ def check_sequence(cfg: Config) -> CheckedSequence:
             f'the dataset has {len(plan.classes)}; set num_classes of the '
             'head, or metainfo.classes of train_dataloader.dataset'
         )
+    if plan.learn:
+        _check_learner(model.method, plan)
     _check_rows(plan, task.class_weights(model.model) if plan.learn else None)
     sha256 = sha256_of(local_path(forgetting['pretrained']))
     load_own_file(
@@ -268,6 +274,22 @@ def _renamed(keys: dict[str, str], where: str = '') -> Iterator[None]:
         for inner, outer in keys.items():
             message = message.replace(inner, outer)
         raise ConfigError(where + message) from error
+
+
+def _check_learner(method: BaseMethod, plan: ForgettingPlan) -> None:
+    """Refuse to learn by a method that does not."""
+    if method.can_learn:
+        return
+    METHODS.import_from_location()
+    able = sorted(
+        cls.name for cls in METHODS.module_dict.values() if cls.can_learn
+    )
+    raise ConfigError(
+        f'forgetting.learn = {[list(names) for names in plan.learn]}: '
+        f'method.type = {type(method).__name__!r} learns nothing, as it looks '
+        'at no retain image or holds the model to what it was; methods that '
+        f'learn: {", ".join(able)}'
+    )
 
 
 def _check_rows(plan: ForgettingPlan, rows: Tensor | None) -> None:

@@ -120,13 +120,17 @@ class ForgettingSequence:
             f'{get_world_size()} process(es); work dir {self.work_dir}'
         )
         for step, names in enumerate(plan.steps, 1):
-            images = checked.images[step - 1]
+            counts = ' and '.join(
+                f'{number} {role}'
+                for role, number in checked.images[step - 1].items()
+                if number
+            )
             new = plan.learn[step - 1] if plan.learn else ()
             self._say(
                 f'  step {step}: forget {_brief(names)} '
                 + f'and learn {_brief(new)} ' * bool(new)
-                + f'({images["forget"]} forget and {images["retain"]} retain '
-                f'images, {checked.max_iters[step - 1]} iterations)'
+                + f'({counts} images, {checked.max_iters[step - 1]} '
+                'iterations)'
             )
 
     def _fingerprint(self) -> dict[str, Any]:

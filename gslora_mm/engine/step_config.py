@@ -88,14 +88,29 @@ def complete_schedule(entry: dict) -> dict:
     """The entry ``schedule`` of a sequence config with its defaults.
 
     Raises:
-        ConfigError: See :func:`with_defaults`.
+        ConfigError: See :func:`with_defaults`; or if the learning rate would
+            be annealed upwards.
     """
     required = dict(
         batch_size='images of a batch, both halves together',
         optim_wrapper="for example dict(type='OptimWrapper', "
         "optimizer=dict(type='AdamW', lr=1e-3))",
     )
-    return with_defaults(entry, SCHEDULE_DEFAULTS, required, 'schedule')
+    schedule = with_defaults(entry, SCHEDULE_DEFAULTS, required, 'schedule')
+    lr = schedule['optim_wrapper'].get('optimizer', {}).get('lr')
+    for scheduler in _listed(schedule['param_scheduler']):
+        # A momentum's least value has the same name.
+        if lr is None or not str(scheduler.get('type')).endswith('LR'):
+            continue
+        eta_min = scheduler.get('eta_min') or 0
+        if eta_min > lr:
+            raise ConfigError(
+                f'schedule.param_scheduler.eta_min = {eta_min} is above the '
+                f'learning rate, schedule.optim_wrapper.optimizer.lr = {lr}, '
+                'which would rise to it; set eta_min=0, or eta_min_ratio '
+                'instead'
+            )
+    return schedule
 
 
 def num_iterations(schedule: dict, per_epoch: int) -> int:
@@ -179,12 +194,24 @@ def method_for_step(method: dict, step: int, num_steps: int) -> dict:
 
 
 def replay_for_step(
-    forgetting: dict, plan: ForgettingPlan, step: int
-) -> dict[str, dict]:
+    forgetting: dict, plan: ForgettingPlan, step: int, ratio: float = 0.5
+) -> dict[str, dict | None]:
     """Arguments of the forget and the retain subset of a step.
 
     What has been learned is replayed with what is retained; nothing is seen
-    of classes that are missing or not yet to be learned.
+    of classes that are missing or not yet to be learned. A subset that
+    batches have nothing of is None: its images need not exist.
+
+    Args:
+        forgetting (dict): ``cfg.forgetting``, completed.
+        plan (ForgettingPlan): Its steps.
+        step (int): Number of the step, from 1.
+        ratio (float): Share of a batch that is to be forgotten. Defaults to
+            0.5.
+
+    Returns:
+        dict[str, dict | None]: ``forget`` and ``retain`` of
+        :class:`~gslora_mm.datasets.ForgetRetainDataset`.
     """
     splits = plan.splits(step)
     annotations = forgetting['other_annotations']
@@ -196,7 +223,7 @@ def replay_for_step(
     )
     hidden = splits['missing'] + plan.unknown(step)
     known = splits['retain'] + splits.get('learned', [])
-    return dict(
+    replay = dict(
         forget=dict(
             classes=splits['forget'],
             exclude=hidden,
@@ -214,6 +241,10 @@ def replay_for_step(
             **shared,
         ),
     )
+    unused = dict(forget=ratio == 0, retain=ratio == 1)
+    return {
+        role: None if unused[role] else half for role, half in replay.items()
+    }
 
 
 def stock_config(cfg: Config, work_dir: str, evaluator: dict) -> Config:
@@ -325,6 +356,7 @@ def step_config(
         'seed': seed + step,
     }
     loader = copy.deepcopy(cfg._cfg_dict.to_dict()['train_dataloader'])
+    ratio = forget_ratio(schedule, cfg.method)
     out['train_dataloader'] = {
         **loader,
         'batch_size': schedule['batch_size'],
@@ -332,13 +364,13 @@ def step_config(
         'sampler': dict(
             type='gslora_mm.ForgetRetainSampler',
             batch_size=schedule['batch_size'],
-            forget_ratio=forget_ratio(schedule, cfg.method),
+            forget_ratio=ratio,
             seed=seed + step,
         ),
         'dataset': dict(
             type='gslora_mm.ForgetRetainDataset',
             dataset=loader['dataset'],
-            **replay_for_step(forgetting, plan, step),
+            **replay_for_step(forgetting, plan, step, ratio),
         ),
     }
     out['train_cfg'] = dict(
@@ -380,6 +412,11 @@ def step_config(
     return plain_config(out)
 
 
+def _listed(configs: Any) -> list[dict]:
+    """Configs of schedulers: none, one or some."""
+    return [configs] if isinstance(configs, dict) else list(configs or [])
+
+
 def schedulers(configs: Any, max_iters: int) -> list[dict]:
     """Parameter schedulers that count iterations and end with the step.
 
@@ -392,9 +429,8 @@ def schedulers(configs: Any, max_iters: int) -> list[dict]:
     Raises:
         ConfigError: If one counts epochs.
     """
-    configs = [configs] if isinstance(configs, dict) else configs or []
     out = []
-    for config in configs:
+    for config in _listed(configs):
         if config.get('by_epoch', False):
             raise ConfigError(
                 'schedule.param_scheduler has by_epoch=True; the steps of a '

@@ -46,6 +46,7 @@ class EWC(L2):
     """
 
     name = 'ewc'
+    can_learn = False
 
     def __init__(self, beta: float = 1.0, weight: float = 100.0) -> None:
         super().__init__(beta, weight)

@@ -98,6 +98,7 @@ class FGOrIU(BoundedForgetting):
     """
 
     name = 'fg_oriu'
+    can_learn = False
     per_step = (*BoundedForgetting.per_step, 'w_f', 'w_r', 'energy')
 
     def __init__(

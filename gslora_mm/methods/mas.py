@@ -45,6 +45,7 @@ class MAS(L2):
     """
 
     name = 'mas'
+    can_learn = False
 
     def __init__(self, beta: float = 1.0, weight: float = 0.05) -> None:
         super().__init__(beta, weight)

@@ -73,6 +73,8 @@ class Taught(BaseMethod):
     To stand before any other base: ``class LwF(Taught, OtherBase)``.
     """
 
+    can_learn = False  # the teacher has not
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._teacher: Teacher | None = None

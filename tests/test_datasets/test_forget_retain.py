@@ -1,3 +1,4 @@
+import itertools
 import random
 
 import numpy as np
@@ -69,6 +70,26 @@ def test_annotations_are_read_once(monkeypatch, make_dataset, random_labels):
     assert len(scans) == len(loads) == 1
     ForgetRetainDataset(base, **halves, table=scan(base))
     assert len(scans) == len(loads) == 1
+
+
+@pytest.mark.parametrize('role', ['forget', 'retain'])
+def test_a_half_may_be_empty(make_dataset, random_labels, role):
+    halves = dict(forget=dict(classes=['dog']), retain=dict(classes=['car']))
+    halves[role] = None
+    dataset = ForgetRetainDataset(make_dataset(random_labels), **halves)
+    sizes = [len(half) for half in dataset.datasets]
+    assert sizes[role == 'retain'] == 0 < len(dataset) == sum(sizes)
+    (other,) = set(halves) - {role}
+    for index in (0, len(dataset) - 1):
+        assert dataset[index]['data_samples'].role == other
+    assert 'dog' in dataset.metainfo['classes']
+    ratio = float(role == 'retain')
+    sampler = ForgetRetainSampler(dataset, 4, ratio)
+    drawn = {index for index, _ in itertools.islice(sampler, len(dataset))}
+    assert drawn == set(range(len(dataset)))
+    assert sampler.iterations_per_epoch == -(-len(dataset) // 4)
+    with pytest.raises(ConfigError, match=f'the dataset has {role}=None'):
+        ForgetRetainSampler(dataset, 4, 0.5)
 
 
 def test_negative_and_impossible_indices(dataset):

@@ -285,6 +285,19 @@ def test_what_is_learned_later_is_not_seen_before(inputs, tmp_path):
     assert [step['retain'] for step in images] == [12, 12]
 
 
+@pytest.mark.parametrize('method', ['DELETE', 'DER', 'EWC', 'FGOrIU'])
+def test_a_method_that_cannot_learn_is_not_asked_to(inputs, tmp_path, method):
+    cfg = tiny_class_sequence(
+        inputs, tmp_path, forgetting__learn=[[], ['yellow']]
+    )
+    cfg.method = dict(type=f'gslora_mm.{method}')
+    with pytest.raises(
+        ConfigError,
+        match=f"'{method}' learns nothing.* that learn: fine_tune, gs_lora, ",
+    ):
+        check_sequence(cfg)
+
+
 # Bad input ----------------------------------------------------------------
 
 CASES = {

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 
 import pytest
 import torch
@@ -112,6 +113,14 @@ CASES = {
         dict(schedule__param_scheduler=dict(type='LinearLRR')),
         'schedule.param_scheduler',
     ),
+    'annealed upwards': (
+        dict(
+            schedule__param_scheduler=dict(
+                type='CosineAnnealingLR', eta_min=1.0
+            )
+        ),
+        'eta_min = 1.0 is above the learning rate',
+    ),
     'checkpoint interval': (
         dict(schedule__checkpoint_interval=0),
         'schedule.checkpoint_interval = 0',
@@ -211,3 +220,65 @@ def test_classes_to_learn_that_the_class_layer_cannot_tell(inputs, tmp_path):
     cfg = tiny_sequence(inputs, tmp_path / 'run', **options)
     with pytest.raises(ConfigError, match="'zero' and 'nine', whose rows"):
         check_sequence(cfg)
+
+
+def keep_images(inputs, folder, is_kept):
+    """A copy of the data with some of the training images alone."""
+    shutil.copytree(inputs, folder)
+    path = folder / 'data/annotations/instances_train.json'
+    content = json.loads(path.read_text())
+    names = {each['id']: each['name'] for each in content['categories']}
+    shown = {image['id']: set() for image in content['images']}
+    for each in content['annotations']:
+        shown[each['image_id']].add(names[each['category_id']])
+    kept = {image for image, classes in shown.items() if is_kept(classes)}
+    for image in content['images']:
+        if image['id'] not in kept:
+            (folder / 'data/train' / image['file_name']).unlink()
+    content['images'] = [i for i in content['images'] if i['id'] in kept]
+    content['annotations'] = [
+        each for each in content['annotations'] if each['image_id'] in kept
+    ]
+    path.write_text(json.dumps(content))
+    return folder, content
+
+
+def test_without_replay_no_retained_image_is_needed(inputs, tmp_path, capsys):
+    """A user who has nothing but what is to be forgotten."""
+    forgotten = {'one', 'seven', 'three'}
+    folder, content = keep_images(
+        inputs, tmp_path / 'inputs', lambda shown: shown & forgotten
+    )
+    labels = {
+        each['id']: each['name'] in forgotten for each in content['categories']
+    }
+    content['annotations'] = [
+        each for each in content['annotations'] if labels[each['category_id']]
+    ]
+    path = folder / 'data/annotations/instances_train.json'
+    path.write_text(json.dumps(content))
+    cfg = tiny_sequence(folder, tmp_path / 'run', schedule__max_iters=1)
+    with pytest.raises(ConfigError, match='the training set shows nothing'):
+        check_sequence(cfg)
+    cfg.method = dict(type='gslora_mm.DELETE')
+    report = ForgettingSequence(cfg).run()
+    assert [step['iterations'] for step in report['steps']] == [1, 1]
+    assert 'forget images, 1 iterations)' in capsys.readouterr().out
+    cfg.forgetting.missing = 'rest'
+    with pytest.raises(ConfigError, match='needs none, so leave it out'):
+        check_sequence(cfg)
+
+
+def test_fine_tuning_needs_no_image_to_forget(inputs, tmp_path):
+    """They may be deleted already."""
+    forgotten = {'one', 'seven', 'three'}
+    folder, _ = keep_images(
+        inputs, tmp_path / 'inputs', lambda shown: not shown & forgotten
+    )
+    cfg = tiny_sequence(folder, tmp_path / 'run')
+    cfg.forgetting.steps = [sorted(forgotten)]
+    with pytest.raises(ConfigError, match="no image shows 'one'"):
+        check_sequence(cfg)
+    cfg.method = dict(type='gslora_mm.FineTune')
+    (images,) = check_sequence(cfg).images
+    assert images['forget'] == 0 < images['retain']

@@ -104,6 +104,15 @@ def test_replay_of_a_step():
     assert len(seeds) == 4
 
 
+@pytest.mark.parametrize(
+    ('ratio', 'unused'), [(0, ['forget']), (0.25, []), (1, ['retain'])]
+)
+def test_what_no_batch_has_is_not_selected(ratio, unused):
+    plan = ForgettingPlan(('cat', 'dog'), (('cat',),))
+    replay = replay_for_step(dict(FORGETTING_DEFAULTS), plan, 1, ratio)
+    assert [role for role, half in replay.items() if half is None] == unused
+
+
 def test_replay_of_what_is_learned():
     """From its step on in the retain set; never seen before."""
     plan = ForgettingPlan(
