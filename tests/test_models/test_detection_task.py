@@ -4,6 +4,7 @@ import inspect
 import pytest
 import torch
 import torch.nn.functional as F
+from mmdet.models.detectors import DDQDETR
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
@@ -239,6 +240,9 @@ def test_bad_settings_are_named(settings, named):
 def test_reads_the_detr_family_only():
     with pytest.raises(ConfigError, match="model.type = 'Linear'"):
         DetectionTask().check_model(torch.nn.Linear(1, 1))
+    # Its layers are trained on other queries than they put out.
+    with pytest.raises(ConfigError, match="'DDQDETR': its dense queries"):
+        DetectionTask().check_model(DDQDETR.__new__(DDQDETR))
 
 
 def forgetting_model(**kwargs):
@@ -329,11 +333,32 @@ def test_seen_by_a_model_in_evaluation_mode(name):
     torch.testing.assert_close(own.logits, scores[index])
     # Denoising is for training alone, and its queries are not among them.
     seen = half.seen_by(other)
-    hidden, scores = predictions(other, inputs[2:], samples[2:])
-    torch.testing.assert_close(seen.features, hidden[index])
-    torch.testing.assert_close(seen.logits, scores[index])
+    if not getattr(model, 'as_two_stage', False):
+        hidden, scores = predictions(other, inputs[2:], samples[2:])
+        torch.testing.assert_close(seen.features, hidden[index])
+        torch.testing.assert_close(seen.logits, scores[index])
     assert not torch.allclose(seen.logits, own.logits)
     assert not (model.training or other.training)
+
+
+@pytest.mark.parametrize('name', ['deformable_detr_two_stage', 'dino'])
+def test_another_model_is_asked_about_the_boxes_that_this_one_chose(name):
+    model = build_detector(name).eval()
+    other = copy.deepcopy(model)
+    # It would choose others, and is the same from there on.
+    torch.nn.init.normal_(other.bbox_head.cls_branches[-1].weight)
+    halves, inputs, samples = halves_of(DetectionTask(), model)
+    half = halves['retain']
+    seen = half.seen_by(other)
+    torch.testing.assert_close(seen.features, half.features)
+    torch.testing.assert_close(seen.logits, half.logits)
+    own = predictions(other, inputs[2:], samples[2:])[0]
+    assert torch.cdist(half.features, own).min(1).values.max() > 1e-3
+    # Denoising queries stand before the others in training.
+    half = halves_of(DetectionTask(), model.train())[0]['retain']
+    assert half.seen_by(other.train()).logits.shape == half.logits.shape
+    # Nothing is left behind on either.
+    assert 'pre_decoder' not in {**vars(model), **vars(other)}
 
 
 def test_seen_by_itself_the_frozen_trunk_is_not_run_again(monkeypatch):

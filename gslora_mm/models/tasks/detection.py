@@ -59,6 +59,8 @@ class DetectionHalf(HalfBatch):
         self._aux_loss = aux_loss
         self._queries = queries
         self._emptied = emptied
+        # Of a detector that chooses its queries by the image.
+        self._proposals: list[Tensor] = []
 
     def _own_features(self) -> tuple[Tensor, ...]:
         """Feature maps of this half.
@@ -83,7 +85,10 @@ class DetectionHalf(HalfBatch):
             the queries (n, queries, C), the scores (n, queries, classes)
             and the assigned labels (n, queries).
         """
-        with _flagged_as_training(self._model):
+        with (
+            _flagged_as_training(self._model),
+            _proposals_kept(self._model, self._proposals),
+        ):
             head_inputs = self._model.forward_transformer(
                 self._own_features(), self._data_samples
             )
@@ -155,18 +160,21 @@ class DetectionHalf(HalfBatch):
         return 'sigmoid' if is_sigmoid else 'softmax'
 
     def seen_by(self, model: nn.Module) -> Seen:
+        is_matched = self._is_matched  # chooses the queries, too
         # A trunk that is trained, too, is not what it was.
         is_trained = any(feature.requires_grad for feature in self._features)
         if model is not self._model or is_trained:
             features = model.extract_feat(self._inputs)
         else:
             features = self._own_features()
-        with _flagged_as_training(model):
+        with (
+            _flagged_as_training(model),
+            _proposals_given(model, self._proposals),
+        ):
             found = model.forward_transformer(features, self._data_samples)
         head = model.bbox_head
         names = inspect.signature(head.forward).parameters
         scores = head(**{name: found[name] for name in names})[0][-1]
-        is_matched = self._is_matched
         num_queries = is_matched.shape[1]
         # Denoising queries stand before those that are matched.
         hidden = found['hidden_states'][-1][:, -num_queries:]
@@ -227,6 +235,75 @@ def _flagged_as_training(detector: nn.Module) -> Iterator[None]:
         detector.training = flag
 
 
+@contextmanager
+def _proposals_kept(
+    detector: nn.Module, proposals: list[Tensor]
+) -> Iterator[None]:
+    """Write down the boxes that a two-stage detector's queries start from.
+
+    Args:
+        detector (nn.Module): A ``DetectionTransformer`` of mmdet; nothing is
+            done if its queries are the same for all images.
+        proposals (list[Tensor]): What it chose is put here, of shape
+            (n, queries, 4), denoising queries before the others.
+    """
+
+    def keep(inputs: dict) -> dict:
+        proposals[:] = [inputs['reference_points'].detach()]
+        return inputs
+
+    with _decoder_inputs_changed(detector, keep):
+        yield
+
+
+@contextmanager
+def _proposals_given(
+    detector: nn.Module, proposals: list[Tensor]
+) -> Iterator[None]:
+    """Let a two-stage detector start from boxes that another one chose.
+
+    Two detectors rank what their encoders found differently, and row i of
+    one is another object of the other.
+
+    Args:
+        detector (nn.Module): As for :func:`_proposals_kept`.
+        proposals (list[Tensor]): What that wrote down.
+    """
+
+    def give(inputs: dict) -> dict:
+        (points,) = proposals
+        changed = dict(inputs, reference_points=points)
+        if hasattr(detector, 'pos_trans_fc'):
+            # Deformable DETR makes queries of boxes; DINO has the same ones.
+            found = detector.get_proposal_pos_embed(torch.logit(points, 1e-6))
+            found = detector.pos_trans_norm(detector.pos_trans_fc(found))
+            changed['query_pos'], changed['query'] = found.chunk(2, dim=2)
+        return changed
+
+    with _decoder_inputs_changed(detector, give):
+        yield
+
+
+@contextmanager
+def _decoder_inputs_changed(
+    detector: nn.Module, change: Callable[[dict], dict]
+) -> Iterator[None]:
+    if not getattr(detector, 'as_two_stage', False):
+        yield
+        return
+    pre_decoder = detector.pre_decoder
+
+    def changed(*args, **kwargs) -> tuple[dict, dict]:
+        inputs, head_inputs = pre_decoder(*args, **kwargs)
+        return change(inputs), head_inputs
+
+    detector.pre_decoder = changed
+    try:
+        yield
+    finally:
+        del detector.pre_decoder  # the method of the class is back
+
+
 #: For each image the scores (queries, classes) of a layer, and the labels
 #: (queries, ) that they are trained for.
 LayerTargets = tuple[list[Tensor], list[Tensor]]
@@ -270,10 +347,10 @@ def matched_losses(
     Where the heads of the DETR family decide what each query is trained for,
     their targets, unmatched queries get a classification weight of 0.
 
-    With one binary loss a class (sigmoid), ``loss_cls`` is further narrowed
-    down to the score of the object's own class, and those of the other
-    classes make up ``loss_other_classes``. With a softmax, own and other
-    classes cannot be told apart.
+    With a ``FocalLoss``, one binary loss a class, ``loss_cls`` is further
+    narrowed down to the score of the object's own class, and those of the
+    other classes make up ``loss_other_classes``. With a softmax, own and
+    other classes cannot be told apart, and with other losses they are not.
 
     Args:
         head (nn.Module): A ``DETRHead`` of mmdet.
@@ -484,6 +561,7 @@ class DetectionTask(BaseTask):
         self.aux_loss = {role: aux_loss.get(role, False) for role in ROLES}
 
     def check_model(self, model: nn.Module) -> None:
+        from mmdet.models.detectors import DDQDETR
         from mmdet.models.detectors.base_detr import DetectionTransformer
 
         if not isinstance(model, DetectionTransformer) or hasattr(
@@ -494,6 +572,12 @@ class DetectionTask(BaseTask):
                 'the DETR family with a fixed set of classes; DetectionTask '
                 "reads models derived from mmdet's DetectionTransformer "
                 '(DeformableDETR, DETR, ConditionalDETR, DABDETR, DINO, ...)'
+            )
+        if isinstance(model, DDQDETR):
+            raise ConfigError(
+                f'model.type = {type(model).__name__!r}: its dense queries '
+                'and the ones it drops by image are not read; use a detector '
+                'whose queries are the same for all images, such as DINO'
             )
 
     def num_classes(self, model: nn.Module) -> int:
