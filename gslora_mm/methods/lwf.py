@@ -27,7 +27,7 @@ class LwF(Distillation):
     The original distils on the images of the new task, having no others. To
     hold the forget images to the teacher would keep what is to be forgotten;
     here, as in the tables of GS-LoRA, distillation is on the replayed retain
-    images, next to their own loss. Its cross-entropy with sharpened targets
+    images, next to their own loss. Its cross-entropy with softened targets
     is this divergence plus a constant; as there, no factor :math:`T^2`. What
     the teacher says of the classes to forget is left out.
 

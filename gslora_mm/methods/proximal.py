@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gslora_mm.utils import ConfigError
+
 # Newton's method below converges monotonically; four to six steps reach
 # float64 precision on the groups of real runs.
 NEWTON_STEPS = 10
@@ -35,7 +37,7 @@ def group_soft_threshold(
     the clipped gradients.
 
     A group that has reached zero stays there: with A = B = 0 both gradients
-    of a LoRA vanish, and the momentum of Adam is cleared.
+    of a LoRA vanish, and the momentum of Adam or SGD is cleared.
 
     In the first iterations D says little: B is still zero, A has no gradient
     yet, and its D is almost zero, so that the step would take its random
@@ -46,6 +48,9 @@ def group_soft_threshold(
             place.
         optimizer (Optimizer): The optimizer, after its step.
         weight (float): :math:`\alpha_s`, not negative.
+
+    Raises:
+        ConfigError: If it is not known what the optimizer divides by.
     """
     settings = _settings(group, optimizer)
     adaptive = 'betas' in settings
@@ -68,9 +73,11 @@ def group_soft_threshold(
     sizes = [parameter.numel() for parameter in group]
     for parameter, values in zip(group, shrunk.split(sizes), strict=True):
         parameter.copy_(values.view_as(parameter))
-        if adaptive:
-            # Momentum would carry a zero group away again.
-            optimizer.state[parameter]['exp_avg'].mul_(~is_zero)
+        for momentum in ('exp_avg', 'momentum_buffer'):
+            # It would carry a zero group away again.
+            buffer = optimizer.state.get(parameter, {}).get(momentum)
+            if buffer is not None:
+                buffer.mul_(~is_zero)
 
 
 def _settings(group: Sequence[Tensor], optimizer: Optimizer) -> dict:
@@ -93,6 +100,12 @@ def _step_sizes(
         size = torch.full_like(parameter, lr, dtype=torch.float64)
         if 'betas' in settings:
             state = optimizer.state[parameter]
+            if 'exp_avg_sq' not in state:
+                raise ConfigError(
+                    'schedule.optim_wrapper.optimizer.type = '
+                    f'{type(optimizer).__name__!r}: sparsity by proximal '
+                    'steps needs SGD or one of the Adam family'
+                )
             correction = 1 - settings['betas'][1] ** float(state['step'])
             root = (state['exp_avg_sq'].double() / correction).sqrt()
             size /= root + settings['eps']

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mmengine.logging import print_log
 from torch import Tensor
 
 from gslora_mm.models.losses import distillation_loss
@@ -33,13 +35,14 @@ class SCRUB(Taught):
     first ``msteps`` epochs is a pass over the forget images with
     :math:`L_{max}`, then one over the retain images with :math:`L_{min}`;
     all later epochs are of the latter alone. To end in order, a step has to
-    be longer than ``msteps`` epochs.
+    be longer than ``msteps`` epochs; a shorter one is warned of.
 
     What is open, or does not fit, and what is done here:
 
     * As halves of a batch are equal as a rule, the pass over the forget
-      images takes iterations in proportion to their number. The half that a
-      phase has no use for is not looked at, and its loss is logged as 0.
+      images takes iterations in proportion to their number; with another
+      ``schedule.forget_ratio`` it is more or less than one pass. The half
+      that a phase has no use for is not looked at and has no loss.
     * On retain images, what the teacher says of the classes to forget is
       left out. (The paper forgets images, of any class.)
     * At the teacher itself KL has no slope. The networks of the paper leave
@@ -102,14 +105,25 @@ class SCRUB(Taught):
     def losses(
         self, forget: HalfBatch, retain: HalfBatch
     ) -> Iterator[dict[str, Tensor]]:
+        if self.iteration == 0:
+            self._check_length()
         if self.phase_at(self.iteration)[1] == 'max':
-            kl = self.divergence(forget)
-            nothing = kl.new_zeros(())
-            yield {'loss_forget': -kl, 'loss_retain': nothing}
+            yield {'loss_forget': -self.divergence(forget)}
         else:
             kl = self.divergence(retain, only_kept=True)
             loss = self.gamma * retain.loss + self.alpha * kl
-            yield {'loss_forget': kl.new_zeros(()), 'loss_retain': loss}
+            yield {'loss_retain': loss}
+
+    def _check_length(self) -> None:
+        epochs = self.phase_at(self.max_iters - 1)[0]
+        if epochs < self.msteps:
+            print_log(
+                f'method.msteps = {self.msteps}: the step ends in epoch '
+                f'{epochs + 1}, before the last pass with maximisation and '
+                'what makes up for it; train longer, or set fewer',
+                'current',
+                logging.WARNING,
+            )
 
     def divergence(
         self, half: HalfBatch, only_kept: bool = False

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from gslora_mm.methods import group_soft_threshold
+from gslora_mm.utils import ConfigError
 
 
 def parameters(seed=0, *shapes):
@@ -87,9 +88,16 @@ def test_solves_its_minimisation_problem_with_uneven_step_sizes():
     assert torch.allclose(gradient, torch.zeros(5).double(), atol=1e-4)
 
 
-def test_a_zero_group_is_not_carried_away_by_momentum():
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda group: torch.optim.AdamW(group, lr=0.01),
+        lambda group: torch.optim.SGD(group, lr=0.01, momentum=0.9),
+    ],
+)
+def test_a_zero_group_is_not_carried_away_by_momentum(make):
     group = parameters()
-    optimizer = torch.optim.AdamW(group, lr=0.01)
+    optimizer = make(group)
     for _ in range(3):
         for p in group:
             p.grad = torch.full_like(p, 0.5)
@@ -99,6 +107,17 @@ def test_a_zero_group_is_not_carried_away_by_momentum():
         p.grad = torch.zeros_like(p)
     optimizer.step()
     assert all(torch.equal(p, torch.zeros_like(p)) for p in group)
+
+
+def test_other_optimizers_are_refused():
+    """Whatever has betas, but no second moments, like Lion."""
+    group = parameters()
+    optimizer = torch.optim.Adamax(group, lr=0.01)
+    for p in group:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    with pytest.raises(ConfigError, match="type = 'Adamax'.* SGD or one of"):
+        group_soft_threshold(group, optimizer, 1.0)
 
 
 def test_nothing_happens_before_the_optimizer_has_stepped():

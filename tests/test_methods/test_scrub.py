@@ -132,14 +132,33 @@ def test_without_rows(activation):
         assert half.logits.grad.shape == (0, 4)
 
 
-@pytest.mark.parametrize('iteration', [0, MIN])
-def test_both_main_terms_are_always_there(iteration):
-    """Hooks and logs count on them."""
+@pytest.mark.parametrize('phase', ['max', 'min'])
+def test_the_half_without_a_use_has_no_loss(phase):
+    """A zero would read as forgotten, and end the step early."""
     method = SCRUB()
     taught(method)
-    method.iteration = iteration
-    losses = losses_of(method, Half(), Half())
-    assert {'loss_forget', 'loss_retain'} <= set(losses)
+    method.iteration = dict(max=0, min=MIN)[phase]
+    name = dict(max='loss_forget', min='loss_retain')[phase]
+    assert list(losses_of(method, Half(), Half())) == [name]
+
+
+@pytest.mark.parametrize(('max_iters', 'warnings'), [(18, 1), (19, 0)])
+def test_a_step_that_ends_in_maximisation_is_warned_of(
+    max_iters, warnings, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(
+        'gslora_mm.methods.scrub.print_log', lambda text, *_: said.append(text)
+    )
+    method = SCRUB(msteps=2)
+    taught(method)
+    method.iterations_per_epoch, method.max_iters = 6, max_iters
+    method._num_images = dict(forget=10, retain=20)  # 3 and 6 iterations
+    assert method.phase_at(17) == (1, 'min') and method.phase_at(18)[0] == 2
+    losses_of(method, Half(), Half())
+    method.iteration = 1
+    losses_of(method, Half(), Half())
+    assert len(said) == warnings
 
 
 @pytest.mark.parametrize('adapter', [LORA, None])
@@ -150,7 +169,7 @@ def test_max_steps_raise_the_divergence_of_a_model(task, adapter):
     method.prepare(model, TinyDataset(task))
     method.iterations_per_epoch = 6  # so that all of these are max steps
     before = train(model, batch, lr=0)
-    assert before['loss_retain'] == 0
+    assert 'loss_retain' not in before
     train(model, batch, 4, lr=1e-2)
     after = train(model, batch, lr=0)
     assert after['loss_forget'] < before['loss_forget'] < 0
@@ -166,7 +185,7 @@ def test_min_steps_train_towards_the_teacher(task):
     for lr in (0.0, 1e-5, 1e-5, 1e-5, 0.0):
         # Two iterations each: the second of them is a min step.
         losses.append(train(model, batch, 2, lr))
-    assert losses[0]['loss_forget'] == 0
+    assert 'loss_forget' not in losses[0]
     assert losses[-1]['loss_retain'] < losses[0]['loss_retain']
 
 

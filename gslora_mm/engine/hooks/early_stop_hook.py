@@ -14,7 +14,8 @@ class ForgettingEarlyStopHook(Hook):
     forgetting loss has been zero, on average below ``forget_tolerance``,
     over a window of iterations, and the mean retain loss of that window is
     within ``retain_tolerance`` of the window before. Iterations in which a
-    method has only one of these losses do not count.
+    method has only one of these losses do not count. With a loss that has no
+    such end, as those of NegGrad+, SCRUB and DELETE, no step is ended.
 
     Args:
         window (int): Iterations a window has. Defaults to 50.
@@ -68,7 +69,8 @@ class ForgettingEarlyStopHook(Hook):
             return False
         before = list(self.history)[: self.window]
         now = list(self.history)[self.window :]
-        forget = sum(pair[0] for pair in now) / self.window
+        # Below zero is what grows without a bound.
+        forget = abs(sum(pair[0] for pair in now)) / self.window
         retain_before = sum(pair[1] for pair in before) / self.window
         retain_now = sum(pair[1] for pair in now) / self.window
         change = abs(retain_now - retain_before)
