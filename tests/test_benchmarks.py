@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,11 @@ from gslora_mm.datasets import (
     make_mini_digits,
     make_mini_faces,
 )
-from gslora_mm.engine.benchmark import MethodOutcome, load_benchmark
+from gslora_mm.engine.benchmark import (
+    MethodOutcome,
+    load_benchmark,
+    run_benchmark,
+)
 from gslora_mm.engine.benchmark_results import collect
 from gslora_mm.engine.suite import check_settings
 from gslora_mm.engine.trials import data_of, setting_of
@@ -162,6 +167,22 @@ def test_trials_and_runs_are_scored_on_images_of_their_own(
         assert not [name for name in others if f'_{name}.' in scored]
         assert 'pairs' not in scored
         assert cfg.train_dataloader.to_dict() == before['train_dataloader']
+
+
+def test_nothing_is_wrong_before_the_first_process(benchmark, tmp_path):
+    """With references, whose schedules are others, and one that is tried."""
+    found = run_benchmark(
+        benchmark,
+        tmp_path,
+        [sys.executable, '-c', 'raise SystemExit("not trained")'],
+        methods=['retrain', 'gs_lora'],
+        seeds=[10],
+        say=lambda line: None,
+    )
+    outcomes = {each.name: each for each in found}
+    assert 'not trained' in outcomes['gs_lora'].reason
+    assert len(outcomes['gs_lora'].trials) == benchmark.tune.budget
+    assert 'not trained' in outcomes['retrain'].runs[0].error
 
 
 def test_names_in_the_folders_agree():

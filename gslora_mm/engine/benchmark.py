@@ -366,7 +366,9 @@ def _search(
 def _check_images(cfg: Config, settings: Mapping) -> None:
     """Refuse to choose on the images that the choice is scored on."""
     tried = copy.deepcopy(cfg)
-    tried.merge_from_dict(copy.deepcopy(dict(settings)))
+    # Of the others, some may be for what has trials alone.
+    scored = {k: v for k, v in settings.items() if k.startswith('val_data')}
+    tried.merge_from_dict(copy.deepcopy(scored))
     if data_of(tried.val_dataloader) == data_of(cfg.val_dataloader):
         raise ConfigError(
             'benchmark.tune.settings leave the data set of val_dataloader as '

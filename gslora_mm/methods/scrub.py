@@ -125,9 +125,7 @@ class SCRUB(Taught):
                 logging.WARNING,
             )
 
-    def divergence(
-        self, half: HalfBatch, only_kept: bool = False
-    ) -> Tensor:
+    def divergence(self, half: HalfBatch, only_kept: bool = False) -> Tensor:
         """Of a half's outputs from the teacher's, times T squared.
 
         Args:
