@@ -24,6 +24,7 @@ from gslora_mm.engine.benchmark_results import collect
 from gslora_mm.engine.suite import check_settings
 from gslora_mm.engine.trials import data_of, setting_of
 from gslora_mm.registry import METHODS, class_of
+from gslora_mm.utils import ConfigError
 from tests.step_models import build_last_step
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
@@ -169,8 +170,22 @@ def test_trials_and_runs_are_scored_on_images_of_their_own(
         assert cfg.train_dataloader.to_dict() == before['train_dataloader']
 
 
-def test_nothing_is_wrong_before_the_first_process(benchmark, tmp_path):
+def test_nothing_is_wrong_before_the_first_process(
+    benchmark, tmp_path, monkeypatch
+):
     """With references, whose schedules are others, and one that is tried."""
+    monkeypatch.chdir(tmp_path)
+    cfg = Config.fromfile(benchmark.runs['gs_lora'])
+    files = []
+    for settings in (benchmark.settings, benchmark.tune.settings):
+        cfg.merge_from_dict(copy.deepcopy(settings))
+        data = data_of(cfg.val_dataloader)
+        files.append(Path(data.data_root, data.ann_file))
+    files[0].parent.mkdir(parents=True)
+    files[0].touch()
+    with pytest.raises(ConfigError, match='tune.* no such file in .data/mini'):
+        run_benchmark(benchmark, tmp_path, [], methods=['gs_lora'], seeds=[1])
+    files[1].touch()
     found = run_benchmark(
         benchmark,
         tmp_path,

@@ -42,6 +42,9 @@ class ClassSubset(Dataset):
             see :func:`~gslora_mm.datasets.select_images`.
             Defaults to ``'balanced'``.
         seed (int): Seed of the draw. Defaults to 0.
+        is_used (bool): Whether there are images at all. If not, none has to
+            exist, and ``share`` and ``shots`` mean nothing. Defaults to
+            True.
         role (str, optional): ``'forget'`` or ``'retain'``, written to the
             metainfo of each data sample as ``role``.
         table (LabelTable, optional): Labels of ``dataset``, where they have
@@ -68,6 +71,7 @@ class ClassSubset(Dataset):
         shots: int | None = None,
         sampling: Sampling = 'balanced',
         seed: int = 0,
+        is_used: bool = True,
         role: str | None = None,
         table: LabelTable | None = None,
     ) -> None:
@@ -117,6 +121,10 @@ class ClassSubset(Dataset):
             table.images[belongs], table.labels[belongs]
         )
         self._kept = frozenset(self.labels.tolist())
+        if not is_used:
+            self.indices = np.zeros(0, int)
+            self.class_counts = self._count(self.indices, table)
+            return
         self._check_counts(self._count(labels, table), shots)
         self.indices = select_images(
             images, labels, share, shots, sampling, seed

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
-from torch.utils.data import ConcatDataset, Subset
+from torch.utils.data import ConcatDataset
 
 from gslora_mm.registry import DATASETS
 from .build import build_dataset
@@ -27,15 +27,15 @@ class ForgetRetainDataset(ConcatDataset):
     Args:
         dataset (BaseDataset | dict): mmdet or mmpretrain data set, or its
             config.
-        forget (dict, optional): Arguments of :class:`ClassSubset`:
-            ``classes``, and ``share`` or ``shots`` and so on. With None the
-            set is empty, for methods that look at no image of it.
-        retain (dict, optional): The same for the retain set.
+        forget (dict): Arguments of :class:`ClassSubset`: ``classes``, and
+            ``share`` or ``shots`` and so on; ``is_used=False`` for a method
+            that looks at no image of it.
+        retain (dict): The same for the retain set.
         table (LabelTable, optional): Labels of ``dataset``, where they have
             been read before.
 
     Attributes:
-        datasets (list[ClassSubset | Subset]): Forget set, retain set.
+        datasets (list[ClassSubset]): Forget set, retain set.
         cumulative_sizes (list[int]): Where each of them ends.
 
     Raises:
@@ -45,26 +45,23 @@ class ForgetRetainDataset(ConcatDataset):
     def __init__(
         self,
         dataset: BaseDataset | dict,
-        forget: dict | None,
-        retain: dict | None,
+        forget: dict,
+        retain: dict,
         table: LabelTable | None = None,
     ) -> None:
         base = build_dataset(dataset)
         table = table or LabelTable.scan(base)
-        halves = dict(forget=forget, retain=retain)
         super().__init__(
             [
-                Subset(base, ())
-                if half is None
-                else ClassSubset(base, **half, role=role, table=table)
-                for role, half in halves.items()
+                ClassSubset(base, **forget, role='forget', table=table),
+                ClassSubset(base, **retain, role='retain', table=table),
             ]
         )
 
     @property
     def metainfo(self) -> dict:
         """Metainfo of the whole data set, all its classes included."""
-        return self.datasets[0].dataset.metainfo
+        return self.datasets[0].metainfo
 
     def full_init(self) -> None:
         """Does nothing: the data set is read when this is made."""

@@ -53,21 +53,19 @@ class ForgetRetainSampler(Sampler):
                 f'{batch_size - num_forget} to retain; both must be at '
                 'least 1, or forget_ratio 0 or 1 exactly'
             )
-        parts = dict(forget=num_forget, retain=batch_size - num_forget)
-        for half, (role, size) in zip(
-            dataset.datasets, parts.items(), strict=True
-        ):
+        part_sizes = (num_forget, batch_size - num_forget)
+        for half, size in zip(dataset.datasets, part_sizes, strict=True):
             if size and not len(half):
                 raise ConfigError(
-                    f'sampler.forget_ratio={forget_ratio} needs {role} '
-                    f'images, and the dataset has {role}=None'
+                    f'sampler.forget_ratio={forget_ratio} needs {half.role} '
+                    f'images, and the dataset has {half.role}.is_used=False'
                 )
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.rank, self.world_size = get_dist_info()
-        self.part_sizes = tuple(parts.values())
+        self.part_sizes = part_sizes
         self._start = 0
         # Order of each set, with the time around that it is for.
         self._orders: list[tuple[int, np.ndarray] | None] = [None, None]

@@ -364,11 +364,23 @@ def _search(
 
 
 def _check_images(cfg: Config, settings: Mapping) -> None:
-    """Refuse to choose on the images that the choice is scored on."""
+    """Refuse to choose on the images that the choice is scored on.
+
+    Both lists of images have to be there, where a config says where.
+    """
     tried = copy.deepcopy(cfg)
     # Of the others, some may be for what has trials alone.
     scored = {k: v for k, v in settings.items() if k.startswith('val_data')}
     tried.merge_from_dict(copy.deepcopy(scored))
+    for each in (cfg, tried):
+        data = data_of(each.val_dataloader)
+        root, file = data.get('data_root'), data.get('ann_file')
+        if root and file and not Path(root, file).is_file():
+            raise ConfigError(
+                f'val_dataloader.dataset.ann_file = {file!r}: no such file '
+                f'in {root!r}; make it before hours of trials (make mini-coco '
+                'and so on complete the embedded data sets)'
+            )
     if data_of(tried.val_dataloader) == data_of(cfg.val_dataloader):
         raise ConfigError(
             'benchmark.tune.settings leave the data set of val_dataloader as '

@@ -91,8 +91,9 @@ class ForgettingPlan:
         """Read and check ``forgetting.steps``, ``missing`` and ``learn``.
 
         With ``missing='rest'``, all classes that are not ``shown`` are
-        missing, and a ``ClassOrder`` draws from the shown ones alone. It
-        never draws a class that is to be learned.
+        missing (none if nothing is replayed), and a ``ClassOrder`` draws
+        from the shown ones alone. It never draws a class that is to be
+        learned.
 
         Args:
             forgetting (dict): The ``forgetting`` entry of a config.
@@ -115,6 +116,8 @@ class ForgettingPlan:
         if missing == 'rest':
             missing = [name for name in classes if name not in shown]
             candidates = tuple(name for name in classes if name in shown)
+            if not is_replayed:
+                missing = []  # there is nothing that these lack
         if not isinstance(missing, list | tuple):
             raise ConfigError(
                 f'forgetting.missing = {missing!r}: must be a list of class '

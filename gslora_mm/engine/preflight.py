@@ -278,11 +278,13 @@ def _renamed(keys: dict[str, str], where: str = '') -> Iterator[None]:
 
 def _check_learner(method: BaseMethod, plan: ForgettingPlan) -> None:
     """Refuse to learn by a method that does not."""
-    if method.can_learn:
+    if method.can_learn and 'retain' in method.needs:
         return
     METHODS.import_from_location()
     able = sorted(
-        cls.name for cls in METHODS.module_dict.values() if cls.can_learn
+        name
+        for name, cls in METHODS.module_dict.items()
+        if cls.can_learn and 'retain' in cls.needs
     )
     raise ConfigError(
         f'forgetting.learn = {[list(names) for names in plan.learn]}: '
@@ -337,7 +339,9 @@ def _check_schedule(
         )
     for config in schedule['hooks']:
         with _as_config_error('schedule.hooks'):
-            HOOKS.build(config)
+            hook = HOOKS.build(config)
+        if hasattr(hook, 'check_method'):
+            hook.check_method(model.method)
 
 
 @contextlib.contextmanager

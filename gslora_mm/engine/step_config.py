@@ -97,20 +97,31 @@ def complete_schedule(entry: dict) -> dict:
         "optimizer=dict(type='AdamW', lr=1e-3))",
     )
     schedule = with_defaults(entry, SCHEDULE_DEFAULTS, required, 'schedule')
-    lr = schedule['optim_wrapper'].get('optimizer', {}).get('lr')
-    for scheduler in _listed(schedule['param_scheduler']):
-        # A momentum's least value has the same name.
-        if lr is None or not str(scheduler.get('type')).endswith('LR'):
-            continue
-        eta_min = scheduler.get('eta_min') or 0
-        if eta_min > lr:
+    _check_annealing(schedule)
+    return schedule
+
+
+def _check_annealing(schedule: dict) -> None:
+    """Refuse a learning rate that would end above where it began."""
+    lr = schedule['optim_wrapper']
+    for key in ('optimizer', 'lr'):
+        lr = lr.get(key) if isinstance(lr, dict) else None
+    # A momentum's least value has the same name. One that is not the last
+    # may well rise, as in cycles.
+    last = [
+        scheduler
+        for scheduler in _listed(schedule['param_scheduler'])
+        if str(scheduler.get('type')).endswith('LR')
+    ][-1:]
+    for scheduler in last:
+        eta_min = scheduler.get('eta_min')
+        if eta_min is not None and lr is not None and eta_min > lr:
             raise ConfigError(
                 f'schedule.param_scheduler.eta_min = {eta_min} is above the '
                 f'learning rate, schedule.optim_wrapper.optimizer.lr = {lr}, '
                 'which would rise to it; set eta_min=0, or eta_min_ratio '
                 'instead'
             )
-    return schedule
 
 
 def num_iterations(schedule: dict, per_epoch: int) -> int:
@@ -195,12 +206,12 @@ def method_for_step(method: dict, step: int, num_steps: int) -> dict:
 
 def replay_for_step(
     forgetting: dict, plan: ForgettingPlan, step: int, ratio: float = 0.5
-) -> dict[str, dict | None]:
+) -> dict[str, dict]:
     """Arguments of the forget and the retain subset of a step.
 
     What has been learned is replayed with what is retained; nothing is seen
-    of classes that are missing or not yet to be learned. A subset that
-    batches have nothing of is None: its images need not exist.
+    of classes that are missing or not yet to be learned. Of a subset that
+    batches have nothing of, no image need exist.
 
     Args:
         forgetting (dict): ``cfg.forgetting``, completed.
@@ -210,7 +221,7 @@ def replay_for_step(
             0.5.
 
     Returns:
-        dict[str, dict | None]: ``forget`` and ``retain`` of
+        dict[str, dict]: ``forget`` and ``retain`` of
         :class:`~gslora_mm.datasets.ForgetRetainDataset`.
     """
     splits = plan.splits(step)
@@ -223,8 +234,9 @@ def replay_for_step(
     )
     hidden = splits['missing'] + plan.unknown(step)
     known = splits['retain'] + splits.get('learned', [])
-    replay = dict(
+    return dict(
         forget=dict(
+            is_used=ratio > 0,
             classes=splits['forget'],
             exclude=hidden,
             other_annotations=annotations.get('forget', 'drop'),
@@ -233,6 +245,7 @@ def replay_for_step(
             **shared,
         ),
         retain=dict(
+            is_used=ratio < 1,
             classes=[name for name in known if name not in hidden],
             exclude=hidden,
             other_annotations=annotations.get('retain', 'drop'),
@@ -241,10 +254,6 @@ def replay_for_step(
             **shared,
         ),
     )
-    unused = dict(forget=ratio == 0, retain=ratio == 1)
-    return {
-        role: None if unused[role] else half for role, half in replay.items()
-    }
 
 
 def stock_config(cfg: Config, work_dir: str, evaluator: dict) -> Config:

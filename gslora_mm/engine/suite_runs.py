@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -360,10 +361,20 @@ def _run(
         return f'killed by signal {-done.returncode}'
     text = log.read_text(encoding='utf-8', errors='replace')
     lines = text.strip().splitlines()
-    reason = lines[-1].strip() if lines else 'no message'
-    # It is published, and where things lie here is nobody's concern.
-    reason = reason.replace(f'{Path.cwd()}{os.sep}', '')
+    reason = _without_here(lines[-1].strip() if lines else 'no message')
     return f'exit status {done.returncode}: {reason}'
+
+
+def _without_here(text: str) -> str:
+    """Paths from here on: text is published, and where this is says nothing.
+
+    A working directory that is the root is left in.
+    """
+    here = Path.cwd()
+    if here == here.parent:
+        return text
+    start = re.escape(f'{here}{os.sep}')
+    return re.sub(rf'(?<![\w./-]){start}', '', text)
 
 
 def _remove_half_written(folder: Path) -> None:

@@ -13,6 +13,9 @@ from gslora_mm.registry import METHODS, class_of
 from gslora_mm.utils import ConfigError
 from .plan import ForgettingPlan
 
+#: Name of the settings that are those of the config.
+AS_CONFIGURED = 'as_configured'
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -24,31 +27,16 @@ class Trial:
         h_mean (float | None): Mean H-Mean of its steps; None if it was not
             run or failed.
         error (str | None): Why it failed, or None.
+        name (str): What is changed, as the name of a folder. Not the number:
+            which trials there are may change with one that failed the time
+            before, and results must stay where they are.
     """
 
     number: int
     settings: dict[str, Any]
     h_mean: float | None = None
     error: str | None = None
-
-    @property
-    def name(self) -> str:
-        """What is changed, as the name of a folder.
-
-        Not the number: which trials there are may change with one that
-        failed the time before, and results must stay where they are.
-        """
-        if not self.settings:
-            return 'as_configured'
-        short = {
-            key.split('.')[-1]: value for key, value in self.settings.items()
-        }
-        text = ','.join(f'{key}={value}' for key, value in short.items())
-        is_plain = re.fullmatch(r'[\w.+=,-]{1,80}', text)
-        if is_plain and len(short) == len(self.settings):
-            return text
-        data = json.dumps(self.settings, sort_keys=True, default=str)
-        return f'settings_{hashlib.sha256(data.encode()).hexdigest()[:10]}'
+    name: str = AS_CONFIGURED
 
 
 @dataclass(frozen=True)
@@ -89,6 +77,7 @@ def next_trials(
     """
     if place >= len(searches):
         return []
+    keys = [search.key for search in searches]
     best = best_trial(tried) or Trial(1, {})
     settings = [{}] if not tried else []
     settings += [
@@ -97,8 +86,35 @@ def next_trials(
     ]
     numbered = enumerate(settings, len(tried) + 1)
     return [
-        Trial(number, each) for number, each in numbered if number <= budget
+        Trial(number, each, name=settings_name(each, keys))
+        for number, each in numbered
+        if number <= budget
     ]
+
+
+def settings_name(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """Name of a folder for some settings, another one for each.
+
+    Args:
+        settings (Mapping[str, Any]): Values by dotted key.
+        keys (Sequence[str]): All keys that settings may have.
+
+    Returns:
+        str: Such as ``'lr=0.003,beta=0.6'``, keys by their last part where
+        that tells them apart; a hash where values make no name of a file.
+    """
+    if not settings:
+        return AS_CONFIGURED
+    last = [key.split('.')[-1] for key in keys]
+    short = {
+        key: name if last.count(name) == 1 else key
+        for key, name in zip(keys, last, strict=True)
+    }
+    text = ','.join(f'{short[key]}={value}' for key, value in settings.items())
+    if re.fullmatch(r'[\w.+=,-]{1,80}', text):
+        return text
+    data = json.dumps(settings, sort_keys=True, default=str)
+    return f'settings_{hashlib.sha256(data.encode()).hexdigest()[:10]}'
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:

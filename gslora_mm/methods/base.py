@@ -30,8 +30,10 @@ class BaseMethod(nn.Module):
             at. What is not needed is not read from disk, unless
             ``schedule.forget_ratio`` says so.
         can_learn (bool): Whether classes that ``forgetting.learn`` names are
-            learned. Not by a method that looks at no retain image, or that
-            holds the model to one which has not learned them.
+            learned. Not by a method that holds the model to one which has
+            not learned them, nor by one that looks at no retain image.
+        ends_at_zero (bool): Whether a ``loss_forget`` of zero means that all
+            is forgotten.
         per_step (tuple[str, ...]): Arguments that may be lists in a config,
             with one entry for each step of the sequence.
         state_argument (str, optional): Argument that may name a file with a
@@ -48,6 +50,7 @@ class BaseMethod(nn.Module):
     name: str
     needs: tuple[str, ...] = ('forget', 'retain')
     can_learn: bool = True
+    ends_at_zero: bool = True
     per_step: tuple[str, ...] = ()
     state_argument: str | None = None
 

@@ -62,7 +62,6 @@ class DELETE(BaseMethod):
 
     name = 'delete'
     needs = ('forget',)
-    can_learn = False
     per_step = ('w_rest',)
 
     def __init__(self, mask: str = 'own', w_rest: float = 1.0) -> None:

@@ -41,7 +41,6 @@ class GradientAscent(BaseMethod):
 
     name = 'gradient_ascent'
     needs = ('forget',)
-    can_learn = False
     per_step = ('bound',)
 
     def __init__(self, bound: float | None = None) -> None:

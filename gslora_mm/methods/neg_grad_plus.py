@@ -34,6 +34,7 @@ class NegGradPlus(BaseMethod):
     """
 
     name = 'neg_grad_plus'
+    ends_at_zero = False
     per_step = ('alpha',)
 
     def __init__(self, alpha: float = 0.95) -> None:

@@ -42,7 +42,8 @@ class SCRUB(Taught):
     * As halves of a batch are equal as a rule, the pass over the forget
       images takes iterations in proportion to their number; with another
       ``schedule.forget_ratio`` it is more or less than one pass. The half
-      that a phase has no use for is not looked at and has no loss.
+      that a phase has no use for is not looked at, and its loss is logged as
+      0.
     * On retain images, what the teacher says of the classes to forget is
       left out. (The paper forgets images, of any class.)
     * At the teacher itself KL has no slope. The networks of the paper leave
@@ -65,6 +66,7 @@ class SCRUB(Taught):
     """
 
     name = 'scrub'
+    ends_at_zero = False
     per_step = ('alpha', 'gamma', 'msteps')
 
     def __init__(
@@ -108,11 +110,13 @@ class SCRUB(Taught):
         if self.iteration == 0:
             self._check_length()
         if self.phase_at(self.iteration)[1] == 'max':
-            yield {'loss_forget': -self.divergence(forget)}
+            kl = self.divergence(forget)
+            nothing = kl.new_zeros(())
+            yield {'loss_forget': -kl, 'loss_retain': nothing}
         else:
             kl = self.divergence(retain, only_kept=True)
             loss = self.gamma * retain.loss + self.alpha * kl
-            yield {'loss_retain': loss}
+            yield {'loss_forget': kl.new_zeros(()), 'loss_retain': loss}
 
     def _check_length(self) -> None:
         epochs = self.phase_at(self.max_iters - 1)[0]

@@ -69,7 +69,7 @@ def plot_points(
             ``'symlog'`` for what is often 0: linear up to 1, logarithmic
             above. Defaults to ``'linear'``.
     """
-    floor = _floor([point.y for point in points])
+    floor = _floor(points)
     if floor is not None:
         points = [
             point
@@ -124,10 +124,13 @@ def plot_points(
         save_figure(figure, path)
 
 
-def _floor(values: Sequence[float]) -> float | None:
-    """Where the picture ends if some values are far below; None if none."""
+def _floor(points: Sequence[Point]) -> float | None:
+    """Where the picture ends if some are far below; None if none are."""
+    values = [point.y for point in points]
     low, high = np.quantile(values, (0.25, 0.75))
     limit = low - _FAR * (high - low)
+    # What others are compared with is to be seen in any case.
+    limit = min([limit, *(p.y for p in points if p.is_reference)])
     seen = [value for value in values if value >= limit]
     if len(seen) == len(values) or min(seen) == max(seen):
         return None

@@ -75,11 +75,15 @@ def test_annotations_are_read_once(monkeypatch, make_dataset, random_labels):
 @pytest.mark.parametrize('role', ['forget', 'retain'])
 def test_a_half_may_be_empty(make_dataset, random_labels, role):
     halves = dict(forget=dict(classes=['dog']), retain=dict(classes=['car']))
-    halves[role] = None
+    halves[role] = dict(classes=['dog'], shots=10**6, is_used=False)
     dataset = ForgetRetainDataset(make_dataset(random_labels), **halves)
     sizes = [len(half) for half in dataset.datasets]
     assert sizes[role == 'retain'] == 0 < len(dataset) == sum(sizes)
     (other,) = set(halves) - {role}
+    # What methods ask a half for is there.
+    half = dataset.datasets[role == 'retain']
+    assert half.role == role and half.labels.tolist() == [4]
+    assert half.class_counts == dict(dog=0) and half.indices.tolist() == []
     for index in (0, len(dataset) - 1):
         assert dataset[index]['data_samples'].role == other
     assert 'dog' in dataset.metainfo['classes']
@@ -88,7 +92,9 @@ def test_a_half_may_be_empty(make_dataset, random_labels, role):
     drawn = {index for index, _ in itertools.islice(sampler, len(dataset))}
     assert drawn == set(range(len(dataset)))
     assert sampler.iterations_per_epoch == -(-len(dataset) // 4)
-    with pytest.raises(ConfigError, match=f'the dataset has {role}=None'):
+    with pytest.raises(
+        ConfigError, match=f'the dataset has {role}.is_used=False'
+    ):
         ForgetRetainSampler(dataset, 4, 0.5)
 
 

@@ -15,12 +15,12 @@ from gslora_mm.engine.benchmark_results import collect
 from gslora_mm.engine.suite_runs import conditions, environment, machine
 from gslora_mm.engine.trials import (
     Search,
-    Trial,
     best_trial,
     data_of,
     first_steps,
     next_trials,
     setting_of,
+    settings_name,
 )
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.checkpoint import sha256_of
@@ -296,22 +296,29 @@ def test_steps_that_follow_from_the_data_are_not_cut(unknown):
     ],
 )
 def test_folders_are_named_by_settings(settings, name):
-    assert Trial(7, settings).name == name
+    keys = ['a.lr', 'm.mask', 'm.beta']
+    assert settings_name(settings, keys) == name
 
 
 def test_settings_that_make_no_name_have_one_of_their_own():
-    odd = [
-        {'a.lr': 1, 'b.lr': 2},
-        {'a.lr': 2, 'b.lr': 1},
-        {'m.x': '../up'},
-        {'m.x': [0.1, 0.2]},
-        {'m.x': dict(a=1)},
-        {'m.x': 'long' * 40},
-    ]
-    names = [Trial(1, settings).name for settings in odd]
+    values = ['../up', [0.1, 0.2], dict(a=1), 'long' * 40]
+    names = [settings_name({'m.x': value}, ['m.x']) for value in values]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r'settings_[0-9a-f]{10}', n) for n in names)
-    assert names == [Trial(2, settings).name for settings in odd]
+
+
+def test_no_two_trials_share_a_folder():
+    """Two settings may have the same last part and the same values."""
+    searches = [
+        Search('method.alpha', [0.5, 2.0]),
+        Search('adapter.alpha', [0.5, 2.0]),
+        Search('method.beta', [0.5]),
+    ]
+    trials = walk(searches, 9, lambda s: -len(s))
+    names = [trial.name for trial in trials]
+    assert len(trials) == len(set(names)) == 6
+    assert names[0] == 'as_configured' and names[-1] == 'beta=0.5'
+    assert names[3] == 'adapter.alpha=0.5'
 
 
 # Walking through ----------------------------------------------------------
@@ -565,7 +572,10 @@ def test_choosing_on_what_is_scored_on_is_refused(
 
 def test_errors_do_not_say_where_things_lie(benchmark, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    script = "import os, sys; sys.exit(f'no {os.getcwd()}/data/x.json')"
+    script = (
+        'import os, sys; here = os.getcwd(); '
+        "sys.exit(f'no {here}/data/x.json or /mnt{here}/y')"
+    )
     (outcome,) = run_benchmark(
         benchmark,
         'runs',
@@ -573,7 +583,9 @@ def test_errors_do_not_say_where_things_lie(benchmark, tmp_path, monkeypatch):
         methods=['retrain'],
         say=lambda line: None,
     )
-    assert outcome.runs[0].error == 'exit status 1: no data/x.json'
+    assert outcome.runs[0].error == (
+        f'exit status 1: no data/x.json or /mnt{tmp_path}/y'
+    )
 
 
 def test_errors_need_not_be_utf8(benchmark, tmp_path):

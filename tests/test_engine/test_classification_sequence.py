@@ -293,7 +293,7 @@ def test_a_method_that_cannot_learn_is_not_asked_to(inputs, tmp_path, method):
     cfg.method = dict(type=f'gslora_mm.{method}')
     with pytest.raises(
         ConfigError,
-        match=f"'{method}' learns nothing.* that learn: fine_tune, gs_lora, ",
+        match=f"'{method}' learns nothing.* that learn: FineTune, GSLoRA, ",
     ):
         check_sequence(cfg)
 

@@ -127,8 +127,8 @@ def test_goes_on_while_something_is_left_to_forget():
 
 def test_what_grows_below_zero_is_not_forgotten():
     """As the loss of NegGrad+ does from its first iteration on."""
-    forget = [-0.1 * i for i in range(10)]
-    assert stopped_at(forget, [2.0] * 10, window=2) is None
+    assert stopped_at([-0.005] * 10, [2.0] * 10, window=2) is None
+    assert stopped_at([0.005, -0.005] * 5, [2.0] * 10, window=2) is None
 
 
 def test_goes_on_while_the_rest_still_moves():

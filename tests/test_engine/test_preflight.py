@@ -121,6 +121,17 @@ CASES = {
         ),
         'eta_min = 1.0 is above the learning rate',
     ),
+    'no optimizer': (
+        dict(schedule__optim_wrapper__optimizer=None),
+        'schedule.optim_wrapper',
+    ),
+    'early stop of what has no end': (
+        dict(
+            method=dict(type='gslora_mm.NegGradPlus', _delete_=True),
+            schedule__hooks=[dict(type='gslora_mm.ForgettingEarlyStopHook')],
+        ),
+        "ForgettingEarlyStopHook needs .*'NegGradPlus' lacks one",
+    ),
     'checkpoint interval': (
         dict(schedule__checkpoint_interval=0),
         'schedule.checkpoint_interval = 0',
@@ -264,7 +275,15 @@ def test_without_replay_no_retained_image_is_needed(inputs, tmp_path, capsys):
     report = ForgettingSequence(cfg).run()
     assert [step['iterations'] for step in report['steps']] == [1, 1]
     assert 'forget images, 1 iterations)' in capsys.readouterr().out
+    # There is nothing to be missed, and steps are drawn of what is shown.
     cfg.forgetting.missing = 'rest'
+    cfg.forgetting.steps = dict(
+        type='gslora_mm.ClassOrder', num_steps=3, classes_per_step=1
+    )
+    plan = check_sequence(cfg).plan
+    assert {name for (name,) in plan.steps} == forgotten
+    assert plan.missing == () and len(plan.splits(3)['retain']) == 7
+    cfg.forgetting.missing = plan.splits(3)['retain']
     with pytest.raises(ConfigError, match='needs none, so leave it out'):
         check_sequence(cfg)
 

@@ -1,6 +1,7 @@
 """Points and their names, read back from the figure."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from matplotlib.transforms import Bbox
@@ -95,6 +96,12 @@ def test_what_is_far_below_leaves_the_others_their_room(drawn):
     assert marks.count('v') == 1 and marks.count('o') == 9
     lowest = min(marks_of(axes), key=lambda mark: mark[1])
     assert tuple(lowest) == pytest.approx((5, 90 - 0.1 * 0.8))
+    # But what others are compared with stays where it is.
+    points[-1] = replace(points[-1], is_reference=True)
+    plot_points(points, LABELS, 'A title', 'unused.png')
+    (axes,) = drawn[1].axes
+    assert min(mark[1] for mark in marks_of(axes)) == 20
+    assert 'lost' in [text.get_text() for text in axes.texts]
 
 
 def test_a_name_nearer_to_another_point_is_tied_to_its_own(drawn):

@@ -2,6 +2,7 @@ from collections import deque
 
 from mmengine.hooks import Hook
 
+from gslora_mm.methods import BaseMethod
 from gslora_mm.registry import HOOKS
 from gslora_mm.utils import ConfigError
 
@@ -14,8 +15,8 @@ class ForgettingEarlyStopHook(Hook):
     forgetting loss has been zero, on average below ``forget_tolerance``,
     over a window of iterations, and the mean retain loss of that window is
     within ``retain_tolerance`` of the window before. Iterations in which a
-    method has only one of these losses do not count. With a loss that has no
-    such end, as those of NegGrad+, SCRUB and DELETE, no step is ended.
+    method has only one of these losses do not count, and a forgetting loss
+    below zero has no such end.
 
     Args:
         window (int): Iterations a window has. Defaults to 50.
@@ -47,6 +48,22 @@ class ForgettingEarlyStopHook(Hook):
         self.min_iters = min_iters
         self.history: deque[tuple[float, float]] = deque(maxlen=2 * window)
 
+    @staticmethod
+    def check_method(method: BaseMethod) -> None:
+        """Refuse a method whose losses do not say when it is done.
+
+        Raises:
+            ConfigError: If so.
+        """
+        has_both = {'forget', 'retain'} <= set(method.needs)
+        if not (has_both and method.ends_at_zero):
+            raise ConfigError(
+                'schedule.hooks: ForgettingEarlyStopHook needs a forgetting '
+                'loss that ends at zero and a retain loss, and method.type = '
+                f'{type(method).__name__!r} lacks one of them; leave the '
+                'hook out'
+            )
+
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
@@ -69,8 +86,9 @@ class ForgettingEarlyStopHook(Hook):
             return False
         before = list(self.history)[: self.window]
         now = list(self.history)[self.window :]
-        # Below zero is what grows without a bound.
-        forget = abs(sum(pair[0] for pair in now)) / self.window
+        if any(pair[0] < 0 for pair in now):
+            return False
+        forget = sum(pair[0] for pair in now) / self.window
         retain_before = sum(pair[1] for pair in before) / self.window
         retain_now = sum(pair[1] for pair in now) / self.window
         change = abs(retain_now - retain_before)
