@@ -23,6 +23,7 @@ from gslora_mm.utils import (
     unknown_name,
 )
 from gslora_mm.utils.checkpoint import sha256_of
+from .pretrained_scores import share_pretrained_scores
 from .sequence import PRETRAINED_DIR, SEQUENCE_FILE
 from .step import METRICS_FILE, RESULT_FILE
 from .step_config import plain_config
@@ -123,6 +124,9 @@ def run_suite(
                 return Outcome(name, seed, folder)
             say(label)
             start = time.perf_counter()
+            sha256 = _checkpoint_sha256(configs[number - 1])
+            if sha256 is not None:
+                share_pretrained_scores(configs[number - 1], sha256, configs)
             error = _run(command, folder, jobs, lock)
         seconds = time.perf_counter() - start
         if error:
@@ -287,19 +291,24 @@ def _check_checkpoint(cfg: Config, folder: Path) -> None:
     """Refuse what is finished, but started from what is no longer there."""
     if not is_finished(folder):
         return  # The run finds out itself.
-    report = load_json(folder / REPORT_FILE)
-    name = cfg.forgetting['pretrained']
-    path = Path(name).expanduser()
+    now = _checkpoint_sha256(cfg)
+    before = load_json(folder / REPORT_FILE).get('pretrained', {})
     # What is no longer there or on another host cannot be compared.
-    if path.is_file():
-        stat = path.stat()
-        now = _sha256(path, stat.st_size, stat.st_mtime_ns)
-        if report.get('pretrained', {}).get('checkpoint_sha256', now) != now:
-            raise ConfigError(
-                f'{str(folder)!r} holds results of another '
-                f'forgetting.pretrained than {name!r} is now; choose another '
-                '--work-dir, or delete the results'
-            )
+    if now and before.get('checkpoint_sha256', now) != now:
+        raise ConfigError(
+            f'{str(folder)!r} holds results of another '
+            f'forgetting.pretrained than {cfg.forgetting["pretrained"]!r} is '
+            'now; choose another --work-dir, or delete the results'
+        )
+
+
+def _checkpoint_sha256(cfg: Config) -> str | None:
+    """Hash of the pre-trained checkpoint; None if it is no file here."""
+    path = Path(cfg.forgetting['pretrained']).expanduser()
+    if not path.is_file():
+        return None
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.cache

@@ -64,6 +64,32 @@ def test_auxiliary_losses_are_off_by_default():
     assert set(halves['forget'].losses) == LAST_LAYER
 
 
+@pytest.mark.parametrize('queries', ['all', 'matched'])
+@pytest.mark.parametrize('name', DETECTORS)
+def test_only_what_counts_is_matched(name, queries, monkeypatch):
+    """Each image once, for the last layer; with auxiliary losses for all."""
+    model = build_detector(name).train()
+    assigner = model.bbox_head.assigner
+    assign, counts = assigner.assign, []
+    monkeypatch.setattr(
+        assigner, 'assign', lambda *a, **k: counts.append(1) or assign(*a, **k)
+    )
+    task = DetectionTask(dict(retain=True), forget_queries=queries)
+    halves, *_ = halves_of(task, model)
+    numbers = {}
+    for role, half in halves.items():
+        counts.clear()
+        assert half.loss.isfinite()
+        numbers[role] = len(counts)
+    has_proposals = getattr(model, 'as_two_stage', False)
+    layers = model.decoder.num_layers + has_proposals
+    assert numbers == dict(forget=2, retain=2 * layers)
+    gone = halves['forget'].relabelled(lambda x: torch.full_like(x, -1))
+    counts.clear()
+    assert gone.loss.isfinite() and len(counts) == 2
+    assert 'loss_by_feat_single' not in vars(model.bbox_head)
+
+
 def test_nothing_is_computed_unasked(monkeypatch):
     model = build_detector('deformable_detr')
     monkeypatch.setattr(model, 'forward_transformer', None)
@@ -214,7 +240,7 @@ def test_queries_are_matched_for_the_last_layer_loss(monkeypatch):
     half = halves['forget']
     labels = half.labels.tolist()
     last = assigned[-1]
-    assert len(assigned) == 2 and labels == last[last < 4].tolist()
+    assert len(assigned) == 1 and labels == last[last < 4].tolist()
 
 
 def test_a_head_without_class_weights_is_named():

@@ -1,7 +1,9 @@
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -94,11 +96,14 @@ class DetectionHalf(HalfBatch):
             )
         head = self._model.bbox_head
         inputs = dict(head_inputs, batch_data_samples=self._data_samples)
-        losses, targets = self._loss_function(head, inputs)
-
-        # Decoder layers come first, the encoder's proposals after them.
         hidden = inputs['hidden_states']
-        scores, labels = map(torch.stack, targets[len(hidden) - 1])
+        if self._aux_loss:
+            losses, targets = self._loss_function(head, inputs)
+        else:
+            with _last_layer_only(head, len(hidden)):
+                losses, targets = self._loss_function(head, inputs)
+
+        scores, labels = map(torch.stack, _last_layer(targets, hidden))
         # Denoising queries stand before those that are matched.
         return losses, hidden[-1][:, -labels.shape[1] :], scores, labels
 
@@ -236,6 +241,20 @@ def _flagged_as_training(detector: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def _replaced(owner: nn.Module, name: str, method: Callable) -> Iterator[None]:
+    """Give one object another method for a while."""
+    before = vars(owner).get(name)
+    setattr(owner, name, method)
+    try:
+        yield
+    finally:
+        # The method of the class is back, or what had replaced it.
+        delattr(owner, name)
+        if before is not None:
+            setattr(owner, name, before)
+
+
+@contextmanager
 def _proposals_kept(
     detector: nn.Module, proposals: list[Tensor]
 ) -> Iterator[None]:
@@ -297,11 +316,37 @@ def _decoder_inputs_changed(
         inputs, head_inputs = pre_decoder(*args, **kwargs)
         return change(inputs), head_inputs
 
-    detector.pre_decoder = changed
-    try:
+    with _replaced(detector, 'pre_decoder', changed):
         yield
-    finally:
-        del detector.pre_decoder  # the method of the class is back
+
+
+@contextmanager
+def _last_layer_only(head: nn.Module, num_layers: int) -> Iterator[None]:
+    """Let a head match and compare for its last decoder layer alone.
+
+    Matching the queries of all layers, and of the encoder's proposals, takes
+    long, and what does not count need not be known. It is 0 then.
+
+    Args:
+        head (nn.Module): A ``DETRHead`` of mmdet.
+        num_layers (int): Number of its decoder layers.
+    """
+    loss_by_feat_single = head.loss_by_feat_single
+    layers = itertools.count(1)
+
+    def only_the_last(cls_scores: Tensor, *args, **kwargs) -> tuple:
+        # Decoder layers come first, the encoder's proposals after them.
+        if next(layers) == num_layers:
+            return loss_by_feat_single(cls_scores, *args, **kwargs)
+        return (cls_scores.new_zeros(()),) * 3
+
+    with _replaced(head, 'loss_by_feat_single', only_the_last):
+        yield
+
+
+def _last_layer(found: Sequence, hidden: Sequence) -> Any:
+    """What was found for the last decoder layer, of all or of it alone."""
+    return found[min(len(hidden), len(found)) - 1]
 
 
 #: For each image the scores (queries, classes) of a layer, and the labels
@@ -322,7 +367,7 @@ def all_losses(
 
     Returns:
         tuple: The losses as from ``head.loss``, and scores and labels of
-        each layer that is trained, in the order of their computation.
+        each layer that is compared, in the order of their computation.
     """
     get_targets = get_targets or head.get_targets
     found: list[LayerTargets] = []
@@ -332,11 +377,8 @@ def all_losses(
         found.append((cls_scores, labels))
         return (labels, *others)
 
-    head.get_targets = remember
-    try:
+    with _replaced(head, 'get_targets', remember):
         return head.loss(**inputs), found
-    finally:
-        del head.get_targets  # the method of the class is back
 
 
 def matched_losses(
@@ -383,8 +425,8 @@ def matched_losses(
 
     losses, found = all_losses(head, inputs, without_unmatched)
     if by_class:
-        last_layer = len(inputs['hidden_states']) - 1
-        losses['loss_other_classes'] = others[last_layer]
+        last = _last_layer(others, inputs['hidden_states'])
+        losses['loss_other_classes'] = last
     return losses, found
 
 
@@ -458,8 +500,8 @@ def emptied_losses(
 
     if by_class:
         losses, found = all_losses(head, inputs, without_objects)
-        last_layer = len(inputs['hidden_states']) - 1
-        losses['loss_cls'] = losses['loss_cls'] + own_class[last_layer]
+        last = _last_layer(own_class, inputs['hidden_states'])
+        losses['loss_cls'] = losses['loss_cls'] + last
         return losses, found
     with _without_focus(head.loss_cls):
         return all_losses(head, inputs, without_objects)
