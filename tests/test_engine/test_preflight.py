@@ -278,12 +278,12 @@ def test_without_replay_no_retained_image_is_needed(inputs, tmp_path, capsys):
     # There is nothing to be missed, and steps are drawn of what is shown.
     cfg.forgetting.missing = 'rest'
     cfg.forgetting.steps = dict(
-        type='gslora_mm.ClassOrder', num_steps=3, classes_per_step=1
+        type='gslora_mm.ClassOrder', num_steps=2, classes_per_step=1
     )
     plan = check_sequence(cfg).plan
-    assert {name for (name,) in plan.steps} == forgotten
-    assert plan.missing == () and len(plan.splits(3)['retain']) == 7
-    cfg.forgetting.missing = plan.splits(3)['retain']
+    assert {name for (name,) in plan.steps} < forgotten
+    assert plan.missing == () and len(plan.splits(2)['retain']) == 8
+    cfg.forgetting.missing = plan.splits(2)['retain']
     with pytest.raises(ConfigError, match='needs none, so leave it out'):
         check_sequence(cfg)
 
