@@ -283,6 +283,7 @@ def test_without_replay_no_retained_image_is_needed(inputs, tmp_path, capsys):
     plan = check_sequence(cfg).plan
     assert {name for (name,) in plan.steps} < forgotten
     assert plan.missing == () and len(plan.splits(2)['retain']) == 8
+    cfg.forgetting.steps = [list(names) for names in plan.steps]
     cfg.forgetting.missing = plan.splits(2)['retain']
     with pytest.raises(ConfigError, match='needs none, so leave it out'):
         check_sequence(cfg)
