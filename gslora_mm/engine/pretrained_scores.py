@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from gslora_mm.utils import ConfigError, load_json, save_json
 from .sequence import PRETRAINED_DIR, SEQUENCE_FILE
-from .step import METRICS_FILE
+from .step import CONFIG_FILE, METRICS_FILE, dump_config
 
 #: Entries of a sequence config that these scores do not depend on.
 _OF_THE_STEPS = ('adapter', 'method', 'randomness', 'schedule', 'work_dir')
@@ -40,24 +40,27 @@ def share_pretrained_scores(
     Returns:
         bool: Whether another run with the same had scores to share.
     """
-    path = Path(cfg.work_dir, PRETRAINED_DIR, METRICS_FILE)
+    folder = Path(cfg.work_dir, PRETRAINED_DIR)
     if Path(cfg.work_dir, SEQUENCE_FILE).exists():
         return False  # It has begun, and finds its own way.
-    path.unlink(missing_ok=True)  # whatever they were of
+    (folder / METRICS_FILE).unlink(missing_ok=True)  # whatever they were of
     wanted = _scored(cfg.to_dict())
     for other in others:
         if _scored(other.to_dict()) != wanted:
             continue
         try:
             sequence = load_json(Path(other.work_dir, SEQUENCE_FILE))
-            scores = load_json(
-                Path(other.work_dir, PRETRAINED_DIR, METRICS_FILE)
-            )
+            found = Path(other.work_dir, PRETRAINED_DIR)
+            scores = load_json(found / METRICS_FILE)
+            # The report's pictures are made with it.
+            evaluation = Config.fromfile(found / CONFIG_FILE)
         except (FileNotFoundError, ConfigError):
             continue  # not yet there, or half written
         if sequence.get('checkpoint_sha256') == sha256:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_json(scores, path)
+            folder.mkdir(parents=True, exist_ok=True)
+            evaluation.work_dir = str(folder)
+            dump_config(evaluation, folder / CONFIG_FILE)
+            save_json(scores, folder / METRICS_FILE)
             return True
     return False
 

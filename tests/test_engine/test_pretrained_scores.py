@@ -17,6 +17,8 @@ def other(tmp_path):
     folder = tmp_path / 'other'
     save_json(dict(checkpoint_sha256='abc'), folder / 'sequence.json')
     save_json(SCORES, folder / 'pretrained' / 'metrics.json')
+    text = f'work_dir = {str(folder / "pretrained")!r}\nmodel = dict(width=8)'
+    (folder / 'pretrained' / 'config.py').write_text(text)
     return Config(
         dict(
             model=dict(type='A', width=8),
@@ -54,6 +56,9 @@ def test_scores_are_shared(other, tmp_path, settings):
     cfg, path = beside(other, tmp_path, **settings)
     assert share_pretrained_scores(cfg, 'abc', [cfg, other])
     assert load_json(path) == SCORES
+    # What draws the pictures of the report builds the model with it.
+    found = Config.fromfile(path.with_name('config.py'))
+    assert found.model.width == 8 and found.work_dir == str(path.parent)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,9 @@ def test_a_leaderboard_and_the_same_one_again(suite, tmp_path, capfd):
     (folder,) = work_dir.glob('runs/gs_lora/*/seed_7')
     size = (folder / 'step_01' / 'adapter.safetensors').stat().st_size
     assert steps[0]['stored_bytes'] == size
+    # Whichever evaluated the model that they start from, and which did not.
+    pictures = work_dir.glob('*/*/*/seed_*/report/pictures.png')
+    assert len(list(pictures)) == len(list(work_dir.glob('*/*/*/seed_*/')))
     assert first['methods'][2]['reason'] == 'it is for detectors'
     for name in ('seconds', 'forget'):
         assert f'(own_{name}.png)' in text
