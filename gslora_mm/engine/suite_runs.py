@@ -150,10 +150,12 @@ def check_runs(
 ) -> None:
     """Raise a ConfigError if :func:`run_suite` could not go on there.
 
-    Arguments are those of :func:`run_suite`; nothing is written or run.
+    Only what is there is looked at, and nothing is written or run. Arguments
+    are those of :func:`run_suite`.
     """
-    for each in _planned(suite, Path(work_dir), (), seeds):
-        _config(suite, *each, options, resume=True)
+    for name, seed, folder in _planned(suite, Path(work_dir), (), seeds):
+        if folder.exists():
+            _config(suite, name, seed, folder, options, resume=True)
 
 
 def read_seeds(text: str) -> list[int]:

@@ -7,6 +7,7 @@ from gslora_mm.engine import ForgettingPlan
 from gslora_mm.engine.step_config import (
     FORGETTING_DEFAULTS,
     SCHEDULE_DEFAULTS,
+    complete_schedule,
     for_step,
     forget_ratio,
     method_for_step,
@@ -112,6 +113,22 @@ def test_what_no_batch_has_is_not_selected(ratio, unused):
     replay = replay_for_step(dict(FORGETTING_DEFAULTS), plan, 1, ratio)
     found = [role for role, half in replay.items() if not half['is_used']]
     assert found == unused
+
+
+def test_a_cycle_may_rise_before_it_falls():
+    schedule = dict(
+        batch_size=2,
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.01)),
+        param_scheduler=[
+            dict(type='CosineAnnealingLR', eta_min=0.1, end=5),
+            dict(type='CosineAnnealingLR', eta_min=1e-4, begin=5),
+            dict(type='CosineAnnealingMomentum', eta_min=0.85),
+        ],
+    )
+    assert complete_schedule(schedule)['batch_size'] == 2
+    schedule['param_scheduler'].reverse()
+    with pytest.raises(ConfigError, match='eta_min = 0.1 is above'):
+        complete_schedule(schedule)
 
 
 def test_replay_of_what_is_learned():

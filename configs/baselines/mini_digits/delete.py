@@ -5,5 +5,4 @@ _base_ = [
     '../../_base_/methods/delete.py',
     '../../_base_/schedules/mini_classifier_full.py',
 ]
-adapter = None  # as in the paper
 schedule = dict(optim_wrapper=dict(optimizer=dict(lr=1e-4)))
