@@ -112,6 +112,19 @@ def build_detector(
     return model
 
 
+def with_level_embed(model: nn.Module) -> nn.Module:
+    """Initialise what mmdet leaves to chance without ``init_weights``.
+
+    The level embedding of a Deformable-DETR is uninitialised memory, which
+    is NaN now and then; the matching refuses it.
+
+    Args:
+        model: A ``ForgettingModel`` of a Deformable-DETR, changed in place.
+    """
+    nn.init.normal_(model.model.level_embed)
+    return model
+
+
 def random_batch(
     num_images: int = 2, num_classes: int = 4, size: int = 64, seed: int = 0
 ) -> dict[str, list]:

@@ -15,6 +15,7 @@ from tests.detectors import (
     build_detector,
     random_batch,
     tiny_detector_config,
+    with_level_embed,
 )
 
 LAST_LAYER = {'loss_cls', 'loss_bbox', 'loss_iou'}
@@ -276,13 +277,14 @@ def test_reads_the_detr_family_only():
 def forgetting_model(**kwargs):
     init_default_scope('mmdet')
     torch.manual_seed(0)
-    return ForgettingModel(
+    model = ForgettingModel(
         tiny_detector_config('deformable_detr'),
         dict(type='gslora_mm.DetectionTask'),
         dict(type='gslora_mm.GSLoRA', beta=0.3, bound=5.0),
         dict(rank=2),
         **kwargs,
     )
+    return with_level_embed(model)
 
 
 def batch_with_roles():

@@ -8,7 +8,11 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import init_default_scope
 
 from gslora_mm.models import ForgettingModel
-from tests.detectors import random_batch, tiny_detector_config
+from tests.detectors import (
+    random_batch,
+    tiny_detector_config,
+    with_level_embed,
+)
 
 
 @pytest.fixture
@@ -21,9 +25,7 @@ def model():
         dict(type='gslora_mm.GSLoRA', alpha_s=0.01),
         dict(rank=2),
     ).train()
-    # Without a checkpoint it is whatever the memory holds, even NaN.
-    torch.nn.init.normal_(model.model.level_embed)
-    return model
+    return with_level_embed(model)
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_a_trained_trunk_gets_the_gradients_of_both_halves(batch):
         dict(type='gslora_mm.DetectionTask'),
         dict(type='gslora_mm.NegGradPlus', alpha=0.7),
     ).train()
-    torch.nn.init.normal_(model.model.level_embed)
+    with_level_embed(model)
     assert not model.trunk_is_frozen
     state = copy.deepcopy(model.state_dict())  # of batch normalisations
     optimizer = Recorder(model)
