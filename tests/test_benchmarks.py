@@ -15,11 +15,8 @@ from gslora_mm.datasets import (
     make_mini_digits,
     make_mini_faces,
 )
-from gslora_mm.engine.benchmark import (
-    MethodOutcome,
-    load_benchmark,
-    run_benchmark,
-)
+from gslora_mm.engine.benchmark import MethodOutcome, run_benchmark
+from gslora_mm.engine.benchmark_config import load_benchmark
 from gslora_mm.engine.benchmark_results import collect
 from gslora_mm.engine.suite import check_settings
 from gslora_mm.engine.trials import data_of, setting_of

@@ -14,7 +14,8 @@ from gslora_mm.evaluation.benchmark_scores import (
     step_figures,
 )
 from gslora_mm.utils import load_json
-from .benchmark import Benchmark, MethodOutcome
+from .benchmark import MethodOutcome
+from .benchmark_config import Benchmark
 from .suite_runs import REPORT_FILE, Outcome, conditions
 from .trials import data_of, setting_of
 

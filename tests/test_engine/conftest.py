@@ -1,6 +1,7 @@
 import pytest
 
 from tests.sequences import make_inputs
+from tests.small_benchmarks import make_benchmark
 
 
 @pytest.fixture(scope='session')
@@ -14,3 +15,8 @@ def no_pictures(monkeypatch):
     monkeypatch.setattr(
         'gslora_mm.visualization.report._draw_pictures', lambda *args: False
     )
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    return make_benchmark(tmp_path)

@@ -23,7 +23,8 @@ hush()
 with no_prints():
     import mmdet.datasets  # noqa: F401  (greets on import)
 
-    from gslora_mm.engine.benchmark import load_benchmark, run_benchmark
+    from gslora_mm.engine.benchmark import run_benchmark
+    from gslora_mm.engine.benchmark_config import load_benchmark
     from gslora_mm.engine.benchmark_results import collect
     from gslora_mm.engine.suite import find_suite
     from gslora_mm.engine.suite_runs import read_seeds
