@@ -21,6 +21,7 @@ _DISTANCES = (5, 9, 14, 20, 28, 38, 50, 64, 80, 100, 125, 150, 180, 220)
 _NUM_ANGLES = 16
 _NUM_SAMPLES = 15  # along a line, to see what it covers
 _NEAR = 16  # pixels: up to here no line is needed
+_SAME = 1  # pixel: what is this close is one mark to the eye
 #: Interquartile ranges below the first quartile that are off the picture.
 _FAR = 3
 
@@ -138,7 +139,11 @@ def _floor(points: Sequence[Point]) -> float | None:
 
 
 def _write_names(axes: Axes, points: Sequence[Point]) -> None:
-    """Names beside their points, tied to them by a line if far away."""
+    """Names beside their points, tied to them by a line if far away.
+
+    Points in one place have one text with all of their names: of several
+    texts around a mark, nobody could tell whether they are all its own.
+    """
     figure = axes.get_figure()
     figure.draw_without_rendering()
     figure.set_layout_engine('none')  # places are final from here on
@@ -147,27 +152,41 @@ def _write_names(axes: Axes, points: Sequence[Point]) -> None:
     taken = [Bbox.from_extents(*mark - 5, *mark + 5) for mark in marks]
     lines = _error_bars(axes, points)
     # From top to bottom: each finds its place below the ones before.
-    for index in np.lexsort((marks[:, 0], -marks[:, 1])):
-        text = figure.text(0, 0, points[index].name, fontsize=8)
+    for index, *others in _in_one_place(marks):
+        name = '\n'.join(points[each].name for each in (index, *others))
+        text = figure.text(0, 0, name, fontsize=8)
         size = text.get_window_extent().size
         text.remove()
         box, line = _best_place(marks[index], size, frame, taken, lines)
         taken.append(box)
         lines.append(line)
         axes.annotate(
-            points[index].name,
+            name,
             (points[index].x, points[index].y),
             (box.p0 - marks[index]) * 72 / figure.dpi,
             textcoords='offset points',
             fontsize=8,
         )
         distances = np.hypot(*(_closest(box, marks) - marks).T)
-        is_nearest = distances.argmin() == index
+        is_nearest = distances.argmin() in (index, *others)
         if _length(line) > _NEAR or not is_nearest:
             ends = axes.transAxes.inverted().transform(line)
             axes.plot(
                 *ends.T, transform=axes.transAxes, color=GREY, linewidth=0.5
             )
+
+
+def _in_one_place(marks: np.ndarray) -> list[list[int]]:
+    """Indices of points from top to bottom, those in one place together."""
+    groups: list[list[int]] = []
+    for index in np.lexsort((marks[:, 0], -marks[:, 1])):
+        for group in groups:
+            if np.hypot(*(marks[index] - marks[group[0]])) < _SAME:
+                group.append(index)
+                break
+        else:
+            groups.append([index])
+    return [sorted(group) for group in groups]
 
 
 def _closest(box: Bbox, marks: np.ndarray) -> np.ndarray:

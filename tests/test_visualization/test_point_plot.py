@@ -71,7 +71,7 @@ def test_no_name_covers_another_or_a_point(drawn, count):
 
 
 def test_a_name_far_from_its_point_is_tied_to_it(drawn):
-    points = [Point(f'method_{i}', 30 + 0.01 * i, 80) for i in range(9)]
+    points = [Point(f'method_{i}', 30 + 0.3 * i, 80) for i in range(9)]
     points.append(Point('alone', 90, 10))
     plot_points(points, LABELS, 'A title', 'unused.png')
     (axes,) = drawn[0].axes
@@ -83,6 +83,15 @@ def test_a_name_far_from_its_point_is_tied_to_it(drawn):
     for tie in ties:
         start = tie.get_xydata()[0]
         assert min(abs(marks[:9] - start).max(1)) < 1e-6
+
+
+def test_points_in_one_place_share_a_text(drawn):
+    points = [Point('a', 1, 2), Point('b', 3, 4), Point('c', 1, 2 + 1e-12)]
+    points.append(Point('d', 1.1, 2))
+    plot_points(points, LABELS, 'A title', 'unused.png')
+    (axes,) = drawn[0].axes
+    assert {text.get_text() for text in axes.texts} == {'a\nc', 'b', 'd'}
+    assert len(marks_of(axes)) == 4  # error bars may differ
 
 
 def test_what_is_far_below_leaves_the_others_their_room(drawn):
@@ -105,7 +114,7 @@ def test_what_is_far_below_leaves_the_others_their_room(drawn):
 
 
 def test_a_name_nearer_to_another_point_is_tied_to_its_own(drawn):
-    points = [Point(f'method_{i}', 30 + 0.4 * (i % 3), 80) for i in range(6)]
+    points = [Point(f'method_{i}', 30 + 0.2 * i, 80) for i in range(6)]
     plot_points([*points, Point('far', 60, 70)], LABELS, 'A title', 'x.png')
     (axes,) = drawn[0].axes
     ties = [each for each in axes.lines if each.get_linewidth() == 0.5]
