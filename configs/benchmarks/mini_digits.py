@@ -25,5 +25,10 @@ benchmark = dict(
             'val_dataloader.dataset.ann_file': 'tune.txt',
             'val_dataloader.dataset.data_prefix': 'tune',
         },
+        search=dict(
+            # Half and twice what the configs say.
+            gs_lora={'method.bound': [5.0, 20.0]},
+            gs_lora_pp={'method.bound': [5.0, 20.0]},
+        ),
     ),
 )

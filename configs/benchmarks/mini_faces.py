@@ -27,5 +27,10 @@ benchmark = dict(
             'val_dataloader.dataset.ann_file': 'tune.txt',
             'val_dataloader.dataset.data_prefix': 'tune',
         },
+        search=dict(
+            # With the learning rate that is chosen, a loss of 25 is not reached.
+            gs_lora={'method.bound': [10.0, 15.0]},
+            gs_lora_pp={'method.bound': [10.0, 15.0]},
+        ),
     ),
 )

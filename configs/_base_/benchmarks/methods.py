@@ -44,8 +44,9 @@ benchmark = dict(
                 'method.mask': ['own', 'step'],
             },
             fg_oriu={**lora, 'method.beta': [0.2], 'method.w_f': [2.1]},
-            gs_lora={**lora, 'method.beta': [0.07, 0.6]},
-            gs_lora_pp={**lora, 'method.w_r': [1.7, 15.0]},
+            # Which bounds make sense depends on the loss of the model.
+            gs_lora=lora,
+            gs_lora_pp=lora,
         ),
     ),
 )
