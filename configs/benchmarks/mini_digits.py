@@ -15,7 +15,7 @@ benchmark = dict(
         )
     },
     settings={
-        # Images that nobody has looked at while configs were written.
+        # Images that nothing was chosen on.
         'val_dataloader.dataset.ann_file': 'test.txt',
         'val_dataloader.dataset.data_prefix': 'test',
     },
