@@ -35,8 +35,8 @@ benchmark = dict(
             'val_dataloader.dataset.data_prefix.img': 'tune/',
             'val_evaluator.ann_file':
             'data/mini_coco/annotations/instances_tune.json',
-            'schedule.max_iters': 130,
-            'schedule.param_scheduler.milestones': [87],
+            'schedule.max_iters': 110,
+            'schedule.param_scheduler.milestones': [73],
         },
         search=dict(
             _delete_=True,
