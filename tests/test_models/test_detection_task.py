@@ -58,6 +58,22 @@ def test_a_half_has_the_losses_of_an_ordinary_batch(name):
         )
 
 
+@pytest.mark.parametrize('name', DETECTORS)
+def test_the_head_runs_in_full_precision(name):
+    """The focal loss of a score of -18 is no number in float16."""
+    model = build_detector(name).train()
+    teacher = copy.deepcopy(model).eval()
+    with torch.autocast('cpu', torch.bfloat16):
+        halves, *_ = halves_of(DetectionTask(dict(retain=True)), model)
+        for half in halves.values():
+            seen = half.seen_by(teacher)
+            for value in (half.logits, half.features, seen.logits):
+                assert value.dtype == torch.float32
+            assert half.loss_background.dtype == torch.float32
+            for loss in half.losses.values():
+                assert loss.dtype == torch.float32
+
+
 def test_auxiliary_losses_are_off_by_default():
     halves, *_ = halves_of(DetectionTask(), build_detector('deformable_detr'))
     assert set(halves['retain'].losses) == LAST_LAYER

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gslora_mm.registry import METRICS, TASKS
 from gslora_mm.utils import ConfigError
 from .base import BaseTask, HalfBatch, Seen
+from .precision import in_full_precision, without_autocast
 
 #: Where the heads of mmpretrain keep their last class layer:
 #: ``LinearClsHead``, ``VisionTransformerClsHead``, ``ArcFaceClsHead``.
@@ -51,14 +52,11 @@ class ClassificationHalf(HalfBatch):
             embedded = self._model.extract_feat(self._inputs)
         return in_full_precision(embedded)
 
-    def _without_autocast(self) -> torch.autocast:
-        return torch.autocast(self._inputs.device.type, enabled=False)
-
     @cached_property
     def losses(self) -> dict[str, Tensor]:
         """Loss terms by mmpretrain's names; accuracies are left out."""
         embedded = self._embedded
-        with self._without_autocast():
+        with without_autocast(self._inputs):
             found = self._model.head.loss(embedded, self._data_samples)
         return {key: loss for key, loss in found.items() if 'loss' in key}
 
@@ -73,7 +71,7 @@ class ClassificationHalf(HalfBatch):
     @cached_property
     def features(self) -> Tensor:
         embedded = self._embedded
-        with self._without_autocast():
+        with without_autocast(self._inputs):
             return self._model.head.pre_logits(embedded)
 
     @cached_property
@@ -83,7 +81,7 @@ class ClassificationHalf(HalfBatch):
     @cached_property
     def logits(self) -> Tensor:
         embedded = self._embedded
-        with self._without_autocast():
+        with without_autocast(self._inputs):
             return self._model.head(embedded)
 
     def seen_by(self, model: nn.Module) -> Seen:
@@ -107,14 +105,6 @@ class ClassificationHalf(HalfBatch):
         return ClassificationHalf(
             self._model, self._inputs, samples, self.role
         )
-
-
-def in_full_precision(feats: Any) -> Any:
-    """Tensors, in tuples and lists of any depth, as float32 at least."""
-    if isinstance(feats, tuple | list):
-        return type(feats)(map(in_full_precision, feats))
-    is_half = feats.dtype in (torch.bfloat16, torch.float16)
-    return feats.float() if is_half else feats
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gslora_mm.registry import TASKS
 from gslora_mm.utils import ConfigError
 from .base import ROLES, BaseTask, HalfBatch, Seen
+from .precision import in_full_precision, without_autocast
 
 QUERIES = ('all', 'matched')
 
@@ -24,6 +25,11 @@ class DetectionHalf(HalfBatch):
     The transformer and the head of the detector run on this half alone, so
     that the matching, the normalisation of the losses and the denoising
     queries are those of an ordinary mmdet batch.
+
+    The head runs in full precision even where the rest does not. What is to
+    be forgotten is pushed to scores far below those of ordinary training:
+    from -17.3 on, their sigmoid is 0 in float16, and the focal loss not a
+    number.
 
     Args:
         model (nn.Module): A ``DetectionTransformer`` of mmdet.
@@ -95,13 +101,15 @@ class DetectionHalf(HalfBatch):
                 self._own_features(), self._data_samples
             )
         head = self._model.bbox_head
-        inputs = dict(head_inputs, batch_data_samples=self._data_samples)
+        inputs = in_full_precision(head_inputs)
+        inputs['batch_data_samples'] = self._data_samples
         hidden = inputs['hidden_states']
-        if self._aux_loss:
-            losses, targets = self._loss_function(head, inputs)
-        else:
-            with _last_layer_only(head, len(hidden)):
+        with without_autocast(self._inputs):
+            if self._aux_loss:
                 losses, targets = self._loss_function(head, inputs)
+            else:
+                with _last_layer_only(head, len(hidden)):
+                    losses, targets = self._loss_function(head, inputs)
 
         scores, labels = map(torch.stack, _last_layer(targets, hidden))
         # Denoising queries stand before those that are matched.
@@ -177,9 +185,11 @@ class DetectionHalf(HalfBatch):
             _proposals_given(model, self._proposals),
         ):
             found = model.forward_transformer(features, self._data_samples)
+        found = in_full_precision(found)
         head = model.bbox_head
         names = inspect.signature(head.forward).parameters
-        scores = head(**{name: found[name] for name in names})[0][-1]
+        with without_autocast(self._inputs):
+            scores = head(**{name: found[name] for name in names})[0][-1]
         num_queries = is_matched.shape[1]
         # Denoising queries stand before those that are matched.
         hidden = found['hidden_states'][-1][:, -num_queries:]
