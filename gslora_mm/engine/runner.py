@@ -14,7 +14,7 @@ from gslora_mm.models import ForgettingModel
 from gslora_mm.registry import RUNNERS
 from gslora_mm.utils import atomic_path
 from gslora_mm.utils.checkpoint import load_checkpoint
-from gslora_mm.utils.distributed import share_parameters
+from gslora_mm.utils.distributed import share_tensors
 from gslora_mm.utils.quiet import NOISE, no_prints
 
 
@@ -60,7 +60,9 @@ class QuietRunner(Runner):
             # It averages its gradients itself, after several backward
             # passes, which DistributedDataParallel cannot follow.
             model = model.to(get_device())
-            share_parameters(model.parameters())
+            share_tensors(p for p in model.parameters() if p.requires_grad)
+            # What a method made of them when it was set up.
+            share_tensors(model.method.buffers())
             return model
         if torch.cuda.is_available():
             return super().wrap_model(model_wrapper_cfg, model)

@@ -84,14 +84,13 @@ def share_gradients(parameters: Iterable[nn.Parameter]) -> None:
         parameter.grad.copy_(mean.view_as(parameter))
 
 
-def share_parameters(parameters: Iterable[nn.Parameter]) -> None:
-    """Give all processes the trainable parameters of the first.
+def share_tensors(tensors: Iterable[Tensor]) -> None:
+    """Give all processes the parameters or buffers of the first.
 
     They begin equal unless the config seeds every process differently.
 
     Args:
-        parameters (Iterable[nn.Parameter]): In the same order everywhere.
+        tensors (Iterable[Tensor]): In the same order everywhere.
     """
-    for parameter in parameters:
-        if parameter.requires_grad:
-            broadcast(parameter.data)
+    for tensor in tensors:
+        broadcast(tensor.data)
