@@ -23,8 +23,9 @@ class DER(Distillation):
     detectors have beside them, see :class:`Distillation`.
 
     The original stores logits with the images of its buffer, as they were
-    when an image came by. Here all retain images come from before the step,
-    so that the model of its beginning gives the same, for any augmentation.
+    when an image came by. Here they are those of the model when the step
+    begins, for any augmentation: in the first step the same, in later ones
+    those of a model that has forgotten what was asked before.
     The public code of GS-LoRA's tables compares embeddings for classifiers;
     this is the original.
 

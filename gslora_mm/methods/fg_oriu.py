@@ -59,7 +59,10 @@ class FGOrIU(BoundedForgetting):
     Of each adapted layer, :math:`Q` is a basis of the subspaces of what it
     gets as *inputs* from the retain images and from all that was forgotten
     at earlier steps. The layer's update :math:`s B A` is zero there, whatever
-    B is: training can neither disturb the one nor bring back the other.
+    B is, so that training should neither disturb the one nor bring back the
+    other. It is so as far as inputs lie there: :math:`Q` holds ``energy`` of
+    what the model gave before the step, or, of what was forgotten, before the
+    step that forgot it, and layers below change what a layer gets.
 
     From step to step, the subspaces of the forgotten are joined and carried
     on, as they were before each was forgotten; those of the retained are made

@@ -43,12 +43,13 @@ class SCRUB(Taught):
       images takes iterations in proportion to their number; with another
       ``schedule.forget_ratio`` it is more or less than one pass. The half
       that a phase has no use for is not looked at, and its loss is logged as
-      0.
+      0, but its images go by: a pass has the number of images of one, and
+      may begin in one shuffled round and end in the next.
     * On retain images, what the teacher says of the classes to forget is
       left out. (The paper forgets images, of any class.)
-    * At the teacher itself KL has no slope. The networks of the paper leave
-      it by their batch norms and augmentations; one without any of this
-      leaves it by rounding, which Adam scales up and SGD does not.
+    * At the teacher itself KL has no slope. Batch norms and weight decay
+      move a network away from it; without any of this only rounding does,
+      which Adam scales up and SGD does not.
     * Rewinding (SCRUB+R) picks an earlier state against membership
       inference; here the last state counts.
 

@@ -16,7 +16,9 @@ class ForgettingEarlyStopHook(Hook):
     over a window of iterations, and the mean retain loss of that window is
     within ``retain_tolerance`` of the window before. Iterations in which a
     method has only one of these losses do not count, and a forgetting loss
-    below zero has no such end.
+    below zero has no such end. Wrong labels that are drawn anew for each
+    view stay well above the tolerance with a classifier, where none of the
+    many that may be drawn can be learnt: it needs a higher one there.
 
     Args:
         window (int): Iterations a window has. Defaults to 50.
