@@ -6,12 +6,14 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
 from gslora_mm.evaluation.benchmark_scores import mean_h
 from gslora_mm.utils import ConfigError, load_json, unknown_name
 from .benchmark_config import Benchmark, Tuning
+from .inputs import data_of
 from .suite import Suite, check_settings
 from .suite_runs import (
     REPORT_FILE,
@@ -24,7 +26,6 @@ from .trials import (
     Search,
     Trial,
     best_trial,
-    data_of,
     first_steps,
     next_trials,
     setting_of,
@@ -121,10 +122,21 @@ def run_benchmark(
                 f'--seeds: {tuning.seed} is that of the trials '
                 '(benchmark.tune.seed); runs need other seeds'
             )
-    searches = {
-        name: _search(benchmark, name, tuning, options)
+    configs = {
+        name: _config(benchmark, name, options)
         for name in wanted
         if name not in benchmark.not_applicable
+    }
+    if not configs:
+        reason = benchmark.not_applicable[wanted[0]]
+        raise ConfigError(
+            f'--methods {wanted[0]}: nothing to run: {reason}; methods of '
+            f'this benchmark: {", ".join(benchmark.runs)}'
+        )
+    _check_alike(configs)
+    searches = {
+        name: _search(benchmark, name, cfg, tuning)
+        for name, cfg in configs.items()
     }
     run = functools.partial(
         run_suite,
@@ -177,25 +189,63 @@ def run_benchmark(
     return found
 
 
-def _search(
-    benchmark: Benchmark,
-    name: str,
-    tuning: Tuning | None,
-    options: Mapping | None,
-) -> list[Search]:
-    """What is searched of a method; its config and all values are checked."""
+def _config(
+    benchmark: Benchmark, name: str, options: Mapping | None
+) -> Config:
+    """The config of a method, checked."""
     suite = _suite(benchmark, [(name, Trial(1, {}))])
-    searches = []
     with _naming(name):
         cfg = suite.config(*suite.runs, options=options)
         check_settings(cfg)
+    return cfg
+
+
+def _check_alike(configs: Mapping[str, Config]) -> None:
+    """Refuse methods that are not about the same model, images or requests.
+
+    Their scores would stand side by side and mean different things.
+    """
+    (first, cfg), *others = configs.items()
+    wanted = _subject(cfg)
+    for name, cfg in others:
+        for key, value in _subject(cfg).items():
+            if value != wanted[key]:
+                raise ConfigError(
+                    f'method {name!r}: {key} = {value!r}, but '
+                    f'{wanted[key]!r} of {first!r}; methods side by side '
+                    'start from the same model, forget the same and are '
+                    'scored on the same images'
+                )
+
+
+def _subject(cfg: Config) -> dict[str, Any]:
+    """By dotted key what all methods of a benchmark have to share."""
+    forgetting = cfg.forgetting.to_dict()
+    subject = {
+        f'forgetting.{key}': forgetting.get(key)
+        for key in ('pretrained', 'steps', 'learn', 'missing')
+    }
+    data = data_of(cfg.val_dataloader)
+    for key in ('type', 'data_root', 'ann_file', 'data_prefix'):
+        subject[f'val_dataloader.dataset.{key}'] = data.get(key)
+    return subject
+
+
+def _search(
+    benchmark: Benchmark, name: str, cfg: Config, tuning: Tuning | None
+) -> list[Search]:
+    """What is searched of a method; all values are checked."""
+    searches = []
+    with _naming(name):
+        # Also without trials: the table shows what was searched as it is.
+        searched = benchmark.tune.search if benchmark.tune else {}
+        own = {key: setting_of(cfg, key) for key in searched.get(name, {})}
         if tuning is not None:
             _check_images(cfg, tuning.settings)
         if tuning is None or tuning.budget == 1:
             return []
         for key, values in tuning.search.get(name, {}).items():
-            own = setting_of(cfg, key)
-            others = [value for value in values if value != own]
+            others = [value for value in values if value != own[key]]
             for value in others:
                 changed = copy.deepcopy(cfg)
                 changed.merge_from_dict({key: value})

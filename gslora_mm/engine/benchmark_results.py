@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import os.path as osp
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -16,8 +16,9 @@ from gslora_mm.evaluation.benchmark_scores import (
 from gslora_mm.utils import load_json
 from .benchmark import MethodOutcome
 from .benchmark_config import Benchmark
+from .inputs import data_of
 from .suite_runs import REPORT_FILE, Outcome, conditions
-from .trials import data_of, setting_of
+from .trials import setting_of
 
 #: Figures of a step that have a spread over the runs.
 STEP_FIGURES = ('forget_score', 'retain_score', 'old_score', 'h_mean')
@@ -64,6 +65,7 @@ def collect(
     methods.sort(key=_rank)
     first = next(iter(reports.values()), None)
     tune = benchmark.tune if tuned else None
+    ways = [conditions(work_dir) for work_dir in reports]
     return dict(
         suite=benchmark.name,
         title=benchmark.title,
@@ -80,7 +82,8 @@ def collect(
             settings=tune.settings,
             search=tune.search,
         ),
-        conditions=_conditions(reports),
+        days=sorted({way['day'] for way in ways if way}),
+        conditions=_conditions(ways),
         metric=first and first['pretrained']['metric'],
         pretrained=first
         and [
@@ -196,11 +199,11 @@ def _images(benchmark: Benchmark, settings: Mapping) -> str:
     return data.get('ann_file') or str(data.get('data_prefix'))
 
 
-def _conditions(reports: Mapping[Path, dict]) -> list[dict]:
-    """How the runs were run, each way once."""
-    ways: list[dict] = []
-    for work_dir in reports:
-        way = conditions(work_dir)
-        if way is not None and way not in ways:
-            ways.append(way)
-    return ways
+def _conditions(ways: Iterable[dict | None]) -> list[dict]:
+    """How the runs were run, each way once, whatever the day."""
+    found: list[dict] = []
+    for way in filter(None, ways):
+        facts = {key: value for key, value in way.items() if key != 'day'}
+        if facts not in found:
+            found.append(facts)
+    return found

@@ -8,9 +8,11 @@ from typing import Any
 from mmengine.config import Config
 
 from gslora_mm.utils import ConfigError, load_json, save_json
+from .inputs import annotations_sha256
 from .sequence import PRETRAINED_DIR, SEQUENCE_FILE
 from .step import CONFIG_FILE, METRICS_FILE, dump_config
 
+VAL = 'val_dataloader'
 #: Entries of a sequence config that these scores do not depend on.
 _OF_THE_STEPS = ('adapter', 'method', 'randomness', 'schedule', 'work_dir')
 #: The same of its entry ``forgetting``.
@@ -45,6 +47,7 @@ def share_pretrained_scores(
         return False  # It has begun, and finds its own way.
     (folder / METRICS_FILE).unlink(missing_ok=True)  # whatever they were of
     wanted = _scored(cfg.to_dict())
+    images = annotations_sha256(cfg).get(VAL)
     for other in others:
         if _scored(other.to_dict()) != wanted:
             continue
@@ -56,7 +59,8 @@ def share_pretrained_scores(
             evaluation = Config.fromfile(found / CONFIG_FILE)
         except (FileNotFoundError, ConfigError):
             continue  # not yet there, or half written
-        if sequence.get('checkpoint_sha256') == sha256:
+        scored_on = sequence.get('annotations_sha256', {}).get(VAL)
+        if sequence.get('checkpoint_sha256') == sha256 and scored_on == images:
             folder.mkdir(parents=True, exist_ok=True)
             evaluation.work_dir = str(folder)
             dump_config(evaluation, folder / CONFIG_FILE)

@@ -20,6 +20,7 @@ from gslora_mm.utils.atomic import remove_leftovers
 from gslora_mm.utils.checkpoint import local_path
 from .hooks.method_hook import model_of
 from .hooks.step_checkpoint_hook import RESUME_FILE
+from .inputs import annotations_sha256
 from .method_state import METHOD_FILE
 from .preflight import CheckedSequence, check_sequence
 from .step import (
@@ -154,12 +155,15 @@ class ForgettingSequence:
             steps=[list(names) for names in checked.plan.steps],
             pretrained_path=str(checked.forgetting['pretrained']),
             checkpoint_sha256=checked.checkpoint_sha256,
+            annotations_sha256=annotations_sha256(self.cfg),
             processes=get_world_size(),
             config=self._fingerprint(),
         )
         has_results = osp.exists(self._path(PRETRAINED_DIR, METRICS_FILE))
         if osp.exists(path) and has_results:
-            found = load_json(path)
+            # What a folder of an older version does not tell is not compared.
+            now = sequence['annotations_sha256']
+            found = dict(dict(annotations_sha256=now), **load_json(path))
             difference = _first_difference(found, sequence)
             if difference:
                 raise ConfigError(

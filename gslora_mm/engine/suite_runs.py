@@ -1,7 +1,7 @@
 """Walking through the runs of a suite, each in a process of its own."""
 
 import contextlib
-import functools
+import datetime
 import json
 import os
 import re
@@ -22,7 +22,7 @@ from gslora_mm.utils import (
     load_json,
     unknown_name,
 )
-from gslora_mm.utils.checkpoint import sha256_of
+from .inputs import changed_input, checkpoint_sha256
 from .pretrained_scores import share_pretrained_scores
 from .sequence import PRETRAINED_DIR, SEQUENCE_FILE
 from .step import METRICS_FILE, RESULT_FILE
@@ -110,23 +110,30 @@ def run_suite(
     check_amounts(seeds, jobs)
     planned = _planned(suite, Path(work_dir), only, seeds)
     configs = [_config(suite, *each, options, resume) for each in planned]
-    for (_, _, folder), cfg in zip(planned, configs, strict=True):
-        with atomic_write(_beside(folder, 'py'), 'w') as file:
-            file.write(cfg.pretty_text)
 
     def run(number: int) -> Outcome:
         name, seed, folder = planned[number - 1]
+        cfg = configs[number - 1]
         label = f'[{number}/{len(planned)}] {name}, seed {seed}'
         waiting = f'{label}: another process is at it; waiting'
         with _lock(folder, lambda: say(waiting)) as lock:
+            start = time.perf_counter()
+            try:
+                # Another process may have run it since it was planned.
+                _check_same(cfg, folder)
+            except ConfigError as error:
+                say(f'{label}: failed: {error}')
+                reason = _without_here(str(error))
+                return Outcome(name, seed, folder, 0.0, reason)
             if is_finished(folder):
                 say(f'{label}: finished before')
                 return Outcome(name, seed, folder)
             say(label)
-            start = time.perf_counter()
-            sha256 = _checkpoint_sha256(configs[number - 1])
+            with atomic_write(_beside(folder, 'py'), 'w') as file:
+                file.write(cfg.pretty_text)
+            sha256 = checkpoint_sha256(cfg)
             if sha256 is not None:
-                share_pretrained_scores(configs[number - 1], sha256, configs)
+                share_pretrained_scores(cfg, sha256, configs)
             error = _run(command, folder, jobs, lock)
         seconds = time.perf_counter() - start
         if error:
@@ -173,9 +180,14 @@ def read_seeds(text: str) -> list[int]:
 
 
 def check_amounts(seeds: Sequence[int], jobs: int) -> None:
-    """Raise a ConfigError if there is no seed, or no job."""
+    """Raise a ConfigError if there is no seed, a bad one, or no job."""
     if not seeds:
         raise ConfigError('--seeds: names no seed')
+    for seed in seeds:
+        if not 0 <= seed < 2**32:
+            raise ConfigError(
+                f'--seeds: {seed} is no seed; they are from 0 to 2**32 - 1'
+            )
     if jobs < 1:
         raise ConfigError(f'--jobs {jobs}: must be at least 1')
 
@@ -196,14 +208,18 @@ def conditions(work_dir: str | Path) -> dict | None:
         work_dir (str | Path): Its work dir.
 
     Returns:
-        dict | None: ``jobs``, how many ran at a time, ``threads`` of each,
-        and of the machine ``cores``, ``device`` and version of ``torch``;
-        None if it was not run by :func:`run_suite`.
+        dict | None: ``day``, ``jobs``, how many ran at a time, ``threads``
+        of each, and of the machine ``cores``, ``device`` and version of
+        ``torch``; None if it was not run by :func:`run_suite`.
     """
+    path = _beside(Path(work_dir), 'lock')
     try:
-        return load_json(_beside(Path(work_dir), 'lock'))
+        facts = load_json(path)
     except (FileNotFoundError, ConfigError):
         return None
+    # Written when the run started; files of older versions do not say when.
+    day = datetime.date.fromtimestamp(path.stat().st_mtime).isoformat()
+    return dict(dict(day=day), **facts)
 
 
 def environment(jobs: int) -> dict[str, str]:
@@ -271,7 +287,6 @@ def _config(
         cfg = plain_config(cfg.to_dict())
     except ConfigError as error:
         raise ConfigError(f'run {name!r}: {error}') from error
-    path = _beside(folder, 'py')
     if folder.exists():
         if not resume:
             raise ConfigError(
@@ -279,44 +294,30 @@ def _config(
                 'what is finished and go on with the rest, or choose another '
                 '--work-dir'
             )
-        if path.exists() and Config.fromfile(path).to_dict() != cfg.to_dict():
+        _check_same(cfg, folder)
+    return cfg
+
+
+def _check_same(cfg: Config, folder: Path) -> None:
+    """Raise if there is a run of other settings, or of other files."""
+    path = _beside(folder, 'py')
+    if folder.exists() and path.exists():
+        # However the folder is spelled, it is this one.
+        here = dict(work_dir=cfg.work_dir)
+        if {**Config.fromfile(path).to_dict(), **here} != cfg.to_dict():
             raise ConfigError(
                 f'{str(folder)!r} holds a run with other settings, those of '
                 f'{str(path)!r}; choose another --work-dir, or delete both '
                 'to run it anew'
             )
-        _check_checkpoint(cfg, folder)
-    return cfg
-
-
-def _check_checkpoint(cfg: Config, folder: Path) -> None:
-    """Refuse what is finished, but started from what is no longer there."""
     if not is_finished(folder):
         return  # The run finds out itself.
-    now = _checkpoint_sha256(cfg)
-    before = load_json(folder / REPORT_FILE).get('pretrained', {})
-    # What is no longer there or on another host cannot be compared.
-    if now and before.get('checkpoint_sha256', now) != now:
+    changed = changed_input(cfg, load_json(folder / REPORT_FILE))
+    if changed is not None:
         raise ConfigError(
-            f'{str(folder)!r} holds results of another '
-            f'forgetting.pretrained than {cfg.forgetting["pretrained"]!r} is '
-            'now; choose another --work-dir, or delete the results'
+            f'{str(folder)!r} holds results of another file than {changed} '
+            'is now; choose another --work-dir, or delete the results'
         )
-
-
-def _checkpoint_sha256(cfg: Config) -> str | None:
-    """Hash of the pre-trained checkpoint; None if it is no file here."""
-    path = Path(cfg.forgetting['pretrained']).expanduser()
-    if not path.is_file():
-        return None
-    stat = path.stat()
-    return _sha256(path, stat.st_size, stat.st_mtime_ns)
-
-
-@functools.cache
-def _sha256(path: Path, size: int, time: int) -> str:
-    """Hash of a file, once as long as it looks the same."""
-    return sha256_of(path)
 
 
 def _beside(folder: Path, suffix: str) -> Path:
@@ -331,6 +332,7 @@ def _lock(folder: Path, wait: Callable[[], None]) -> Iterator[IO]:
     The lock is that of an open file, so that a process which inherits the
     file keeps it, whatever becomes of this one.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with open(_beside(folder, 'lock'), 'a', encoding='utf-8') as file:
         if fcntl is not None:
             try:
@@ -348,7 +350,12 @@ def _run(
 ) -> str | None:
     """Run one config to its end; the error in one line, or None."""
     variables = environment(jobs)
-    facts = dict(jobs=jobs, threads=variables[THREADS[0]], **machine())
+    facts = dict(
+        day=datetime.date.today().isoformat(),
+        jobs=jobs,
+        threads=variables[THREADS[0]],
+        **machine(),
+    )
     lock.truncate(0)
     lock.write(json.dumps(facts))
     lock.flush()

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from gslora_mm.registry import METHODS, class_of
 from gslora_mm.utils import ConfigError
+from .inputs import data_of
 from .plan import ForgettingPlan
 
 #: Name of the settings that are those of the config.
@@ -173,11 +174,3 @@ def first_steps(cfg: Config, count: int) -> dict[str, Any]:
         if isinstance(cfg.method.get(name), list | tuple):
             settings[f'method.{name}'] = list(cfg.method[name])[:count]
     return settings
-
-
-def data_of(loader: Mapping) -> Mapping:
-    """Config of a loader's data set, whatever is wrapped around it."""
-    data = loader['dataset']
-    while 'dataset' in data:
-        data = data['dataset']
-    return data

@@ -29,7 +29,7 @@ def render_leaderboard(results: Mapping, figures: Mapping[str, str]) -> str:
     Args:
         results (Mapping): As
             :func:`gslora_mm.engine.benchmark_results.collect` returns them,
-            with ``date`` and ``command``.
+            with ``command``.
         figures (Mapping[str, str]): File of each figure, by its title.
 
     Returns:
@@ -58,7 +58,7 @@ def _header(results: Mapping) -> str:
     tuning, seeds = results['tuning'], results['seeds']
     numbers = ', '.join(map(str, seeds))
     lines = [
-        f'Date: {results["date"]}',
+        f'Date: {_span(results["days"])}',
         f'Command: `{results["command"]}`',
         f'Scored on `{results["scored_on"]}`: the last state of each step',
         f'Seeds: {numbers}; mean ± sample standard deviation'
@@ -90,9 +90,8 @@ def _header(results: Mapping) -> str:
         f'thread{"s" * (way["threads"] != "1")} each'
         for way in results['conditions']
     ]
-    lines.append(
-        f'Runs, which the seconds depend on: {" or ".join(ways) or "unknown"}'
-    )
+    machine = ' or '.join(ways) or 'unknown'
+    lines.append(f'Machine, which the seconds depend on: {machine}')
     return '\n'.join(
         textwrap.fill(
             line,
@@ -104,6 +103,13 @@ def _header(results: Mapping) -> str:
         )
         for line in lines
     )
+
+
+def _span(days: Sequence[str]) -> str:
+    """The first and the last of some days in order."""
+    if not days:
+        return 'unknown'
+    return days[0] + f' to {days[-1]}' * (days[-1] != days[0])
 
 
 def _chosen(methods: Sequence[Mapping]) -> str:

@@ -70,8 +70,9 @@ def build_report(work_dir: str | os.PathLike) -> dict:
         ),
         steps=steps,
     )
-    if 'model' in sequence:
-        report['model'] = sequence['model']
+    for key in ('model', 'annotations_sha256'):
+        if key in sequence:
+            report[key] = sequence[key]
     return report
 
 

@@ -1,5 +1,6 @@
 """Trials and runs of a benchmark, by a script that trains nothing."""
 
+import datetime
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from gslora_mm.engine.benchmark import run_benchmark
 from gslora_mm.engine.suite_runs import conditions, environment, machine
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.checkpoint import sha256_of
-from tests.small_benchmarks import calls, results, run
+from tests.small_benchmarks import SCRIPT, calls, results, run
 
 
 def test_the_best_settings_are_chosen_and_run(benchmark, tmp_path):
@@ -37,6 +38,7 @@ def test_the_best_settings_are_chosen_and_run(benchmark, tmp_path):
     assert not [line for line in calls(tmp_path) if 'tune/retrain' in line]
     assert lines[0].startswith('trials, setting 1') and 'runs:' in lines
     how = conditions(good.runs[0].work_dir)
+    assert datetime.date.fromisoformat(how.pop('day')).year >= 2026
     assert how == dict(jobs=1, threads='1', **machine())
     assert list(machine()) == ['cores', 'device', 'torch']
 
@@ -170,6 +172,8 @@ sys.exit('inherited' if lock.resolve() in held else 'not inherited')
     [
         (dict(methods=['god']), "--methods: unknown name 'god'.*'good'"),
         (dict(seeds=[]), '--seeds: names no seed'),
+        (dict(seeds=[3, -2]), '--seeds: -2 is no seed'),
+        (dict(methods=['lirf']), 'lirf: nothing to run: it needs a class'),
         (dict(options={'adaptr.rank': 2}), "method 'retrain': .*'adapter'"),
         (dict(options={'adapter.rnk': 2}), "method 'retrain': .*'rank'"),
     ],
@@ -213,10 +217,94 @@ def test_another_checkpoint_is_refused(benchmark, tmp_path):
     path.write_text(json.dumps(report))
     run(benchmark, tmp_path, **settings)
     checkpoint.write_bytes(b'another')
-    with pytest.raises(ConfigError, match='of another forgetting.pretrained'):
+    with pytest.raises(
+        ConfigError, match='than forgetting.pretrained = .* is now'
+    ):
         run(benchmark, tmp_path, **settings)
     checkpoint.unlink()  # nothing to compare with
     run(benchmark, tmp_path, **settings)
+    assert len(calls(tmp_path)) == 1
+
+
+def test_other_images_under_the_same_name_are_refused(benchmark, tmp_path):
+    (tmp_path / 'val.json').write_text('some')
+    options = {'val_dataloader.dataset.data_root': str(tmp_path)}
+    settings = dict(methods=['retrain'], tune=False, options=options)
+    outcomes, _ = run(benchmark, tmp_path, **settings)
+    path = outcomes['retrain'].runs[0].work_dir / 'report.json'
+    report = json.loads(path.read_text())
+    hashes = dict(val_dataloader=sha256_of(tmp_path / 'val.json'))
+    path.write_text(json.dumps(dict(report, annotations_sha256=hashes)))
+    run(benchmark, tmp_path, **settings)
+    (tmp_path / 'val.json').write_text('others')
+    with pytest.raises(ConfigError, match="ann_file = 'val.json' is now"):
+        run(benchmark, tmp_path, seeds=[0, 1], **settings)
+    assert len(calls(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ('setting', 'message'),
+    [
+        (
+            "forgetting = dict(steps=[['zero']])",
+            "retrain': forgetting.steps =",
+        ),
+        ("forgetting = dict(pretrained='b')", 'forgetting.pretrained = '),
+        (
+            "val_dataloader = dict(dataset=dict(ann_file='b.json'))",
+            "val_dataloader.dataset.ann_file = 'val.json', but 'b.json' of",
+        ),
+    ],
+)
+def test_methods_that_are_about_different_things_are_refused(
+    benchmark, tmp_path, setting, message
+):
+    """Before hours of runs whose scores cannot stand side by side."""
+    path = tmp_path / 'other.py'
+    path.write_text(f'_base_ = "a.py"\n{setting}')
+    runs = {'other': str(path), **benchmark.runs}
+    with pytest.raises(ConfigError, match=message):
+        run(replace(benchmark, runs=runs), tmp_path, tune=False)
+    assert calls(tmp_path) == []
+
+
+def test_a_search_is_checked_without_trials(benchmark, tmp_path):
+    search = dict(good={'method.bta': [0.3]})
+    benchmark = replace(benchmark, tune=replace(benchmark.tune, search=search))
+    with pytest.raises(ConfigError, match="'good': method.bta is to be sea"):
+        run(benchmark, tmp_path, tune=False)
+    assert calls(tmp_path) == []
+
+
+def test_a_run_of_another_process_with_other_settings(benchmark, tmp_path):
+    """It came after this one had planned, and was first at the run."""
+    folder = tmp_path / 'runs'
+
+    def say(line):
+        if line.startswith('[1/2]'):
+            options = {'schedule.log_interval': 7}
+            settings = dict(methods=['good'], tune=False)
+            run(benchmark, tmp_path, options=options, **settings)
+
+    retrain, good = run_benchmark(
+        benchmark,
+        folder,
+        [sys.executable, '-c', SCRIPT],
+        methods=['retrain', 'good'],
+        tune=False,
+        say=say,
+    )
+    assert retrain.runs[0].error is None
+    assert 'holds a run with other settings' in good.runs[0].error
+    path = folder / 'runs/good/as_configured/seed_0.py'
+    assert 'log_interval' in path.read_text()
+    assert len(calls(tmp_path)) == 2
+
+
+def test_a_folder_may_be_spelled_otherwise(benchmark, tmp_path, monkeypatch):
+    run(benchmark, tmp_path, methods=['retrain'])
+    monkeypatch.chdir(tmp_path)
+    run(benchmark, Path(), methods=['retrain'])
     assert len(calls(tmp_path)) == 1
 
 

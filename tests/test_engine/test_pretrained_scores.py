@@ -5,6 +5,7 @@ import copy
 import pytest
 from mmengine.config import Config
 
+from gslora_mm.engine.inputs import annotations_sha256
 from gslora_mm.engine.pretrained_scores import share_pretrained_scores
 from gslora_mm.utils import load_json, save_json
 
@@ -81,6 +82,20 @@ def test_another_checkpoint_has_other_scores(other, tmp_path):
     cfg, path = beside(other, tmp_path)
     assert not share_pretrained_scores(cfg, 'abd', [other])
     assert not path.exists()
+
+
+def test_other_images_under_the_same_name_have_other_scores(other, tmp_path):
+    for text, shared in (('some', False), ('others', True)):
+        (tmp_path / 'val.json').write_text(text)
+        other.val_dataloader.dataset.data_root = str(tmp_path)
+        cfg, path = beside(other, tmp_path)
+        # What the other run has does not say what it was scored on, or does.
+        assert share_pretrained_scores(cfg, 'abc', [other]) is shared
+        assert path.exists() is shared
+        (tmp_path / 'val.json').write_text('others')
+        hashes = annotations_sha256(other)
+        sequence = dict(checkpoint_sha256='abc', annotations_sha256=hashes)
+        save_json(sequence, tmp_path / 'other' / 'sequence.json')
 
 
 def test_what_is_missing_may_depend_on_the_method(other, tmp_path):

@@ -4,6 +4,7 @@ import copy
 import errno
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from gslora_mm.engine import (
     run_step,
 )
 from gslora_mm.methods import GSLoRA
-from gslora_mm.utils import ConfigError, SaveError, load_json
+from gslora_mm.utils import ConfigError, SaveError, load_json, save_json
 from gslora_mm.utils.checkpoint import load_checkpoint
 from gslora_mm.visualization import comparable
 from tests.sequences import tiny_sequence
@@ -172,6 +173,29 @@ def test_results_are_never_overwritten_unasked(finished, inputs):
     work_dir, _ = finished
     with pytest.raises(ConfigError, match='--resume'):
         ForgettingSequence(tiny_sequence(inputs, work_dir)).run()
+
+
+def test_other_images_under_the_same_name_are_refused(
+    finished, inputs, tmp_path
+):
+    work_dir, report = finished
+    folder = tmp_path / 'run'
+    shutil.copytree(work_dir, folder)
+    found = load_json(folder / 'sequence.json')
+    hashes = found['annotations_sha256']
+    assert set(hashes) == {'train_dataloader', 'val_dataloader'}
+    assert report['annotations_sha256'] == hashes
+    # As if the file had been another one then.
+    found['annotations_sha256'] = {**hashes, 'train_dataloader': '0' * 64}
+    save_json(found, folder / 'sequence.json')
+    cfg = tiny_sequence(inputs, folder)
+    with pytest.raises(ConfigError, match='sha256.train_dataloader is .0000'):
+        ForgettingSequence(cfg, resume=True).run()
+    # Older versions did not write it down.
+    del found['annotations_sha256']
+    save_json(found, folder / 'sequence.json')
+    resumed = ForgettingSequence(cfg, resume=True).run()
+    assert same(report, resumed)
 
 
 def test_a_work_dir_of_another_sequence_is_refused(finished, inputs):

@@ -42,7 +42,7 @@ def figures(results):
         return {
             key: figures(value)
             for key, value in results.items()
-            if key not in ('seconds', 'peak_memory_mb', 'date')
+            if key not in ('seconds', 'peak_memory_mb', 'days')
         }
     if isinstance(results, list):
         return [figures(value) for value in results]

@@ -28,7 +28,7 @@ DASH = dict(reason=None, trials=[], chosen=None, summary=None, runs=[])
 RESULTS = dict(
     suite='own',
     title='Own methods',
-    date='2026-11-21',
+    days=['2026-11-20', '2026-11-21'],
     command='python tools/analysis_tools/benchmark_methods.py own',
     seeds=[0, 1],
     scored_on='val.json',
@@ -172,7 +172,9 @@ def test_scores_of_each_step(results):
 def test_header_and_tuning(results):
     text = render_leaderboard(results, {})
     head = ' '.join(text.split('## ')[0].split())
-    assert head.startswith('# Own methods - Date: 2026-11-21 - Command: `py')
+    assert head.startswith(
+        '# Own methods - Date: 2026-11-20 to 2026-11-21 - Command: `py'
+    )
     assert '- Seeds: 0, 1; mean ± sample standard deviation' in head
     assert '2 cores, CPU, torch 2.5, 2 at a time with 1 thread each' in head
     assert (
@@ -197,10 +199,11 @@ def test_header_and_tuning(results):
 
 
 def test_nothing_but_failures(results):
-    results.update(metric=None, pretrained=None, conditions=[])
+    results.update(metric=None, pretrained=None, conditions=[], days=[])
     results['methods'] = results['methods'][1:]
     text = render_leaderboard(results, {})
     assert 'it needs a classifier' in text
+    assert '- Date: unknown\n' in text
     assert '## AP' not in text and '## score' not in text
 
 

@@ -9,7 +9,6 @@ Started again, it goes on where it was stopped.
 """
 
 import argparse
-import datetime
 import shlex
 import sys
 from pathlib import Path
@@ -110,7 +109,6 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         raise SystemExit('interrupted; the same command goes on') from None
     results = dict(
-        date=datetime.date.today().isoformat(),
         command=f'python tools/analysis_tools/{Path(__file__).name} '
         + shlex.join(words),
         **collect(
