@@ -48,6 +48,14 @@ class Point:
     is_reference: bool = False
     is_below: bool = False
 
+    def x_ends(self) -> tuple[float, float]:
+        """Ends of the horizontal error bar; nothing here is below 0."""
+        return max(self.x - self.x_std, 0), self.x + self.x_std
+
+    def y_ends(self) -> tuple[float, float]:
+        """Ends of the vertical error bar; nothing here is below 0."""
+        return max(self.y - self.y_std, 0), self.y + self.y_std
+
 
 def plot_points(
     points: Sequence[Point],
@@ -91,8 +99,8 @@ def plot_points(
             axes.errorbar(
                 point.x,
                 point.y,
-                xerr=point.x_std or None,
-                yerr=point.y_std or None,
+                xerr=_lengths(point.x, point.x_ends()),
+                yerr=_lengths(point.y, point.y_ends()),
                 marker='v'
                 if point.is_below
                 else 'D'
@@ -132,10 +140,21 @@ def _floor(points: Sequence[Point]) -> float | None:
     limit = low - _FAR * (high - low)
     # What others are compared with is to be seen in any case.
     limit = min([limit, *(p.y for p in points if p.is_reference)])
-    seen = [value for value in values if value >= limit]
-    if len(seen) == len(values) or min(seen) == max(seen):
+    seen = [point for point in points if point.y >= limit]
+    lowest = min(point.y_ends()[0] for point in seen)
+    highest = max(point.y_ends()[1] for point in seen)
+    if len(seen) == len(values) or lowest == highest:
         return None
-    return min(seen) - 0.1 * (max(seen) - min(seen))
+    # Below all error bars, so that none reaches down to a triangle.
+    return lowest - 0.1 * (highest - lowest)
+
+
+def _lengths(
+    value: float, ends: tuple[float, float]
+) -> list[list[float]] | None:
+    """Lengths of an error bar below and above; None if it has none."""
+    low, high = ends
+    return [[value - low], [high - value]] if low < high else None
 
 
 def _write_names(axes: Axes, points: Sequence[Point]) -> None:
@@ -198,9 +217,8 @@ def _error_bars(axes: Axes, points: Sequence[Point]) -> list[np.ndarray]:
     """Places along all error bars, in pixels."""
     ends = []
     for point in points:
-        for dx, dy in ((point.x_std, 0), (0, point.y_std)):
-            x, y = point.x, point.y
-            ends.append([(x - dx, y - dy), (x + dx, y + dy)])
+        ends.append([(x, point.y) for x in point.x_ends()])
+        ends.append([(point.x, y) for y in point.y_ends()])
     pixels = axes.transData.transform(np.reshape(ends, (-1, 2)))
     return [
         np.linspace(*bar, _NUM_SAMPLES) for bar in pixels.reshape(-1, 2, 2)

@@ -113,6 +113,26 @@ def test_what_is_far_below_leaves_the_others_their_room(drawn):
     assert 'lost' in [text.get_text() for text in axes.texts]
 
 
+def test_error_bars_end_where_scores_do(drawn):
+    points = [Point('a', 1, 3, x_std=4, y_std=5), Point('b', 9, 8, y_std=1)]
+    plot_points(points, LABELS, 'A title', 'unused.png')
+    (axes,) = drawn[0].axes
+    bars = [path for each in axes.collections for path in each.get_paths()]
+    ends = {tuple(map(tuple, bar.vertices)) for bar in bars}
+    assert ends == {
+        ((0, 3), (5, 3)),
+        ((1, 0), (1, 8)),
+        ((9, 7), (9, 9)),
+    }
+
+
+def test_error_bars_do_not_reach_what_is_below(drawn):
+    points = [Point(f'm_{i}', i + 1, 90 + 0.1 * i, y_std=2) for i in range(9)]
+    plot_points([*points, Point('lost', 5, 20)], LABELS, 'A title', 'x.png')
+    (axes,) = drawn[0].axes
+    assert min(y for _, y in marks_of(axes)) < 88
+
+
 def test_a_name_nearer_to_another_point_is_tied_to_its_own(drawn):
     points = [Point(f'method_{i}', 30 + 0.2 * i, 80) for i in range(6)]
     plot_points([*points, Point('far', 60, 70)], LABELS, 'A title', 'x.png')
