@@ -120,7 +120,7 @@ def test_failures_do_not_hide_the_others(suite, tmp_path, capfd):
     text = suite.read_text().replace('retrain.py', 'broken.py')
     suite.write_text(text.replace('tune=dict(', 'tune=None and dict('))
     cfg = Config.fromfile(tmp_path / 'retrain.py')
-    cfg.forgetting.steps = [['tree']]
+    cfg.train_dataloader.dataset.data_prefix = 'no_such_tree'
     cfg.dump(tmp_path / 'broken.py')
     out = tmp_path / 'out'
     with pytest.raises(SystemExit) as stop:
