@@ -239,12 +239,13 @@ def _search(
     with _naming(name):
         # Also without trials: the table shows what was searched as it is.
         searched = benchmark.tune.search if benchmark.tune else {}
-        own = {key: setting_of(cfg, key) for key in searched.get(name, {})}
+        space = searched.get(name, {})
+        own = {key: setting_of(cfg, key) for key in space}
         if tuning is not None:
             _check_images(cfg, tuning.settings)
         if tuning is None or tuning.budget == 1:
             return []
-        for key, values in tuning.search.get(name, {}).items():
+        for key, values in space.items():
             others = [value for value in values if value != own[key]]
             for value in others:
                 changed = copy.deepcopy(cfg)

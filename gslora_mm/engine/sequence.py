@@ -163,7 +163,7 @@ class ForgettingSequence:
         if osp.exists(path) and has_results:
             # What a folder of an older version does not tell is not compared.
             now = sequence['annotations_sha256']
-            found = dict(dict(annotations_sha256=now), **load_json(path))
+            found = {'annotations_sha256': now, **load_json(path)}
             difference = _first_difference(found, sequence)
             if difference:
                 raise ConfigError(

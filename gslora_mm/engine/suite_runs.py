@@ -219,7 +219,7 @@ def conditions(work_dir: str | Path) -> dict | None:
         return None
     # Written when the run started; files of older versions do not say when.
     day = datetime.date.fromtimestamp(path.stat().st_mtime).isoformat()
-    return dict(dict(day=day), **facts)
+    return {'day': day, **facts}
 
 
 def environment(jobs: int) -> dict[str, str]:
@@ -287,14 +287,13 @@ def _config(
         cfg = plain_config(cfg.to_dict())
     except ConfigError as error:
         raise ConfigError(f'run {name!r}: {error}') from error
-    if folder.exists():
-        if not resume:
-            raise ConfigError(
-                f'{str(folder)!r} is there already; pass --resume to skip '
-                'what is finished and go on with the rest, or choose another '
-                '--work-dir'
-            )
-        _check_same(cfg, folder)
+    if folder.exists() and not resume:
+        raise ConfigError(
+            f'{str(folder)!r} is there already; pass --resume to skip what '
+            'is finished and go on with the rest, or choose another '
+            '--work-dir'
+        )
+    _check_same(cfg, folder)
     return cfg
 
 
