@@ -89,14 +89,14 @@ DATASETS = _child('dataset', mmengine_registry.DATASETS, 'datasets')
 DATA_SAMPLERS = _child(
     'data sampler', mmengine_registry.DATA_SAMPLERS, 'datasets'
 )
-HOOKS = _child('hook', mmengine_registry.HOOKS, 'engine.hooks')
+HOOKS = _child('hook', mmengine_registry.HOOKS, 'training.hooks')
 METRICS = _child('metric', mmengine_registry.METRICS, 'evaluation')
-MODELS = _child('model', mmengine_registry.MODELS, 'models')
+MODELS = _child('model', mmengine_registry.MODELS, 'models', 'training')
 OPTIM_WRAPPERS = _child(
-    'optim_wrapper', mmengine_registry.OPTIM_WRAPPERS, 'engine'
+    'optim_wrapper', mmengine_registry.OPTIM_WRAPPERS, 'training'
 )
-RUNNERS = _child('runner', mmengine_registry.RUNNERS, 'engine')
+RUNNERS = _child('runner', mmengine_registry.RUNNERS, 'training')
 TRANSFORMS = _child('transform', mmengine_registry.TRANSFORMS, 'datasets')
 
-TASKS = _own('task', 'models.tasks')
+TASKS = _own('task', 'tasks')
 METHODS = _own('method', 'methods')

@@ -3,12 +3,13 @@
 import logging
 from pathlib import Path
 
+import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from gslora_mm.datasets.mini_coco import make_mini_coco
+from gslora_mm.toy_data.mini_coco import make_mini_coco
 from gslora_mm.utils.checkpoint import save_stock_checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -79,3 +80,17 @@ def tiny_sequence(inputs: Path, work_dir: Path, **options) -> Config:
     )
     cfg.merge_from_dict(settings)
     return cfg
+
+
+@pytest.fixture(scope='session')
+def inputs(tmp_path_factory):
+    """Folder of :func:`make_inputs`; a conftest imports this."""
+    return make_inputs(tmp_path_factory.mktemp('inputs'))
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Pictures have tests of their own and take longer than a step here."""
+    monkeypatch.setattr(
+        'gslora_mm.reports.report._draw_pictures', lambda *args: False
+    )

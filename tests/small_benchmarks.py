@@ -3,9 +3,9 @@
 import json
 import sys
 
-from gslora_mm.engine.benchmark import run_benchmark
-from gslora_mm.engine.benchmark_config import load_benchmark
-from gslora_mm.engine.benchmark_results import collect
+from gslora_mm.bench.benchmark import run_benchmark
+from gslora_mm.bench.benchmark_config import load_benchmark
+from gslora_mm.bench.results import collect
 
 #: All that is checked before a run.
 BASE = """

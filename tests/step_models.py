@@ -3,14 +3,14 @@
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from gslora_mm.engine.plan import ForgettingPlan
-from gslora_mm.engine.preflight import TASK_OF_SCOPE
-from gslora_mm.engine.step_config import (
+from gslora_mm.sequence.plan import ForgettingPlan
+from gslora_mm.sequence.dry_run import TASK_OF_SCOPE
+from gslora_mm.sequence.resolve import (
     FORGETTING_DEFAULTS,
     SCHEDULE_DEFAULTS,
     step_config,
 )
-from gslora_mm.models import ForgettingModel
+from gslora_mm.training import ForgettingModel
 
 
 def build_last_step(cfg: Config) -> ForgettingModel:

@@ -19,8 +19,8 @@ hush()
 with no_prints():
     import mmdet.datasets  # noqa: F401  (greets on import)
 
-    from gslora_mm.engine import init_processes, leave
-    from gslora_mm.engine.hooks.method_hook import model_of
+    from gslora_mm.training import init_processes, leave
+    from gslora_mm.training.hooks.method_hook import model_of
     from gslora_mm.models import load_stock_checkpoint
 
 

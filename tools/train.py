@@ -20,13 +20,8 @@ with no_prints(), nothing_is_garbage():
     from mmengine.registry import RUNNERS, init_default_scope
     from mmengine.runner import find_latest_checkpoint
 
-    from gslora_mm.engine import (
-        ForgettingSequence,
-        enable_amp,
-        init_processes,
-        leave,
-        run_step,
-    )
+    from gslora_mm.sequence import ForgettingSequence, run_step
+    from gslora_mm.training import enable_amp, init_processes, leave
 
 
 def parse_args() -> argparse.Namespace:

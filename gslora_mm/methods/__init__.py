@@ -15,7 +15,7 @@ from .lirf import LIRF
 from .lwf import LwF
 from .mas import MAS
 from .neg_grad_plus import NegGradPlus
-from .proximal import group_soft_threshold
+from gslora_mm.methods.ingredients.proximal import group_soft_threshold
 from .random_drop import RandomDrop
 from .random_labels import RandomLabels
 from .retrain import Retrain

@@ -9,7 +9,8 @@ from torch.optim import Optimizer
 
 if TYPE_CHECKING:
     from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.training import ForgettingModel
+    from gslora_mm.tasks import HalfBatch
 
 
 class BaseMethod(nn.Module):

@@ -11,7 +11,7 @@ from .arguments import check_bounds, check_weights
 from .base import BaseMethod
 
 if TYPE_CHECKING:
-    from gslora_mm.models import HalfBatch
+    from gslora_mm.tasks import HalfBatch
 
 
 class BoundedForgetting(BaseMethod):

@@ -12,11 +12,12 @@ from gslora_mm.utils import ConfigError
 from gslora_mm.utils.distributed import row_weight
 from .arguments import check_weights
 from .base import BaseMethod
-from .teacher import Teacher
+from gslora_mm.methods.ingredients.teacher import Teacher
 
 if TYPE_CHECKING:
     from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.training import ForgettingModel
+    from gslora_mm.tasks import HalfBatch
 
 MASKS = ('own', 'step')
 #: A logit whose probability is exactly 0. Minus infinity would make the

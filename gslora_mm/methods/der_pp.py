@@ -9,7 +9,7 @@ from .arguments import check_weights
 from .der import DER
 
 if TYPE_CHECKING:
-    from gslora_mm.models import HalfBatch
+    from gslora_mm.tasks import HalfBatch
 
 
 @METHODS.register_module()

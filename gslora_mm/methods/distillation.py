@@ -8,10 +8,10 @@ from torch import Tensor
 from gslora_mm.utils.distributed import row_weight
 from .arguments import check_weights
 from .relabelled import RelabelledForgetting
-from .teacher import Taught
+from gslora_mm.methods.ingredients.teacher import Taught
 
 if TYPE_CHECKING:
-    from gslora_mm.models import HalfBatch
+    from gslora_mm.tasks import HalfBatch
 
 
 class Distillation(Taught, RelabelledForgetting):
@@ -25,7 +25,7 @@ class Distillation(Taught, RelabelledForgetting):
     classifier; queries of a detector's last decoder layer that are matched
     to an object. Columns are the classes that are not forgotten in this step,
     and the background of a detector with a softmax
-    (:meth:`~gslora_mm.methods.teacher.Taught.kept`).
+    (:meth:`~gslora_mm.methods.ingredients.teacher.Taught.kept`).
 
     :math:`L_{replay}` is what a method takes of the model's own loss on the
     retain half. By default these are the losses that no logits of a row

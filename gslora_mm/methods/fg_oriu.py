@@ -12,7 +12,7 @@ from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
 from .arguments import check_counts, check_weights
 from .bounded import BoundedForgetting
-from .subspaces import (
+from gslora_mm.methods.ingredients.subspaces import (
     joint_basis,
     leading_directions,
     second_moments,
@@ -21,7 +21,8 @@ from .subspaces import (
 
 if TYPE_CHECKING:
     from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.training import ForgettingModel
+    from gslora_mm.tasks import HalfBatch
 
 #: Beside the names of the adapted layers.
 FEATURES = 'features'

@@ -9,7 +9,7 @@ from gslora_mm.registry import METHODS
 from .base import BaseMethod
 
 if TYPE_CHECKING:
-    from gslora_mm.models import HalfBatch
+    from gslora_mm.tasks import HalfBatch
 
 
 @METHODS.register_module()

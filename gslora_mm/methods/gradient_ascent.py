@@ -12,7 +12,7 @@ from .arguments import check_bounds
 from .base import BaseMethod
 
 if TYPE_CHECKING:
-    from gslora_mm.models import HalfBatch
+    from gslora_mm.tasks import HalfBatch
 
 
 @METHODS.register_module()

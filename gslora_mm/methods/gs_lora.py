@@ -11,10 +11,11 @@ from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
 from .arguments import check_weights
 from .bounded import BoundedForgetting
-from .proximal import group_soft_threshold
+from gslora_mm.methods.ingredients.proximal import group_soft_threshold
 
 if TYPE_CHECKING:
-    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.training import ForgettingModel
+    from gslora_mm.tasks import HalfBatch
 
 SPARSITY = ('subgradient', 'proximal')
 
@@ -39,7 +40,7 @@ class GSLoRA(BoundedForgetting):
 
     With ``sparsity='proximal'`` the group lasso is not a term of the loss
     but a proximal step after each optimizer step (see
-    :func:`~gslora_mm.methods.proximal.group_soft_threshold`), which has the
+    :func:`~gslora_mm.methods.ingredients.proximal.group_soft_threshold`), which has the
     same stationary points and reaches exact zeros; a subgradient only
     hovers around them.
 

@@ -13,11 +13,12 @@ from gslora_mm.utils import ConfigError
 from gslora_mm.utils.distributed import mean_over_processes
 from .arguments import check_bounds, check_counts, check_weights
 from .gs_lora import GSLoRA
-from .prototypes import class_means
+from gslora_mm.methods.ingredients.prototypes import class_means
 
 if TYPE_CHECKING:
     from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.training import ForgettingModel
+    from gslora_mm.tasks import HalfBatch
 
 SOURCES = ('features', 'class_layer')
 
@@ -51,7 +52,7 @@ class GSLoRAPP(GSLoRA):
     of the term, and nothing else.
 
     The average of the adapter's weights that the papers' scripts use is
-    :class:`~gslora_mm.engine.AdapterEMAHook`.
+    :class:`~gslora_mm.training.AdapterEMAHook`.
 
     Args:
         beta (float): As in :class:`GSLoRA`. Defaults to 0.15.

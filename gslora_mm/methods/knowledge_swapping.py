@@ -10,7 +10,7 @@ from gslora_mm.utils import ConfigError
 from .gs_lora import GSLoRA
 
 if TYPE_CHECKING:
-    from gslora_mm.models import HalfBatch
+    from gslora_mm.tasks import HalfBatch
 
 
 @METHODS.register_module()

@@ -8,11 +8,12 @@ from torch import Tensor
 from gslora_mm.registry import METHODS
 from .arguments import check_weights
 from .relabelled import RelabelledForgetting
-from .weight_drift import WeightDrift
+from gslora_mm.methods.ingredients.weight_drift import WeightDrift
 
 if TYPE_CHECKING:
     from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.training import ForgettingModel
+    from gslora_mm.tasks import HalfBatch
 
 
 @METHODS.register_module()

@@ -12,10 +12,10 @@ from gslora_mm.utils import ConfigError
 from gslora_mm.utils.distributed import row_weight
 from .arguments import check_bounds, check_weights
 from .relabelled import RelabelledForgetting
-from .teacher import Taught
+from gslora_mm.methods.ingredients.teacher import Taught
 
 if TYPE_CHECKING:
-    from gslora_mm.models import HalfBatch
+    from gslora_mm.tasks import HalfBatch
 
 
 @METHODS.register_module()

@@ -10,7 +10,7 @@ from .arguments import check_bounds
 from .distillation import Distillation
 
 if TYPE_CHECKING:
-    from gslora_mm.models import HalfBatch
+    from gslora_mm.tasks import HalfBatch
 
 
 @METHODS.register_module()

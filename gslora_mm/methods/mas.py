@@ -10,7 +10,7 @@ from .l2 import L2
 
 if TYPE_CHECKING:
     from gslora_mm.datasets import ForgetRetainDataset
-    from .weight_drift import WeightDrift
+    from gslora_mm.methods.ingredients.weight_drift import WeightDrift
 
 
 @METHODS.register_module()

@@ -10,7 +10,7 @@ from gslora_mm.utils import ConfigError
 from .base import BaseMethod
 
 if TYPE_CHECKING:
-    from gslora_mm.models import HalfBatch
+    from gslora_mm.tasks import HalfBatch
 
 
 @METHODS.register_module()

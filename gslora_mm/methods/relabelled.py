@@ -11,7 +11,8 @@ from .base import BaseMethod
 
 if TYPE_CHECKING:
     from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.training import ForgettingModel
+    from gslora_mm.tasks import HalfBatch
 
 
 class RelabelledForgetting(BaseMethod):

@@ -15,7 +15,8 @@ from .arguments import check_seeds
 from .base import BaseMethod
 
 if TYPE_CHECKING:
-    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.training import ForgettingModel
+    from gslora_mm.tasks import HalfBatch
 
 
 @METHODS.register_module()

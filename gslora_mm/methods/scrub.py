@@ -11,11 +11,12 @@ from gslora_mm.models.losses import distillation_loss
 from gslora_mm.registry import METHODS
 from gslora_mm.utils.distributed import row_weight
 from .arguments import check_bounds, check_counts, check_weights
-from .teacher import Taught
+from gslora_mm.methods.ingredients.teacher import Taught
 
 if TYPE_CHECKING:
     from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.training import ForgettingModel
+    from gslora_mm.tasks import HalfBatch
 
 
 @METHODS.register_module()

@@ -13,7 +13,8 @@ from .arguments import check_weights
 from .scrub import SCRUB
 
 if TYPE_CHECKING:
-    from gslora_mm.models import ForgettingModel, HalfBatch
+    from gslora_mm.training import ForgettingModel
+    from gslora_mm.tasks import HalfBatch
 
 
 @METHODS.register_module()

@@ -12,16 +12,24 @@ from .atomic import (
     save_json,
     save_torch,
 )
-from .errors import ConfigError, SaveError, unknown_name
+from .errors import (
+    ConfigError,
+    SaveError,
+    config_path,
+    unknown_name,
+    usable,
+)
 
 __all__ = [
     'ConfigError',
     'SaveError',
     'atomic_path',
     'atomic_write',
+    'config_path',
     'load_json',
     'remove_leftovers',
     'save_json',
     'save_torch',
     'unknown_name',
+    'usable',
 ]

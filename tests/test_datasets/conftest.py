@@ -5,7 +5,7 @@ import pytest
 from mmengine.dataset import BaseDataset
 from mmengine.structures import BaseDataElement
 
-from gslora_mm.datasets import (
+from gslora_mm.toy_data import (
     make_mini_coco,
     make_mini_digits,
     make_mini_faces,

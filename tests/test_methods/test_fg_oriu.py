@@ -8,13 +8,14 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from gslora_mm.engine import ForgettingSequence, StepCheckpointHook
+from gslora_mm.sequence import ForgettingSequence
+from gslora_mm.training.hooks import StepCheckpointHook
 from gslora_mm.lora import LoRALinear, inject_lora
 from gslora_mm.methods import FGOrIU
-from gslora_mm.methods.subspaces import without
+from gslora_mm.methods.ingredients.subspaces import without
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.tensor_file import load_tensors
-from gslora_mm.visualization import comparable
+from gslora_mm.reports import comparable
 from tests.class_sequences import make_class_inputs, tiny_class_sequence
 from .helpers import (
     TASKS,
@@ -289,7 +290,7 @@ def test_layers_that_are_not_called_are_named():
 def test_forgets_and_resumes(tmp_path, monkeypatch):
     """Killed in the second step: subspaces come from the files."""
     monkeypatch.setattr(
-        'gslora_mm.visualization.report._draw_pictures', lambda *args: False
+        'gslora_mm.reports.report._draw_pictures', lambda *args: False
     )
     inputs = make_class_inputs(tmp_path / 'inputs')
 

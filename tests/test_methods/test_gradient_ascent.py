@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gslora_mm.engine.hooks import MethodHook, NonFiniteLossError
+from gslora_mm.training.hooks import MethodHook, NonFiniteLossError
 from gslora_mm.methods import GradientAscent
 from gslora_mm.utils import ConfigError
 from .helpers import (

@@ -12,8 +12,8 @@ from torch import nn
 
 from gslora_mm.lora import inject_lora, lora_groups
 from gslora_mm.methods import GSLoRA, GSLoRAPP
-from gslora_mm.methods.prototypes import class_means
-from gslora_mm.models import BaseTask
+from gslora_mm.methods.ingredients.prototypes import class_means
+from gslora_mm.tasks import BaseTask
 from gslora_mm.utils import ConfigError
 
 CLASSES = ('cat', 'dog', 'car', 'bus')

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from gslora_mm.engine import ForgettingSequence, StepCheckpointHook
+from gslora_mm.sequence import ForgettingSequence
+from gslora_mm.training.hooks import StepCheckpointHook
 from gslora_mm.utils.checkpoint import load_checkpoint
 from tests.class_sequences import make_class_inputs, tiny_class_sequence
 
@@ -29,7 +30,7 @@ def inputs(tmp_path_factory):
 def test_killed_and_resumed(inputs, tmp_path, monkeypatch, method, adapter):
     """In the middle of a step: it ends with the model of a whole one."""
     monkeypatch.setattr(
-        'gslora_mm.visualization.report._draw_pictures', lambda *args: False
+        'gslora_mm.reports.report._draw_pictures', lambda *args: False
     )
     after_train_iter = StepCheckpointHook.after_train_iter
 

@@ -9,7 +9,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from gslora_mm.methods import Retrain
-from gslora_mm.models import ForgettingModel
+from gslora_mm.training import ForgettingModel
 from gslora_mm.registry import MODELS
 from gslora_mm.utils import ConfigError
 from tests.classifiers import randomise

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gslora_mm.engine import ForgettingSequence
+from gslora_mm.sequence import ForgettingSequence
 from gslora_mm.utils import load_json
 from tests.sequences import make_inputs, tiny_sequence
 from tests.test_tools.helpers import load_tool

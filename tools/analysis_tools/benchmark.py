@@ -26,9 +26,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
-from gslora_mm.engine import enable_amp
-from gslora_mm.engine.preflight import TASK_OF_SCOPE
-from gslora_mm.models import ForgettingModel
+from gslora_mm.training import enable_amp
+from gslora_mm.sequence.dry_run import TASK_OF_SCOPE
+from gslora_mm.training import ForgettingModel
 from gslora_mm.registry import MODELS
 from gslora_mm.utils import load_json, save_json
 from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory

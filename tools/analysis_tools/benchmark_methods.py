@@ -22,13 +22,13 @@ hush()
 with no_prints():
     import mmdet.datasets  # noqa: F401  (greets on import)
 
-    from gslora_mm.engine.benchmark import run_benchmark
-    from gslora_mm.engine.benchmark_config import load_benchmark
-    from gslora_mm.engine.benchmark_results import collect
-    from gslora_mm.engine.suite import find_suite
-    from gslora_mm.engine.suite_runs import read_seeds
-    from gslora_mm.visualization.benchmark_plots import plot_benchmark
-    from gslora_mm.visualization.leaderboard import render_leaderboard
+    from gslora_mm.bench.benchmark import run_benchmark
+    from gslora_mm.bench.benchmark_config import load_benchmark
+    from gslora_mm.bench.results import collect
+    from gslora_mm.bench.suite import find_suite
+    from gslora_mm.bench.run import read_seeds
+    from gslora_mm.bench.plots import plot_benchmark
+    from gslora_mm.bench.leaderboard import render_leaderboard
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = Path(__file__).resolve().parents[1] / 'train.py'

@@ -15,7 +15,7 @@ from gslora_mm.utils.quiet import hush, no_prints
 
 hush()
 with no_prints():  # of what is imported
-    from gslora_mm.visualization.comparison import (
+    from gslora_mm.reports.comparison import (
         comparison_table,
         figures,
         read_report,

@@ -16,8 +16,8 @@ hush()
 with no_prints():
     import mmdet.datasets  # noqa: F401  (greets on import)
 
-    from gslora_mm.engine.probe import probe_work_dir
-    from gslora_mm.visualization.probe_table import render_probe
+    from gslora_mm.audits.probe import probe_work_dir
+    from gslora_mm.audits.probe_table import render_probe
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -9,7 +9,7 @@ hush()
 with no_prints():
     import mmdet.datasets  # noqa: F401  (greets on import)
 
-    from gslora_mm.visualization import write_report
+    from gslora_mm.reports import write_report
 
 
 def parse_args() -> argparse.Namespace:

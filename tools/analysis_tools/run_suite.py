@@ -20,9 +20,9 @@ hush()
 with no_prints():
     import mmdet.datasets  # noqa: F401  (greets on import)
 
-    from gslora_mm.engine.suite import Suite, find_suite, load_suite
-    from gslora_mm.engine.suite_runs import Outcome, read_seeds, run_suite
-    from gslora_mm.visualization.comparison import (
+    from gslora_mm.bench.suite import Suite, find_suite, load_suite
+    from gslora_mm.bench.run import Outcome, read_seeds, run_suite
+    from gslora_mm.reports.comparison import (
         SCORES_AND_COST,
         comparison_table,
         read_report,

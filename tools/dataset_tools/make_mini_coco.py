@@ -5,7 +5,7 @@ python tools/dataset_tools/make_mini_coco.py --root data/mini_coco
 
 import argparse
 
-from gslora_mm.datasets.mini_coco import make_mini_coco
+from gslora_mm.toy_data.mini_coco import make_mini_coco
 from gslora_mm.utils.errors import ConfigError
 
 

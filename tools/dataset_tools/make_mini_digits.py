@@ -5,7 +5,7 @@ python tools/dataset_tools/make_mini_digits.py --root data/mini_digits
 
 import argparse
 
-from gslora_mm.datasets.mini_digits import make_mini_digits
+from gslora_mm.toy_data.mini_digits import make_mini_digits
 from gslora_mm.utils.errors import ConfigError
 
 

@@ -5,7 +5,7 @@ python tools/dataset_tools/make_mini_faces.py --root data/mini_faces
 
 import argparse
 
-from gslora_mm.datasets.mini_faces import make_mini_faces
+from gslora_mm.toy_data.mini_faces import make_mini_faces
 from gslora_mm.utils.errors import ConfigError
 
 

@@ -1,0 +1,1 @@
+"""Attacks that show what an erasure leaves behind."""

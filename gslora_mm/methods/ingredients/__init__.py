@@ -1,0 +1,1 @@
+"""What methods are made of: one idea a file."""

@@ -1,0 +1,125 @@
+"""Subspaces that hold what a model sees of some images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from gslora_mm.lora import disable_lora
+from .replay import replay_batches
+
+if TYPE_CHECKING:
+    from gslora_mm.datasets import ForgetRetainDataset
+    from gslora_mm.training import ForgettingModel
+
+
+@torch.no_grad()
+def second_moments(
+    model: ForgettingModel,
+    dataset: ForgetRetainDataset,
+    role: str,
+    layers: Mapping[str, nn.Module],
+    batch_size: int = 16,
+) -> tuple[dict[str, Tensor], Tensor]:
+    r"""What a model without its adapter sees of one half, summed up.
+
+    .. math:: M = \sum_i x_i x_i^T
+
+    over all inputs of a layer (tokens, queries), and over the features of
+    the half, in evaluation mode. The result follows from model and data
+    alone.
+
+    Args:
+        model (ForgettingModel): Its mode is put back at the end.
+        dataset (ForgetRetainDataset): The replay images of a step.
+        role (str): ``'forget'`` or ``'retain'``.
+        layers (Mapping[str, nn.Module]): Layers of the model, by name.
+        batch_size (int): Images of a batch. Defaults to 16.
+
+    Returns:
+        tuple[dict[str, Tensor], Tensor]: Of each layer that was called, by
+        name, shape (in_features, in_features), and of the features, (C, C).
+    """
+    inputs: dict[str, Tensor] = {}
+    features: list[Tensor] = []
+
+    def add(name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+        inputs[name] = inputs.get(name, 0) + _moments(args[0])
+
+    training = model.training
+    model.eval()
+    handles = [
+        layer.register_forward_pre_hook(partial(add, name))
+        for name, layer in layers.items()
+    ]
+    try:
+        with disable_lora(model.model):
+            for batch in replay_batches(dataset, batch_size, roles=(role,)):
+                half = model.task.read(model.model, batch)
+                features.append(_moments(half.features))
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train(training)
+    return inputs, torch.stack(features).sum(0)
+
+
+def _moments(x: Tensor) -> Tensor:
+    x = x.reshape(-1, x.shape[-1]).float()
+    return x.t() @ x
+
+
+def leading_directions(moments: Tensor, energy: float) -> Tensor:
+    r"""The fewest directions that hold a share of what was summed up.
+
+    .. math::
+        \mathrm{rank} = \min \{r : \sum_{k \le r} \lambda_k^2 \ge
+        energy \sum_k \lambda_k^2\}
+
+    with the eigenvalues :math:`\lambda_1 \ge \lambda_2 \ge \dots` of the
+    second moments, which are the squared singular values of the vectors.
+
+    Args:
+        moments (Tensor): Shape (C, C), see :func:`second_moments`.
+        energy (float): In (0, 1).
+
+    Returns:
+        Tensor: An orthonormal basis, one direction a column, float32 of
+        shape (C, rank); rank is 0 if nothing was summed up.
+    """
+    values, vectors = torch.linalg.eigh(moments.double())
+    held = values.flip(0).square().cumsum(0)
+    rank = int((held < energy * held[-1]).sum()) + int(held[-1] > 0)
+    return vectors.flip(1)[:, :rank].float()
+
+
+def joint_basis(*bases: Tensor) -> Tensor:
+    """An orthonormal basis of all that some bases span together.
+
+    Args:
+        *bases (Tensor): Orthonormal bases, shapes (C, rank).
+
+    Returns:
+        Tensor: Float32 of shape (C, rank). Directions nearly in the span of
+        the others, up to rounding, add nothing.
+    """
+    columns = torch.cat(bases, dim=1).double()
+    vectors, values, _ = torch.linalg.svd(columns, full_matrices=False)
+    return vectors[:, values > 1e-3].float()
+
+
+def without(rows: Tensor, basis: Tensor) -> Tensor:
+    """What is left of vectors outside of a subspace.
+
+    Args:
+        rows (Tensor): Shape (N, C).
+        basis (Tensor): Orthonormal, (C, rank).
+
+    Returns:
+        Tensor: Shape (N, C).
+    """
+    return rows - (rows @ basis) @ basis.t()

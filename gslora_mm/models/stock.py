@@ -1,0 +1,55 @@
+"""Stock models of mmdet and mmpretrain: the only place to build and load."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+
+from gslora_mm.registry import MODELS
+from gslora_mm.utils.checkpoint import (
+    load_checkpoint,
+    load_state_dict_strictly,
+    state_dict_of,
+)
+
+
+def build_stock_model(
+    model: Mapping, data_preprocessor: Mapping | None = None
+) -> torch.nn.Module:
+    """Build a stock model from its config, which stays as it is.
+
+    Args:
+        model (Mapping): Config of the model.
+        data_preprocessor (Mapping, optional): For models whose config keeps
+            it outside ``model``, as in mmpretrain. Defaults to None.
+
+    Returns:
+        nn.Module: With the weights that its constructor gave it.
+    """
+    # mmdet's detectors write into the config that they are built from.
+    model = copy.deepcopy(model)
+    if data_preprocessor is not None:
+        model.setdefault('data_preprocessor', data_preprocessor)
+    return MODELS.build(model)
+
+
+def load_stock_checkpoint(
+    model: torch.nn.Module,
+    path: str,
+    allow_pickle: bool = False,
+    key: str = 'model.checkpoint',
+) -> None:
+    """Load a stock checkpoint of mmdet or mmpretrain strictly.
+
+    Args:
+        model (nn.Module): The stock model.
+        path (str): Path or url.
+        allow_pickle (bool): Whether pickled code may be executed.
+            Defaults to False.
+        key (str): Config key that errors name.
+
+    Raises:
+        ConfigError: If the file cannot be read or does not fit the model.
+    """
+    checkpoint = load_checkpoint(path, allow_pickle=allow_pickle, key=key)
+    load_state_dict_strictly(model, state_dict_of(checkpoint), key=key)

@@ -1,0 +1,7 @@
+"""A sequence of requests: its plan, its steps, the walk through them."""
+
+from .plan import ForgettingPlan
+from .run import ForgettingSequence
+from .step import run_step
+
+__all__ = ['ForgettingPlan', 'ForgettingSequence', 'run_step']

@@ -1,0 +1,154 @@
+"""What a method carries from step to step, in a file of its own.
+
+``step_XX/method.safetensors`` is written once a step, after the method has
+looked at its data and before anything is trained. The next step starts from
+it, and a resumed step reads its own.
+"""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Mapping, Sequence
+
+from mmengine.dist import barrier, is_main_process
+
+from gslora_mm.datasets import ForgetRetainDataset
+from gslora_mm.datasets.forget_retain import seeded
+from gslora_mm.methods import BaseMethod
+from gslora_mm.training import ForgettingModel
+from gslora_mm.utils import ConfigError
+from gslora_mm.utils.tensor_file import load_tensors, save_tensors
+
+METHOD_FILE = 'method.safetensors'
+
+
+def state_identity(
+    method: BaseMethod, pretrained_sha256: str, classes: Sequence[str]
+) -> dict[str, str]:
+    """Metadata of a method's file: whose state it is.
+
+    Args:
+        method (BaseMethod): The method.
+        pretrained_sha256 (str): Hash of the checkpoint that the sequence
+            started from.
+        classes (Sequence[str]): All classes, in label order.
+
+    Returns:
+        dict[str, str]: To be equal for a file to be used.
+    """
+    return dict(
+        method=method.name,
+        pretrained_sha256=pretrained_sha256,
+        classes='\n'.join(classes),
+    )
+
+
+def load_state(
+    method: BaseMethod, path: str, identity: dict[str, str], key: str
+) -> None:
+    """Let a method take over the state in a file.
+
+    Args:
+        method (BaseMethod): The method.
+        path (str): The file.
+        identity (dict[str, str]): As from :func:`state_identity`.
+        key (str): Config key that errors name.
+
+    Raises:
+        ConfigError: If there is no such file, if it is damaged, or if it is
+            of another method, pre-trained checkpoint or set of classes.
+    """
+    where = f'{key} = {str(path)!r}'
+    tensors, metadata = load_tensors(path, where)
+    reasons = dict(
+        method='it is of method {}, not {}',
+        pretrained_sha256='it comes from a pre-trained checkpoint with '
+        'SHA-256 {}; that of this sequence has {}',
+        classes='its classes or their order differ: {} there, {} here',
+    )
+    for name, wanted in identity.items():
+        found = metadata.get(name)
+        if found != wanted:
+            reason = reasons[name].format(_short(found), _short(wanted))
+            raise ConfigError(
+                f'{where}: {reason}. Valid: the {METHOD_FILE} of a step with '
+                'the same method, forgetting.pretrained and classes'
+            )
+    try:
+        method.load_carried_state(tensors)
+    except ValueError as error:
+        raise ConfigError(f'{where}: {error}') from error
+
+
+def load_own_file(
+    method: BaseMethod,
+    config: Mapping,
+    identity: dict[str, str],
+) -> None:
+    """Load the file that the user gave a method to begin with, if any.
+
+    Args:
+        method (BaseMethod): The method.
+        config (Mapping): Its config.
+        identity (dict[str, str]): As from :func:`state_identity`.
+
+    Raises:
+        ConfigError: See :func:`load_state`.
+    """
+    path = config.get(method.state_argument)
+    if path is not None:
+        load_state(method, path, identity, f'method.{method.state_argument}')
+
+
+def prepare_method(
+    model: ForgettingModel,
+    dataset: ForgetRetainDataset,
+    config: Mapping,
+    step: Mapping,
+    work_dir: str,
+    resume: bool,
+) -> None:
+    """Give a method all that it needs before the first iteration.
+
+    No generator of the training is touched. In several processes all do the
+    same, and all end with what the first one has written.
+
+    Args:
+        model (ForgettingModel): With checkpoint and adapter in place.
+        dataset (ForgetRetainDataset): The replay images of the step.
+        config (Mapping): Config of the method.
+        step (Mapping): ``forgetting_step`` of the step's config.
+        work_dir (str): Work dir of the step.
+        resume (bool): Whether the step goes on from a saved state.
+
+    Raises:
+        ConfigError: See :func:`load_state`.
+    """
+    method = model.method
+    if type(method).carried_state is BaseMethod.carried_state:
+        with seeded(0):
+            method.prepare(model, dataset)
+        return
+    identity = state_identity(
+        method, step['pretrained_sha256'], dataset.metainfo['classes']
+    )
+    path = osp.join(work_dir, METHOD_FILE)
+    if not (resume and osp.exists(path)):
+        if step['method_state'] is not None:
+            # Never made anew here: this model has forgotten already.
+            key = 'forgetting_step.method_state'
+            load_state(method, step['method_state'], identity, key)
+        else:
+            load_own_file(method, config, identity)
+        with seeded(0):
+            method.prepare(model, dataset)
+        if is_main_process():
+            save_tensors(method.carried_state(), path, identity)
+        barrier()
+    load_state(method, path, identity, 'the state of this step')
+
+
+def _short(value: str | None) -> str:
+    """A value of the metadata on one line."""
+    names = (value or 'none').split('\n')
+    return ', '.join(names[:5]) + ', ...' * (len(names) > 5)

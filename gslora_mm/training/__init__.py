@@ -1,0 +1,31 @@
+"""Training of one step: model, runner, optimizer, hooks, processes."""
+
+from .forgetting_model import ForgettingModel
+from .hooks import (
+    AdapterEMAHook,
+    ForgettingEarlyStopHook,
+    GroupNormHook,
+    MethodHook,
+    NonFiniteLossError,
+    ProgressHook,
+    StepCheckpointHook,
+)
+from .optim import BFloat16OptimWrapper, enable_amp
+from .processes import init_processes, leave
+from .runner import QuietRunner
+
+__all__ = [
+    'AdapterEMAHook',
+    'BFloat16OptimWrapper',
+    'ForgettingEarlyStopHook',
+    'ForgettingModel',
+    'GroupNormHook',
+    'MethodHook',
+    'NonFiniteLossError',
+    'ProgressHook',
+    'QuietRunner',
+    'StepCheckpointHook',
+    'enable_amp',
+    'init_processes',
+    'leave',
+]

@@ -1,0 +1,300 @@
+import copy
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gslora_mm.lora import inject_lora, lora_groups
+from gslora_mm.models import load_stock_checkpoint
+from gslora_mm.registry import METHODS, MODELS, TASKS, check_arguments
+from gslora_mm.utils import ConfigError
+from gslora_mm.utils.distributed import (
+    mean_over_processes,
+    share_gradients,
+)
+from gslora_mm.tasks import ROLES
+
+
+@MODELS.register_module()
+class ForgettingModel(BaseModel):
+    """A stock model, ready to forget.
+
+    It loads a stock checkpoint, adds the adapter, and turns a batch of
+    forget and retain images into the loss of a method. The stock model is
+    ``self.model``; prediction is passed through to it unchanged.
+
+    Args:
+        model (dict): Config of the stock model of mmdet or mmpretrain.
+        task (dict): Config of the task, which reads the model.
+        method (dict): Config of the method, which makes the loss.
+        adapter (dict, optional): Arguments of
+            :func:`~gslora_mm.lora.inject_lora` and ``group_by`` of
+            :func:`~gslora_mm.lora.lora_groups`. ``None`` trains the whole
+            model. Defaults to None.
+        checkpoint (str, optional): Stock checkpoint to start from, loaded
+            strictly. Defaults to None, which keeps the random weights.
+        allow_pickle (bool): Whether a checkpoint that holds pickled code
+            may be loaded. Defaults to False.
+        data_preprocessor (dict, optional): For models whose config keeps it
+            outside ``model``, as in mmpretrain. Defaults to None.
+
+    Attributes:
+        stock_config (dict): What another model like ``model`` can be built
+            from.
+    """
+
+    def __init__(
+        self,
+        model: dict,
+        task: dict,
+        method: dict,
+        adapter: dict | None = None,
+        checkpoint: str | None = None,
+        allow_pickle: bool = False,
+        data_preprocessor: dict | None = None,
+    ) -> None:
+        # The stock model owns the data preprocessor; BaseModel would make a
+        # default one that nothing needs.
+        super().__init__(data_preprocessor=torch.nn.Identity())
+        # mmdet's detectors write into the config that they are built from.
+        model = copy.deepcopy(model)
+        if data_preprocessor is not None:
+            model.setdefault('data_preprocessor', data_preprocessor)
+        self.task = TASKS.build(task)
+        self.task.prepare_config(model)
+        self.stock_config = copy.deepcopy(model)
+        self.model = MODELS.build(model)
+        self.data_preprocessor = self.model.data_preprocessor
+        self.task.check_model(self.model)
+        if checkpoint is not None:
+            load_stock_checkpoint(self.model, checkpoint, allow_pickle)
+
+        self.groups: dict[str, list[torch.nn.Parameter]] = {}
+        self.group_by = 'block'
+        if adapter is not None:
+            adapter = dict(adapter)
+            self.group_by = adapter.pop('group_by', 'block')
+            adapter.setdefault('exclude', self.task.trunk)
+            check_arguments(
+                partial(inject_lora, self.model), adapter, 'adapter'
+            )
+            inject_lora(self.model, **adapter)
+            self.groups = lora_groups(self.model, self.group_by)
+        self.trunk_is_frozen = not any(
+            parameter.requires_grad
+            for module in self._trunk_modules()
+            for parameter in module.parameters()
+        )
+        self.method = METHODS.build(method)
+        self.method.setup(self)
+
+    def _trunk_modules(self) -> list[torch.nn.Module]:
+        names = [name for name in self.task.trunk if hasattr(self.model, name)]
+        return [getattr(self.model, name) for name in names]
+
+    def init_weights(self) -> None:
+        """Keep the weights: they came from the checkpoint."""
+
+    def train(self, mode: bool = True) -> 'ForgettingModel':
+        """Switch to training mode, but neither trunk nor norms if frozen.
+
+        In training mode they would move their running statistics, that is,
+        change a part of the model that nobody asked to change.
+        """
+        super().train(mode)
+        if mode and self.trunk_is_frozen:
+            for module in self._trunk_modules():
+                module.eval()
+        if mode and self.groups:
+            for module in self.model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list | None = None,
+        mode: str = 'tensor',
+    ):
+        """As :meth:`mmengine.model.BaseModel.forward`."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        return self.model(inputs, data_samples, mode=mode)
+
+    def train_step(
+        self, data: dict | tuple | list, optim_wrapper: OptimWrapper
+    ) -> dict[str, Tensor]:
+        """One iteration, each part of the loss back-propagated on its own.
+
+        The halves of a batch thus never are in memory together. A trunk
+        that is trained gets the gradients of all parts at once. Gradients
+        are averaged over processes at the end.
+
+        Args:
+            data (dict | tuple | list): A batch of the data loader.
+            optim_wrapper (OptimWrapper): Updates the trainable parameters.
+
+        Returns:
+            dict[str, Tensor]: Values for the log, ``loss`` being their sum.
+        """
+        with optim_wrapper.optim_context(self):
+            data = self.data_preprocessor(data, training=True)
+            features = self._extract(data['inputs'])
+        cut = _Cut(features)
+        parts = self._losses(cut.features, **data)
+        log: dict[str, Tensor] = {}
+        total = torch.zeros(())
+        while True:
+            with optim_wrapper.optim_context(self):  # the forward pass
+                part = next(parts, None)
+            if part is None:
+                break
+            loss, values = self.parse_losses(part)
+            if torch.is_tensor(loss) and loss.requires_grad:
+                optim_wrapper.backward(optim_wrapper.scale_loss(loss))
+                # It counts calls; for it, all parts are one.
+                optim_wrapper._inner_count -= 1
+            total = total + torch.as_tensor(values.pop('loss')).detach()
+            log.update(values)
+        cut.backward()
+        optim_wrapper._inner_count += 1
+        if optim_wrapper.should_update():
+            share_gradients(self.parameters())
+            self.method.before_update()
+            optim_wrapper.step()
+            optim_wrapper.zero_grad()
+        return {'loss': total, **log}
+
+    def loss(self, inputs: Tensor, data_samples: Sequence) -> dict:
+        """All parts of :meth:`losses` at once."""
+        losses = {}
+        for part in self.losses(inputs, data_samples):
+            losses.update(part)
+        return losses
+
+    def losses(
+        self, inputs: Tensor, data_samples: Sequence
+    ) -> Iterator[dict[str, Tensor]]:
+        """The method's loss on a batch of forget and retain images.
+
+        Args:
+            inputs (Tensor): Preprocessed images, shape (N, C, H, W).
+            data_samples (Sequence): N data samples, each of which says in
+                its metainfo which ``role`` it plays, ``'forget'`` or
+                ``'retain'``.
+
+        Yields:
+            dict[str, Tensor]: Scalars; those with ``loss`` in their name
+            are summed up and trained on, the others only logged. Their
+            values are means over all processes.
+        """
+        yield from self._losses(self._extract(inputs), inputs, data_samples)
+
+    def _extract(self, inputs: Tensor) -> Any:
+        """Run the trunk on the whole batch."""
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and not self.trunk_is_frozen
+        ):
+            return self.task.extract(self.model, inputs)
+
+    def _losses(
+        self, features: Any, inputs: Tensor, data_samples: Sequence
+    ) -> Iterator[dict[str, Tensor]]:
+        roles = [sample.metainfo.get('role') for sample in data_samples]
+        halves = {}
+        for role in ROLES:
+            index = [i for i, found in enumerate(roles) if found == role]
+            halves[role] = self.task.half(
+                self.model,
+                inputs,
+                features,
+                data_samples,
+                torch.tensor(index, dtype=torch.long, device=inputs.device),
+                role,
+            )
+        if sum(map(len, halves.values())) != len(roles):
+            raise ValueError(
+                "every data sample needs metainfo role='forget' or 'retain', "
+                f'as ForgetRetainDataset sets it; found {sorted(set(roles))}'
+            )
+        for part in self.method.losses(**halves):
+            yield mean_over_processes(part)
+
+    def resume_state_dict(self) -> 'OrderedDict[str, Tensor]':
+        """What a resumed step needs beyond its starting checkpoint.
+
+        The trainable parameters and what the method keeps - of the whole
+        model only when the whole model is trained.
+        """
+        state = self.state_dict()
+        if not (self.groups and self.trunk_is_frozen):
+            # Statistics of normalisations move, too.
+            return state
+        trainable = {
+            name
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad
+        }
+        return OrderedDict(
+            (key, value)
+            for key, value in state.items()
+            if key in trainable or key.startswith('method.')
+        )
+
+    def load_resume_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Load what :meth:`resume_state_dict` gave.
+
+        Raises:
+            ConfigError: If the state is of another model or adapter.
+        """
+        expected = self.resume_state_dict()
+        if set(state) != set(expected):
+            odd = sorted(set(state) ^ set(expected))
+            raise ConfigError(
+                'the saved state of this step is of another model, adapter '
+                f'or method: {len(odd)} keys differ, first {odd[:3]}; resume '
+                'with the config that started the run'
+            )
+        self.load_state_dict(state, strict=False)
+
+
+class _Cut:
+    """The trunk's output, cut off so that several losses can use it.
+
+    Each loss's backward pass ends at the cut and leaves its gradient there;
+    one more pass takes their sum through the trunk.
+
+    Args:
+        features (Any): Output of the trunk, a tensor or a tuple of tensors.
+
+    Attributes:
+        features (Any): The same to compute losses of.
+    """
+
+    def __init__(self, features: Any) -> None:
+        is_tensor = torch.is_tensor(features)
+        outputs = (features,) if is_tensor else tuple(features)
+        leaves = tuple(
+            output.detach().requires_grad_(output.requires_grad)
+            for output in outputs
+        )
+        self.features = leaves[0] if is_tensor else leaves
+        self._pairs = [
+            (output, leaf)
+            for output, leaf in zip(outputs, leaves, strict=True)
+            if output.requires_grad
+        ]
+
+    def backward(self) -> None:
+        """Take what has gathered at the cut through the trunk."""
+        used = [pair for pair in self._pairs if pair[1].grad is not None]
+        if used:
+            outputs, leaves = zip(*used, strict=True)
+            torch.autograd.backward(outputs, [leaf.grad for leaf in leaves])

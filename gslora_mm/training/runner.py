@@ -1,0 +1,129 @@
+import logging
+import os.path as osp
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import master_only
+from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.runner import BaseLoop, Runner
+from torch.utils.data import DataLoader
+
+from . import ForgettingModel
+from gslora_mm.registry import RUNNERS
+from gslora_mm.utils import atomic_path
+from gslora_mm.utils.checkpoint import load_checkpoint
+from gslora_mm.utils.distributed import share_tensors
+from gslora_mm.utils.quiet import NOISE, no_prints
+
+
+@RUNNERS.register_module()
+class QuietRunner(Runner):
+    """MMEngine's Runner with a console that shows only what matters.
+
+    Environment, config, hooks and parameter initialisation go to the log
+    file, as always; the console gets warnings and what the modules named in
+    the config entry ``console`` log (by default MMEngine's logger hook).
+    More that an ordinary Runner lacks: data parallel training on CPUs,
+    checkpoints that are never half written, resuming from the small state
+    that a forgetting step saves without executing pickled code, and an end.
+    """
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        modules = self.cfg.get('console', ('logger_hook',))
+
+        def for_console(record: logging.LogRecord) -> bool:
+            if record.levelno >= logging.WARNING:
+                return not record.getMessage().startswith(NOISE)
+            return record.module in modules
+
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(for_console)
+        return logger
+
+    @staticmethod
+    def build_dataloader(*args, **kwargs) -> DataLoader:
+        with no_prints():
+            return Runner.build_dataloader(*args, **kwargs)
+
+    def build_evaluator(self, evaluator) -> Evaluator:
+        with no_prints():
+            return super().build_evaluator(evaluator)
+
+    def wrap_model(self, model_wrapper_cfg, model):
+        if not self.distributed or is_model_wrapper(model):
+            return super().wrap_model(model_wrapper_cfg, model)
+        if isinstance(model, ForgettingModel):
+            # It averages its gradients itself, after several backward
+            # passes, which DistributedDataParallel cannot follow.
+            model = model.to(get_device())
+            share_tensors(p for p in model.parameters() if p.requires_grad)
+            # What a method made of them when it was set up.
+            share_tensors(model.method.buffers())
+            return model
+        if torch.cuda.is_available():
+            return super().wrap_model(model_wrapper_cfg, model)
+        return MMDistributedDataParallel(
+            module=model,
+            broadcast_buffers=False,
+            find_unused_parameters=self.cfg.get(
+                'find_unused_parameters', False
+            ),
+        )
+
+    @master_only
+    def save_checkpoint(self, out_dir, filename, *args, **kwargs) -> None:
+        """Save a checkpoint as a whole or not at all; see the base class."""
+        with atomic_path(osp.join(out_dir, filename)) as path:
+            super().save_checkpoint(
+                str(path.parent), path.name, *args, **kwargs
+            )
+
+    def load_checkpoint(
+        self,
+        filename,
+        map_location='cpu',
+        strict=False,
+        revise_keys=((r'^module.', ''),),
+    ) -> dict:
+        """Load a checkpoint without executing code; see the base class.
+
+        Raises:
+            ConfigError: If a local file holds more than data.
+        """
+        model = self.model
+        if is_model_wrapper(model):
+            model = model.module
+        if not isinstance(model, ForgettingModel):
+            if osp.isfile(filename):
+                load_checkpoint(filename, key='load_from')
+            return super().load_checkpoint(
+                filename, map_location, strict, revise_keys
+            )
+        checkpoint = load_checkpoint(filename, key='resume')
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        model.load_resume_state_dict(checkpoint['state_dict'])
+        self._has_loaded = True
+        return checkpoint
+
+    def close(self) -> None:
+        """End what has been started for the runner; it cannot go on then.
+
+        Left to garbage collection - a runner refers to itself - each data
+        loader would take five seconds: the queues to its workers are closed
+        before it can tell them to leave, so it waits for them in vain
+        (torch 2.13, ``MP_STATUS_CHECK_INTERVAL``).
+        """
+        self.visualizer.close()
+        for loop in (self._train_loop, self._val_loop, self._test_loop):
+            if not isinstance(loop, BaseLoop):
+                continue  # was never built
+            endless = getattr(loop, 'dataloader_iterator', None)
+            for holder in (loop.dataloader, endless):
+                iterator = getattr(holder, '_iterator', None)
+                # Loaders without workers have nothing to be stopped.
+                if hasattr(iterator, '_shutdown_workers'):
+                    iterator._shutdown_workers()

@@ -1,0 +1,183 @@
+"""The files of a run: the only place that knows their names."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gslora_mm.utils import ConfigError, load_json, save_json
+
+
+@dataclass(frozen=True)
+class EvaluationDir:
+    """Folder of the evaluation of one model.
+
+    Args:
+        path (Path): The folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The MMEngine config that made the rest."""
+        return self.path / 'config.py'
+
+    @property
+    def metrics(self) -> Path:
+        """All figures of the evaluation, flat, under ``metrics``."""
+        return self.path / 'metrics.json'
+
+
+@dataclass(frozen=True)
+class StepDir(EvaluationDir):
+    """Work dir of one step; it is finished once :attr:`result` is there."""
+
+    @property
+    def result(self) -> Path:
+        """The step's entry in the report, written last."""
+        return self.path / 'result.json'
+
+    @property
+    def merged(self) -> Path:
+        """The finished model, a stock checkpoint."""
+        return self.path / 'merged.pth'
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter as it was merged, where there is one."""
+        return self.path / 'adapter.safetensors'
+
+    @property
+    def method_state(self) -> Path:
+        """What the method carries on to the next step, if anything."""
+        return self.path / 'method.safetensors'
+
+    @property
+    def resume(self) -> Path:
+        """State of the unfinished step."""
+        return self.path / 'resume.pth'
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the step has ended."""
+        return self.result.exists()
+
+
+class WorkDir:
+    """Work dir of a sequence.
+
+    Args:
+        path (str | os.PathLike): The folder; it need not exist.
+
+    Attributes:
+        path (Path): The folder.
+        record (Path): What was asked for: steps, classes, identity of run.
+        config (Path): The sequence config, resolved.
+        pretrained (EvaluationDir): First evaluation, before any forgetting.
+        report (Path): The report for machines.
+        report_text (Path): The report as Markdown.
+        figures (Path): Folder of the report's figures.
+        lock (Path): Locked by the process that writes here.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self.record = self.path / 'sequence.json'
+        self.config = self.path / 'config.py'
+        self.pretrained = EvaluationDir(self.path / 'pretrained')
+        self.report = self.path / 'report.json'
+        self.report_text = self.path / 'report.md'
+        self.figures = self.path / 'report'
+        self.lock = self.path / '.lock'
+
+    def step(self, number: int) -> StepDir:
+        """Work dir of a step, from 1 on."""
+        return StepDir(self.path / f'step_{number:02d}')
+
+    @property
+    def has_results(self) -> bool:
+        """Whether anything is there that took long to compute."""
+        return self.pretrained.metrics.exists()
+
+    def read_record(self) -> dict:
+        """What was asked for.
+
+        Raises:
+            ConfigError: If this is not the work dir of a sequence.
+        """
+        return self._read(
+            self.record, 'valid is the work dir of a sequence'
+        )
+
+    def read_pretrained(self) -> dict:
+        """``metrics`` of the pre-trained model and ``eval_seconds``.
+
+        Raises:
+            ConfigError: If it has not been evaluated yet.
+        """
+        return self._read(
+            self.pretrained.metrics,
+            'valid is the work dir of a sequence whose pre-trained model has '
+            'been evaluated',
+        )
+
+    def read_report(self) -> dict:
+        """The report.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        return self._read(
+            self.report,
+            'valid is the work dir of a sequence with at least one finished '
+            'step',
+        )
+
+    def read_results(self) -> list[dict]:
+        """Entries of the finished steps, up to the first unfinished one.
+
+        Raises:
+            ConfigError: If this is not the work dir of a sequence, or a
+                step's result is not that of the sequence's step.
+        """
+        results = []
+        for number, request in enumerate(self.read_record()['steps'], 1):
+            path = self.step(number).result
+            if not path.exists():
+                break
+            result = load_json(path)
+            if result['step'] != number or set(result['forget']) != set(
+                request
+            ):
+                raise ConfigError(
+                    f'{path}: holds step {result["step"]}, which forgets '
+                    f'{result["forget"]}; step {number} of '
+                    f'{self.record.name} forgets {request}'
+                )
+            results.append(result)
+        return results
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all steps are in the report; a half-written one is not."""
+        try:
+            report = load_json(self.report)
+            return len(report['steps']) == len(report['requests'])
+        except (FileNotFoundError, ConfigError, KeyError, TypeError):
+            return False
+
+    def write_record(self, record: dict) -> None:
+        """Write what is asked for."""
+        save_json(record, self.record)
+
+    def _read(self, path: Path, valid: str) -> Any:
+        try:
+            return load_json(path)
+        except FileNotFoundError:
+            name = path.relative_to(self.path)
+            raise ConfigError(
+                'work_dir', str(self.path), f'has no {name}; {valid}'
+            ) from None

@@ -1,0 +1,1 @@
+from tests.sequences import inputs, no_pictures  # noqa: F401

@@ -1,0 +1,250 @@
+"""Suites: their files, and walking through their runs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from gslora_mm.bench.suite import check_settings, find_suite, load_suite
+from gslora_mm.bench.run import is_finished, run_suite
+from gslora_mm.utils import ConfigError, save_json
+from tests.step_models import build_last_step
+
+ROOT = Path(__file__).parents[2]
+ABLATIONS = ROOT / 'configs' / 'ablations'
+SUITES = sorted(ABLATIONS.glob('*.py'))
+BASE = ROOT / 'configs/mini/gs-lora_deformable-detr_mini-coco_3x2.py'
+#: Stands in for tools/train.py: does what the seed says.
+SCRIPT = """
+import json, re, sys
+from pathlib import Path
+text = Path(sys.argv[1]).read_text()
+assert sys.argv[2:] == ['--resume']
+if 'rank=3' in text:
+    sys.exit('some warning\\nConfigError: rank 3 is broken')
+folder = Path(re.search("work_dir='(.*?)'", text)[1])
+folder.mkdir(parents=True)
+(folder / 'runs.txt').open('a').write('x')
+report = dict(steps=[1], requests=[['a']])
+(folder / 'report.json').write_text(json.dumps(report))
+"""
+
+
+def write(folder, text, name='own.py'):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def suite(tmp_path):
+    text = f"""
+suite = dict(
+    title='Three ranks',
+    base='{BASE}',
+    runs={{
+        'two': {{'adapter.rank': 2}},
+        'three': {{'adapter.rank': 3}},
+        'four': {{'adapter.rank': 4, 'schedule.max_iters': 7}},
+    }})
+"""
+    return load_suite(write(tmp_path, text))
+
+
+def run(suite, folder, **kwargs):
+    command = [sys.executable, '-c', SCRIPT]
+    lines = []
+    outcomes = run_suite(suite, folder, command, say=lines.append, **kwargs)
+    return outcomes, lines
+
+
+# The files of this project ------------------------------------------------
+
+
+@pytest.mark.parametrize('path', SUITES, ids=lambda path: path.stem)
+def test_every_run_of_every_suite_builds(path):
+    """Model, adapter, method and the config of every step."""
+    suite = load_suite(path)
+    texts = []
+    for name in suite.runs:
+        cfg = suite.config(name, seed=3)
+        assert cfg.randomness.seed == cfg.forgetting.seed == 3
+        texts.append(str(cfg.to_dict()))
+        check_settings(cfg)
+        assert build_last_step(cfg).groups
+    assert len(set(texts)) == len(texts), 'two runs are the same'
+
+
+def test_the_readme_lists_every_suite():
+    text = (ABLATIONS / 'README.md').read_text()
+    for path in SUITES:
+        assert f'](./{path.name})' in text
+
+
+def test_suites_are_found_by_name_and_by_file(tmp_path):
+    assert find_suite('rank', ABLATIONS) == ABLATIONS / 'rank.py'
+    path = write(tmp_path, '')
+    assert find_suite(str(path), ABLATIONS) == path
+    with pytest.raises(ConfigError, match="'ranks'.*Did you mean 'rank'"):
+        find_suite('ranks', ABLATIONS)
+    with pytest.raises(ConfigError, match='no such file'):
+        find_suite('other.py', ABLATIONS)
+
+
+def test_seeds_reach_methods_that_draw(suite, tmp_path):
+    base = f"""
+_base_ = '{BASE}'
+method = dict(_delete_=True, type='gslora_mm.RandomDrop', seed=0)
+adapter = None
+"""
+    own = write(tmp_path, base, 'drop.py')
+    runs = "runs=dict(a={}, b={'method.seed': 5}, c={'method.seed': [1, 2]})"
+    suite = load_suite(
+        write(tmp_path, f"suite = dict(base='{own.name}', {runs})")
+    )
+    found = [suite.config(name, seed=3).method.seed for name in suite.runs]
+    assert found == [3, 5, [1, 2]]
+
+
+def test_a_setting_of_a_seed_wins(suite):
+    options = {'forgetting.seed': 7, 'method.seed': 8}
+    cfg = suite.config('two', seed=3, options=options)
+    found = cfg.randomness.seed, cfg.forgetting.seed, cfg.method.seed
+    assert found == (3, 7, 8)
+
+
+@pytest.mark.parametrize('delete', [{}, {'_delete_': True}])
+def test_a_setting_of_a_section_leaves_its_seed(suite, delete):
+    options = {'randomness': {'deterministic': True, **delete}}
+    cfg = suite.config('two', seed=3, options=options)
+    assert cfg.randomness == dict(deterministic=True, seed=3)
+
+
+# Bad suites ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('x = 1', 'has no suite = dict'),
+        ('suite = dict(base="b.py")', 'suite.runs = None'),
+        ('suite = dict(bsae="b.py", runs=dict(a={}))', "'bsae'.*'base'"),
+        ('suite = dict(runs=dict(a={}))', 'suite.runs.a: neither'),
+        ('suite = dict(base="b.py", runs=dict(a={}))', "'b.py': no such"),
+        ('suite = dict(base="b.py", runs=dict(a=1))', 'suite.runs.a = 1'),
+        ('suite = dict(base="b.py", runs={"a/b": {}})', 'suite.runs.a/b'),
+    ],
+)
+def test_bad_suites_are_refused(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_suite(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'adaptr.rank': 2}, "run 'a': settings: .*'adapter'"),
+        ({'adapter.rnk': 2}, "run 'a': adapter: .*'rank'"),
+        ({'method.alpa_s': 2}, "run 'a': method.*alpa_s"),
+        ({'method.beta': [0.1, 0.2]}, "run 'a': method.beta.*2 entries"),
+        ({'forgetting.shot': 2}, "run 'a': forgetting.shot is not"),
+        ({'schedule.epochs': 2}, "run 'a': schedule.epochs is not"),
+    ],
+)
+def test_a_typing_error_is_found_before_the_first_run(
+    tmp_path, settings, message
+):
+    text = f'suite = dict(base={str(BASE)!r}, runs=dict(a={settings!r}))'
+    suite = load_suite(write(tmp_path, text))
+    with pytest.raises(ConfigError, match=message):
+        run(suite, tmp_path / 'runs')
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_unknown_runs_are_refused(suite, tmp_path):
+    with pytest.raises(ConfigError, match="--only.*'tow'.*'two'"):
+        run(suite, tmp_path / 'runs', only=['tow'])
+
+
+# Walking through ----------------------------------------------------------
+
+
+def test_a_failure_does_not_stop_the_others(suite, tmp_path):
+    folder = tmp_path / 'runs'
+    outcomes, lines = run(suite, folder, seeds=[0, 0])
+    assert [each.run for each in outcomes] == ['two', 'three', 'four']
+    assert [each.error for each in outcomes] == [
+        None,
+        'exit status 1: ConfigError: rank 3 is broken',
+        None,
+    ]
+    log = (folder / 'three' / 'seed_0.stderr').read_text()
+    assert log.startswith('some warning')
+    cfg = Config.fromfile(folder / 'four' / 'seed_0.py')
+    assert (cfg.adapter.rank, cfg.schedule.max_iters) == (4, 7)
+    assert cfg.work_dir == str(folder / 'four' / 'seed_0')
+    assert lines[0] == '[1/3] two, seed 0'
+
+
+def test_seeds_take_turns_but_are_told_by_run(suite, tmp_path):
+    outcomes, lines = run(suite, tmp_path, only=['two', 'four'], seeds=[0, 5])
+    assert [line.split('] ')[1] for line in lines] == [
+        'two, seed 0',
+        'four, seed 0',
+        'two, seed 5',
+        'four, seed 5',
+    ]
+    found = [(each.run, each.seed) for each in outcomes]
+    assert found == [('two', 0), ('two', 5), ('four', 0), ('four', 5)]
+
+
+def test_resume_runs_only_what_is_not_finished(suite, tmp_path):
+    folder = tmp_path / 'runs'
+    run(suite, folder, only=['two'], seeds=[1])
+    with pytest.raises(ConfigError, match='there already; pass --resume'):
+        run(suite, folder, only=['two'], seeds=[1])
+    outcomes, lines = run(
+        suite, folder, only=['two', 'four'], seeds=[1], resume=True
+    )
+    assert lines[0].endswith('two, seed 1: finished before')
+    assert outcomes[0].seconds == 0 < outcomes[1].seconds
+    for name in ('two', 'four'):
+        path = folder / name / 'seed_1' / 'runs.txt'
+        assert path.read_text() == 'x'
+
+
+def test_other_settings_in_the_same_folder_are_refused(suite, tmp_path):
+    folder = tmp_path / 'runs'
+    run(suite, folder, only=['two'])
+    with pytest.raises(ConfigError, match='with other settings'):
+        run(
+            suite,
+            folder,
+            only=['two'],
+            options={'method.beta': 0.7},
+            resume=True,
+        )
+
+
+def test_a_base_of_ones_own(tmp_path):
+    text = (
+        f'suite = dict(base={str(BASE)!r}, runs=dict(\n'
+        "    a={}, b={'base': 'b.py', 'adapter.rank': 4}))"
+    )
+    path = write(tmp_path, text)
+    write(tmp_path, f'_base_ = {str(BASE)!r}\nmethod = dict(beta=0.7)', 'b.py')
+    suite = load_suite(path)
+    assert suite.config('a').method.beta == 0.2
+    assert suite.config('b').method.beta == 0.7
+    assert suite.config('b').adapter.rank == 4
+    everywhere = load_suite(path, base=str(tmp_path / 'b.py'))
+    assert everywhere.config('a').method.beta == 0.7
+
+
+def test_finished_means_every_step(tmp_path):
+    assert not is_finished(tmp_path)
+    for steps, finished in (([1], False), ([1, 2], True)):
+        report = dict(steps=steps, requests=[['a'], ['b']])
+        save_json(report, tmp_path / 'report.json')
+        assert is_finished(tmp_path) is finished

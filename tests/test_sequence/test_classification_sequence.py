@@ -1,0 +1,363 @@
+"""A classifier through a sequence: scores, files, resuming, bad input."""
+
+import copy
+import json
+import shutil
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from gslora_mm.sequence import ForgettingSequence, run_step
+from gslora_mm.training.hooks import StepCheckpointHook
+from gslora_mm.training import enable_amp
+from gslora_mm.sequence.dry_run import check_sequence
+from gslora_mm.sequence.step import without_prefix
+from gslora_mm.utils import ConfigError, load_json
+from gslora_mm.utils.checkpoint import load_checkpoint
+from gslora_mm.reports import comparable
+from tests.class_sequences import (
+    CLASSES,
+    make_class_inputs,
+    make_images,
+    tiny_class_sequence,
+)
+
+
+class Killed(BaseException):
+    """What a test throws instead of ``kill -9``."""
+
+
+@pytest.fixture(scope='module')
+def inputs(tmp_path_factory):
+    return make_class_inputs(tmp_path_factory.mktemp('images'))
+
+
+@pytest.fixture(scope='module')
+def finished(inputs, tmp_path_factory):
+    """A sequence that ran through, and its report."""
+    work_dir = tmp_path_factory.mktemp('finished') / 'run'
+    report = ForgettingSequence(tiny_class_sequence(inputs, work_dir)).run()
+    return work_dir, report
+
+
+def same(report, other):
+    return json.dumps(comparable(report)) == json.dumps(comparable(other))
+
+
+def test_forgets_and_retains(finished):
+    work_dir, report = finished
+    assert report['task'] == 'classification'
+    assert report['classes'] == list(CLASSES)
+    assert report['pretrained']['metric'] == 'top1'
+    assert report == load_json(work_dir / 'report.json')
+    first, second = report['steps']
+    assert second['old'] == ['cyan', 'red'] and second['forget'] == ['green']
+    for step in (first, second):
+        assert step['forget_before'] == step['retain_before'] == 1
+        assert step['forget_score'] <= 0.2
+        assert step['retain_score'] >= 0.8
+        assert step['iterations'] == 24
+        # Two blocks of 32 x 64 FFNs at rank 4.
+        assert step['trainable_parameters'] == 2 * 2 * 4 * (32 + 64)
+    assert second['old_score'] <= 0.4
+    text = (work_dir / 'report.md').read_text()
+    assert 'Acc_f' in text and 'mAP' not in text and 'box' not in text
+
+
+def test_merged_checkpoints_are_stock(finished, inputs):
+    from mmpretrain.registry import MODELS
+
+    work_dir, _ = finished
+    cfg = tiny_class_sequence(inputs, work_dir)
+    before = load_checkpoint(inputs / 'pretrained.pth')['state_dict']
+    init_default_scope('mmpretrain')
+    for step in ('step_01', 'step_02'):
+        checkpoint = load_checkpoint(work_dir / step / 'merged.pth')
+        model = MODELS.build(copy.deepcopy(cfg.model))
+        model.load_state_dict(checkpoint['state_dict'], strict=True)
+        changed = {
+            key
+            for key, value in checkpoint['state_dict'].items()
+            if not torch.equal(value, before[key])
+        }
+        assert changed and all(
+            '.ffn.' in key and key.endswith('.weight') for key in changed
+        )
+        before = checkpoint['state_dict']
+
+
+@pytest.mark.parametrize('saves', [2, 4])
+def test_killed_after_a_save_and_resumed(
+    finished, inputs, tmp_path, monkeypatch, saves
+):
+    _, report = finished
+    after_train_iter = StepCheckpointHook.after_train_iter
+    count = 0
+
+    def killed_after(self, runner, *args, **kwargs):
+        nonlocal count
+        after_train_iter(self, runner, *args, **kwargs)
+        count += (runner.iter + 1) % 8 == 0
+        if count == saves:
+            raise Killed
+
+    cfg = tiny_class_sequence(inputs, tmp_path / 'run')
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(StepCheckpointHook, 'after_train_iter', killed_after)
+        ForgettingSequence(cfg).run()
+    assert same(report, ForgettingSequence(cfg, resume=True).run())
+
+
+def test_a_dumped_step_config_runs_by_itself(finished, tmp_path):
+    work_dir, report = finished
+    cfg = Config.fromfile(work_dir / 'step_02' / 'config.py')
+    cfg.work_dir = str(tmp_path / 'step')
+    cfg.experiment_name = 'by_itself'
+    assert same(run_step(cfg), report['steps'][1])
+
+
+def test_mixed_precision(inputs, tmp_path):
+    cfg = tiny_class_sequence(
+        inputs, tmp_path / 'run', forgetting__steps=[['red']]
+    )
+    cfg.schedule.optim_wrapper = enable_amp(cfg.schedule.optim_wrapper)
+    (step,) = ForgettingSequence(cfg).run()['steps']
+    assert step['forget_score'] <= 0.2 and step['retain_score'] >= 0.8
+
+
+def test_further_metrics_are_written_too(inputs, tmp_path):
+    cfg = tiny_class_sequence(
+        inputs,
+        tmp_path / 'run',
+        forgetting__steps=[['red']],
+        schedule__max_iters=2,
+    )
+    cfg.val_evaluator = [
+        dict(type='SingleLabelMetric', items=('precision',)),
+        dict(type='Accuracy'),
+    ]
+    ForgettingSequence(cfg).run()
+    for folder in ('pretrained', 'step_01'):
+        metrics = load_json(tmp_path / 'run' / folder / 'metrics.json')
+        assert {'top1', 'precision', 'per_class/red'} <= set(
+            metrics['metrics']
+        )
+
+
+def test_names_of_several_metrics_never_clash():
+    metrics = {
+        'accuracy/top1': 1,
+        'accuracy/forget/top1': 2,
+        'face/forget/top1': 3,
+        'face/forget/tar': 4,
+        'bare': 5,
+    }
+    assert without_prefix(metrics) == {
+        'top1': 1,
+        'forget/top1': 2,
+        'face/forget/top1': 3,
+        'forget/tar': 4,
+        'bare': 5,
+    }
+
+
+# Classes of which only the checkpoint knows anything ----------------------
+
+
+@pytest.fixture(scope='module')
+def few_classes(inputs, tmp_path_factory):
+    """Training images of four of the six classes; all are evaluated."""
+    folder = tmp_path_factory.mktemp('few')
+    shown = ('cyan', 'green', 'red', 'yellow')
+    make_images(folder / 'images', dict.fromkeys(shown, 12))
+    lines = [
+        f'{path.relative_to(folder / "images")} '
+        f'{CLASSES.index(path.parent.name)}'
+        for path in sorted((folder / 'images').rglob('*.png'))
+    ]
+    (folder / 'train.txt').write_text('\n'.join(lines))
+    shutil.copytree(inputs / 'val', folder / 'val')
+    shutil.copy(inputs / 'pretrained.pth', folder)
+    return folder
+
+
+def few_class_sequence(folder, work_dir, **options):
+    cfg = tiny_class_sequence(folder, work_dir, **options)
+    cfg.train_dataloader.dataset.update(
+        ann_file=str(folder / 'train.txt'),
+        data_prefix=str(folder / 'images'),
+        metainfo=dict(classes=CLASSES),
+    )
+    return cfg
+
+
+def test_the_rest_of_the_classes_is_missing_and_evaluated(
+    few_classes, tmp_path
+):
+    cfg = few_class_sequence(
+        few_classes,
+        tmp_path / 'run',
+        forgetting__missing='rest',
+        forgetting__steps=dict(
+            type='gslora_mm.ClassOrder', num_steps=2, classes_per_step=1
+        ),
+        schedule__max_iters=4,
+    )
+    report = ForgettingSequence(cfg).run()
+    for step in report['steps']:
+        assert step['missing'] == ['blue', 'pink']
+        assert set(step['missing']) < set(step['retain'])
+        assert step['missing_score'] is not None
+        assert not set(step['forget']) & {'blue', 'pink'}
+    assert 'Acc_m' in (tmp_path / 'run' / 'report.md').read_text()
+
+
+def test_missing_classes_may_be_listed(few_classes, tmp_path):
+    cfg = few_class_sequence(
+        few_classes, tmp_path, forgetting__missing=['blue', 'pink']
+    )
+    plan = check_sequence(cfg).plan
+    assert plan.missing == ('blue', 'pink')
+
+
+def test_classes_without_images_have_to_be_named(few_classes, tmp_path):
+    cfg = few_class_sequence(
+        few_classes, tmp_path, forgetting__missing=['blue']
+    )
+    with pytest.raises(
+        ConfigError, match="forgetting.missing.*1 classes.*'pink'.*'rest'"
+    ):
+        check_sequence(cfg)
+
+
+def test_what_has_no_images_cannot_be_forgotten(few_classes, tmp_path):
+    cfg = few_class_sequence(
+        few_classes,
+        tmp_path,
+        forgetting__missing='rest',
+        forgetting__steps=[['blue']],
+    )
+    with pytest.raises(
+        ConfigError, match="forgetting.steps: no image shows 'blue'"
+    ):
+        check_sequence(cfg)
+
+
+# Classes that the checkpoint does not know -----------------------------------
+
+
+def test_a_class_is_learned_and_others_are_forgotten(tmp_path):
+    inputs = make_class_inputs(
+        tmp_path / 'inputs', [name for name in CLASSES if name != 'yellow']
+    )
+    cfg = tiny_class_sequence(
+        inputs,
+        tmp_path / 'run',
+        forgetting__learn=[['yellow'], []],
+        schedule__max_iters=40,
+    )
+    cfg.method.update(
+        type='gslora_mm.KnowledgeSwapping', learn_share=[0.5, 0.0]
+    )
+    report = ForgettingSequence(cfg).run()
+    for step in report['steps']:
+        assert step['learned'] == ['yellow']
+        assert 'yellow' not in step['retain']
+        assert step['learned_before'] == 0
+        assert step['learned_score'] >= 0.8
+        assert step['retain_score'] >= 0.8
+        assert step['forget_score'] <= 0.2
+    text = (tmp_path / 'run' / 'report.md').read_text()
+    assert 'Acc_l' in text
+
+
+def test_what_is_learned_later_is_not_seen_before(inputs, tmp_path):
+    cfg = tiny_class_sequence(
+        inputs, tmp_path, forgetting__learn=[[], ['yellow']]
+    )
+    images = check_sequence(cfg).images
+    # Four shots each of three classes, and of two and the new one.
+    assert [step['retain'] for step in images] == [12, 12]
+
+
+@pytest.mark.parametrize('method', ['DELETE', 'DER', 'EWC', 'FGOrIU'])
+def test_a_method_that_cannot_learn_is_not_asked_to(inputs, tmp_path, method):
+    cfg = tiny_class_sequence(
+        inputs, tmp_path, forgetting__learn=[[], ['yellow']]
+    )
+    cfg.method = dict(type=f'gslora_mm.{method}')
+    with pytest.raises(
+        ConfigError,
+        match=f"'{method}' learns nothing.* that learn: FineTune, GSLoRA, ",
+    ):
+        check_sequence(cfg)
+
+
+# Bad input ----------------------------------------------------------------
+
+CASES = {
+    'unknown class': (
+        dict(forgetting__steps=[['rde']]),
+        r"forgetting.steps\[0\].*'rde'.*'red'",
+    ),
+    'more shots than images': (
+        dict(forgetting__shots=13),
+        'forgetting.shots=13: only 12 images',
+    ),
+    'folder that does not exist': (
+        dict(train_dataloader__dataset__data_prefix='no/where'),
+        'train_dataloader.dataset.*no/where',
+    ),
+    'folder without images': (
+        dict(train_dataloader__dataset__extensions=['.tif']),
+        'train_dataloader.dataset.*Found 0 files',
+    ),
+    'classes of another number': (
+        dict(train_dataloader__dataset__metainfo=dict(classes=['red'])),
+        'train_dataloader.dataset',
+    ),
+    'classes in another order': (
+        dict(train_dataloader__dataset__metainfo=dict(classes=CLASSES[::-1])),
+        "train_dataloader.*classes: 'yellow' has label 0 there.*label 5",
+    ),
+    'two classes of one name': (
+        dict(
+            train_dataloader__dataset__metainfo=dict(
+                classes=['a', 'b', 'c', 'a', 'd', 'e']
+            )
+        ),
+        r"train_dataloader.*classes: 'a' is the name of labels \[0, 3\]",
+    ),
+    'another metric': (
+        dict(val_evaluator=dict(_delete_=True, type='MultiLabelMetric')),
+        'val_evaluator = .*Accuracy',
+    ),
+    'top k': (dict(val_evaluator__topk=(1, 7)), r'val_evaluator.topk.*6'),
+    'other head': (
+        dict(
+            model__head=dict(
+                type='MultiLabelLinearClsHead',
+                num_classes=6,
+                in_channels=32,
+                _delete_=True,
+            )
+        ),
+        'model.head.type',
+    ),
+    'another number of classes': (
+        dict(model__head__num_classes=7),
+        'forgetting.pretrained',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_bad_input_is_named_and_nothing_happens(inputs, tmp_path, name):
+    options, message = CASES[name]
+    work_dir = tmp_path / 'run'
+    cfg = tiny_class_sequence(inputs, work_dir, **options)
+    with pytest.raises(ConfigError, match=f'(?s){message}'):
+        ForgettingSequence(cfg).run()
+    assert not work_dir.exists()

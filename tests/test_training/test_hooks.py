@@ -1,0 +1,155 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from gslora_mm.training.hooks import AdapterEMAHook, ForgettingEarlyStopHook
+from gslora_mm.training.hooks import MethodHook
+from gslora_mm.utils import ConfigError
+
+
+class Runner:
+    """What the hooks read of a runner."""
+
+    def __init__(self, model=None, max_iters=100):
+        self.model = model
+        self.iter = 0
+        self.max_iters = max_iters
+        self.train_loop = SimpleNamespace(stop_training=False)
+        self.logger = SimpleNamespace(info=lambda line: None)
+
+
+def train_with_ema(values, **settings):
+    """A parameter that takes the values in turn, averaged."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    frozen = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+    model.frozen = frozen
+    hook, runner = AdapterEMAHook(**settings), Runner(model)
+    for runner.iter, value in enumerate(values):
+        model.weight.data.fill_(value)
+        hook.after_train_iter(runner, runner.iter)
+    return hook, runner, model
+
+
+def test_average_by_hand():
+    hook, runner, model = train_with_ema([1.0, 2.0, 4.0], decay=0.5)
+    hook.after_train(runner)
+    # 1, then (1 + 2) / 2, then (1.5 + 4) / 2
+    assert model.weight.item() == pytest.approx(2.75)
+    assert set(hook.average) == {'weight'}
+
+
+def test_average_begins_late_and_skips():
+    hook, runner, model = train_with_ema(
+        [9.0, 9.0, 1.0, 9.0, 2.0], decay=0.5, begin_iter=1, interval=2
+    )
+    hook.after_train(runner)
+    # Iterations 3 and 5 count: 1, then (1 + 2) / 2
+    assert model.weight.item() == pytest.approx(1.5)
+
+
+def test_average_begins_after_a_number_of_epochs():
+    hook = AdapterEMAHook(begin_epoch=3, begin_iter=5)
+    runner = Runner()
+    runner.train_dataloader = SimpleNamespace(
+        sampler=SimpleNamespace(iterations_per_epoch=7)
+    )
+    hook.before_train(runner)
+    assert hook.begin_iter == 21
+
+
+def test_an_average_that_never_began_changes_nothing():
+    hook, runner, model = train_with_ema([3.0], begin_iter=10)
+    hook.after_train(runner)
+    assert model.weight.item() == 3.0
+
+
+def test_average_survives_a_checkpoint():
+    hook, runner, model = train_with_ema([1.0, 2.0], decay=0.5)
+    checkpoint = {}
+    hook.before_save_checkpoint(runner, checkpoint)
+    resumed = AdapterEMAHook(decay=0.5)
+    resumed.after_load_checkpoint(runner, checkpoint)
+    resumed.after_train(runner)
+    assert model.weight.item() == pytest.approx(1.5)
+
+
+def test_a_method_knows_how_long_a_step_is():
+    method = SimpleNamespace()
+    runner = Runner(SimpleNamespace(method=method), max_iters=30)
+    runner.train_dataloader = SimpleNamespace(
+        sampler=SimpleNamespace(iterations_per_epoch=7)
+    )
+    MethodHook().before_train(runner)
+    assert method.iterations_per_epoch == 7
+    assert method.max_iters == 30
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(decay=1.0),
+        dict(begin_iter=-1),
+        dict(begin_epoch=-1),
+        dict(interval=0),
+    ],
+)
+def test_bad_settings_of_the_average(settings):
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        AdapterEMAHook(**settings)
+
+
+def stopped_at(forget, retain, **settings):
+    """Iteration at which training stops, None if it does not."""
+    hook, runner = ForgettingEarlyStopHook(**settings), Runner()
+    for runner.iter, pair in enumerate(zip(forget, retain, strict=True)):
+        outputs = dict(
+            zip(
+                ('loss_forget', 'loss_retain'),
+                map(torch.tensor, pair),
+                strict=True,
+            )
+        )
+        hook.after_train_iter(runner, runner.iter, outputs=outputs)
+        if runner.train_loop.stop_training:
+            return runner.iter + 1
+    return None
+
+
+def test_stops_once_forgotten_and_stable():
+    forget = [1.0] * 4 + [0.0] * 6
+    assert stopped_at(forget, [2.0] * 10, window=2) == 6
+
+
+def test_goes_on_while_something_is_left_to_forget():
+    assert stopped_at([0.5] * 10, [2.0] * 10, window=2) is None
+
+
+def test_what_grows_below_zero_is_not_forgotten():
+    """As the loss of NegGrad+ does from its first iteration on."""
+    assert stopped_at([-0.005] * 10, [2.0] * 10, window=2) is None
+    assert stopped_at([0.005, -0.005] * 5, [2.0] * 10, window=2) is None
+
+
+def test_goes_on_while_the_rest_still_moves():
+    retain = [10.0 - i for i in range(10)]
+    assert stopped_at([0.0] * 10, retain, window=2) is None
+
+
+def test_iterations_that_do_not_forget_do_not_count():
+    """As of a method that learns first."""
+    hook, runner = ForgettingEarlyStopHook(window=2), Runner()
+    losses = dict(loss_forget=torch.zeros(()), loss_retain=torch.ones(()))
+    for runner.iter in range(10):
+        hook.after_train_iter(
+            runner, runner.iter, outputs=dict(loss_retain=torch.ones(()))
+        )
+    for runner.iter in range(10, 13):
+        hook.after_train_iter(runner, runner.iter, outputs=losses)
+        assert not runner.train_loop.stop_training
+    hook.after_train_iter(runner, 13, outputs=losses)
+    assert runner.train_loop.stop_training
+
+
+def test_never_stops_before_the_minimum():
+    assert stopped_at([0.0] * 9, [1.0] * 9, window=1, min_iters=7) == 7

@@ -1,0 +1,88 @@
+"""What the runner adds to MMEngine's."""
+
+import gc
+import os
+from multiprocessing.process import BaseProcess
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmengine.registry import init_default_scope
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+from gslora_mm.sequence import ForgettingSequence
+from gslora_mm.training.runner import QuietRunner
+from gslora_mm.training import ForgettingModel
+from tests.classifiers import tiny_classifier_config
+from tests.sequences import tiny_sequence
+
+
+@pytest.mark.parametrize('persistent', [True, False])
+def test_loading_processes_leave_by_themselves(
+    inputs, tmp_path, monkeypatch, persistent
+):
+    """Those that do not are killed after five seconds, loader by loader."""
+    stop = _MultiProcessingDataLoaderIter._shutdown_workers
+    stopped, killed = [], []
+
+    def watched(self):
+        stopped.extend([] if self._shutdown else self._workers)
+        stop(self)
+
+    monkeypatch.setattr(
+        _MultiProcessingDataLoaderIter, '_shutdown_workers', watched
+    )
+    monkeypatch.setattr(
+        BaseProcess, 'terminate', lambda worker: killed.append(worker)
+    )
+    settings = {
+        f'{loader}__{key}': value
+        for loader in ('train_dataloader', 'val_dataloader')
+        for key, value in (
+            ('num_workers', 1),
+            ('persistent_workers', persistent),
+        )
+    }
+    cfg = tiny_sequence(
+        inputs, tmp_path / 'run', forgetting__steps=[['one']], **settings
+    )
+    ForgettingSequence(cfg).run()
+    gc.collect()
+    # The pre-trained model's evaluation, the training and its evaluation.
+    assert len(stopped) == 3 and not killed
+
+
+def trained_and_averages(rank):
+    """Of a process that draws an adapter of its own."""
+    init_default_scope('mmpretrain')
+    torch.manual_seed(rank)
+    model = ForgettingModel(
+        tiny_classifier_config('vit'),
+        dict(type='gslora_mm.ClassificationTask'),
+        dict(type='gslora_mm.SCRUBS'),
+        dict(rank=2),
+    )
+    QuietRunner.wrap_model(SimpleNamespace(distributed=True), None, model)
+    trained = [p.detach() for p in model.parameters() if p.requires_grad]
+    return trained, list(model.method.buffers())
+
+
+def worker(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        'gloo', init_method=f'file://{folder}/init', rank=rank, world_size=2
+    )
+    torch.save(trained_and_averages(rank), f'{folder}/{rank}.pth')
+    os._exit(0)  # see tests/test_lora/test_distributed.py
+
+
+def test_all_processes_begin_with_what_the_first_has(tmp_path):
+    """With randomness.diff_rank_seed, averages of a method included."""
+    mp.spawn(worker, (str(tmp_path),), nprocs=2)
+    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    for first, second in zip(*ranks, strict=True):
+        assert len(first) > 2
+        for one, other in zip(first, second, strict=True):
+            assert torch.equal(one, other)
