@@ -1,3 +1,4 @@
+from .adapted_model import AdaptedModel
 from .heads import ArcFaceEmbeddingHead, CosFaceClsHead
 from .losses import (
     bounded_forgetting_loss,
@@ -7,6 +8,7 @@ from .losses import (
 from .stock import build_stock_model, load_stock_checkpoint
 
 __all__ = [
+    'AdaptedModel',
     'ArcFaceEmbeddingHead',
     'CosFaceClsHead',
     'bounded_forgetting_loss',

@@ -1,6 +1,7 @@
 from .base import ROLES, BaseTask, HalfBatch, Seen
 from .classification import ClassificationHalf, ClassificationTask
 from .detection import DetectionHalf, DetectionTask
+from .task_model import TaskModel
 
 __all__ = [
     'ROLES',
@@ -11,4 +12,5 @@ __all__ = [
     'DetectionTask',
     'HalfBatch',
     'Seen',
+    'TaskModel',
 ]

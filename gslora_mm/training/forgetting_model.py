@@ -1,28 +1,22 @@
-import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from gslora_mm.lora import inject_lora, lora_groups
-from gslora_mm.models import load_stock_checkpoint
-from gslora_mm.registry import METHODS, MODELS, TASKS, check_arguments
+from gslora_mm.registry import METHODS, MODELS
+from gslora_mm.tasks import ROLES, TaskModel
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.distributed import (
     mean_over_processes,
     share_gradients,
 )
-from gslora_mm.tasks import ROLES
 
 
 @MODELS.register_module()
-class ForgettingModel(BaseModel):
+class ForgettingModel(TaskModel):
     """A stock model, ready to forget.
 
     It loads a stock checkpoint, adds the adapter, and turns a batch of
@@ -59,74 +53,16 @@ class ForgettingModel(BaseModel):
         allow_pickle: bool = False,
         data_preprocessor: dict | None = None,
     ) -> None:
-        # The stock model owns the data preprocessor; BaseModel would make a
-        # default one that nothing needs.
-        super().__init__(data_preprocessor=torch.nn.Identity())
-        # mmdet's detectors write into the config that they are built from.
-        model = copy.deepcopy(model)
-        if data_preprocessor is not None:
-            model.setdefault('data_preprocessor', data_preprocessor)
-        self.task = TASKS.build(task)
-        self.task.prepare_config(model)
-        self.stock_config = copy.deepcopy(model)
-        self.model = MODELS.build(model)
-        self.data_preprocessor = self.model.data_preprocessor
-        self.task.check_model(self.model)
-        if checkpoint is not None:
-            load_stock_checkpoint(self.model, checkpoint, allow_pickle)
-
-        self.groups: dict[str, list[torch.nn.Parameter]] = {}
-        self.group_by = 'block'
-        if adapter is not None:
-            adapter = dict(adapter)
-            self.group_by = adapter.pop('group_by', 'block')
-            adapter.setdefault('exclude', self.task.trunk)
-            check_arguments(
-                partial(inject_lora, self.model), adapter, 'adapter'
-            )
-            inject_lora(self.model, **adapter)
-            self.groups = lora_groups(self.model, self.group_by)
-        self.trunk_is_frozen = not any(
-            parameter.requires_grad
-            for module in self._trunk_modules()
-            for parameter in module.parameters()
+        super().__init__(
+            model,
+            task,
+            adapter,
+            checkpoint,
+            allow_pickle,
+            data_preprocessor,
         )
         self.method = METHODS.build(method)
         self.method.setup(self)
-
-    def _trunk_modules(self) -> list[torch.nn.Module]:
-        names = [name for name in self.task.trunk if hasattr(self.model, name)]
-        return [getattr(self.model, name) for name in names]
-
-    def init_weights(self) -> None:
-        """Keep the weights: they came from the checkpoint."""
-
-    def train(self, mode: bool = True) -> 'ForgettingModel':
-        """Switch to training mode, but neither trunk nor norms if frozen.
-
-        In training mode they would move their running statistics, that is,
-        change a part of the model that nobody asked to change.
-        """
-        super().train(mode)
-        if mode and self.trunk_is_frozen:
-            for module in self._trunk_modules():
-                module.eval()
-        if mode and self.groups:
-            for module in self.model.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        return self
-
-    def forward(
-        self,
-        inputs: Tensor,
-        data_samples: list | None = None,
-        mode: str = 'tensor',
-    ):
-        """As :meth:`mmengine.model.BaseModel.forward`."""
-        if mode == 'loss':
-            return self.loss(inputs, data_samples)
-        return self.model(inputs, data_samples, mode=mode)
 
     def train_step(
         self, data: dict | tuple | list, optim_wrapper: OptimWrapper
