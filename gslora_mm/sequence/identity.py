@@ -1,18 +1,140 @@
-"""The files that a sequence starts from, and whether they have changed."""
+"""Which run is this? The one answer, for whoever has to compare two."""
 
 import functools
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 
+from gslora_mm.entries import read_entries
 from gslora_mm.utils.checkpoint import sha256_of
 
 LOADERS = ('train_dataloader', 'val_dataloader')
+#: What decides the results of a run beside the entries of its sequence.
+_OF_THE_STOCK_CONFIG = (
+    'model',
+    'data_preprocessor',
+    *LOADERS,
+    'val_evaluator',
+    'randomness',
+)
+#: Of these, what the scores of the pre-trained model do not depend on.
+_OF_THE_TRAINING = ('adapter', 'method', 'schedule', 'randomness')
+#: The same of the entry ``forgetting``.
+_OF_THE_REPLAY = (
+    'forget_share',
+    'other_annotations',
+    'retain_share',
+    'sampling',
+    'seed',
+    'shots',
+)
 
 
-def data_of(loader: Mapping) -> Mapping:
+def run_identity(cfg: Config) -> dict[str, Any]:
+    """All that decides what comes out of a run, and nothing else.
+
+    Two runs with equal identities have the same report; work dir, names of
+    files and logging are no part of it.
+
+    Args:
+        cfg (Config): A sequence config.
+
+    Returns:
+        dict[str, Any]: Plain data, as JSON gives it back: ``config`` (the
+        entries with their defaults, model, data, evaluator, seeds),
+        ``checkpoint_sha256`` and ``annotations_sha256`` of the files it
+        starts from (None and left out where these are no files here) and
+        ``processes``.
+
+    Raises:
+        ConfigError: If an entry of the sequence cannot be read.
+    """
+    content = cfg.to_dict()
+    config = {
+        **{key: content.get(key) for key in _OF_THE_STOCK_CONFIG},
+        **read_entries(cfg).complete(),
+    }
+    identity = dict(
+        config=config,
+        checkpoint_sha256=checkpoint_sha256(content),
+        annotations_sha256=annotations_sha256(content),
+        processes=get_world_size(),
+    )
+    return json.loads(
+        json.dumps(identity, default=str),
+        # As files of this package have NaN and infinity.
+        parse_constant=lambda _: None,
+    )
+
+
+def scores_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The part that the scores of the pre-trained model depend on.
+
+    Args:
+        identity (Mapping): Of a run.
+    """
+    config = {
+        key: value
+        for key, value in identity['config'].items()
+        if key not in _OF_THE_TRAINING
+    }
+    forgetting = config['forgetting'] = {
+        key: value
+        for key, value in config['forgetting'].items()
+        if key not in _OF_THE_REPLAY
+    }
+    if forgetting['missing'] == 'rest':
+        # What is missing then depends on what the method looks at.
+        config['method'] = identity['config']['method'].get('type')
+    return {**identity, 'config': config}
+
+
+def first_difference(found: Any, wanted: Any, where: str = '') -> str:
+    """Where two identities differ first, in words.
+
+    A hash that one of them does not know - of a file that is gone, or on
+    another host - is not compared.
+
+    Args:
+        found (Any): Of what is there.
+        wanted (Any): Of what is asked for.
+        where (str): Dotted path of both, for the words.
+
+    Returns:
+        str: Such as ``'method.beta is 0.2 there and 0.3 here'``; ``''`` if
+        they are equal.
+    """
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in [*wanted, *(k for k in found if k not in wanted)]:
+            path = f'{where}.{key}'.removeprefix('.').removeprefix('config.')
+            difference = first_difference(
+                found.get(key), wanted.get(key), path
+            )
+            if difference:
+                return difference
+        return ''
+    if found == wanted:
+        return ''
+    kind, _, loader = where.partition('.')
+    file = dict(
+        checkpoint_sha256='forgetting.pretrained',
+        annotations_sha256=f'{loader}.dataset.ann_file',
+    ).get(kind)
+    if file is None:
+        return f'{where} is {found!r} there and {wanted!r} here'
+    if found is None or wanted is None:
+        return ''
+    return (
+        f'{file} is another file there (SHA-256 {found[:12]}...) than here '
+        f'({wanted[:12]}...)'
+    )
+
+
+def dataset_config(loader: Mapping) -> Mapping:
     """Config of a loader's data set, whatever is wrapped around it."""
     data = loader['dataset']
     while 'dataset' in data:
@@ -32,9 +154,7 @@ def annotations_sha256(cfg: Mapping) -> dict[str, str]:
     """
     found = {}
     for name in LOADERS:
-        if name not in cfg:
-            continue
-        data = data_of(cfg[name])
+        data = dataset_config(cfg[name]) if cfg.get(name) else {}
         file = data.get('ann_file')
         if isinstance(file, str) and file:
             digest = _sha256_if_file(Path(data.get('data_root') or '', file))
@@ -46,30 +166,6 @@ def annotations_sha256(cfg: Mapping) -> dict[str, str]:
 def checkpoint_sha256(cfg: Mapping) -> str | None:
     """Hash of the pre-trained checkpoint; None if it is no file here."""
     return _sha256_if_file(Path(cfg['forgetting']['pretrained']).expanduser())
-
-
-def changed_input(cfg: Config, report: Mapping[str, Any]) -> str | None:
-    """The first file that is not what a report's run started from.
-
-    Args:
-        cfg (Config): The config of the run.
-        report (Mapping): Its ``report.json``. What it does not tell, as
-            older ones do not, cannot be compared, nor what is no longer
-            there or on another host.
-
-    Returns:
-        str | None: Key and value of the config; None if none has changed.
-    """
-    now = checkpoint_sha256(cfg)
-    before = report.get('pretrained', {}).get('checkpoint_sha256')
-    if None not in (now, before) and now != before:
-        return f'forgetting.pretrained = {cfg.forgetting["pretrained"]!r}'
-    hashes = report.get('annotations_sha256', {})
-    for name, digest in annotations_sha256(cfg).items():
-        if hashes.get(name, digest) != digest:
-            file = data_of(cfg[name])['ann_file']
-            return f'{name}.dataset.ann_file = {file!r}'
-    return None
 
 
 def _sha256_if_file(path: Path) -> str | None:

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import torch
 from mmengine.dist import all_reduce, broadcast, get_world_size
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 
@@ -94,3 +96,9 @@ def share_tensors(tensors: Iterable[Tensor]) -> None:
     """
     for tensor in tensors:
         broadcast(tensor.data)
+
+
+def model_of(runner: Runner) -> nn.Module:
+    """The runner's model without the data parallel wrapper."""
+    model = runner.model
+    return model.module if is_model_wrapper(model) else model
