@@ -14,21 +14,21 @@ from mmengine.registry import RUNNERS, init_default_scope
 from PIL import Image
 
 from gslora_mm.datasets import class_order
+from gslora_mm.datasets.imagenet_100 import IMAGENET_100
+from gslora_mm.lora import inject_lora, lora_groups
+from gslora_mm.registry import METHODS
+from gslora_mm.sequence import ForgettingSequence
+from gslora_mm.sequence.dry_run import check_sequence
+from gslora_mm.sequence.plan import ForgettingPlan
+from gslora_mm.sequence.resolve import method_for_step
 from gslora_mm.toy_data import (
     make_mini_coco,
     make_mini_digits,
     make_mini_faces,
 )
-from gslora_mm.datasets.face_pairs import face_pairs, list_images, save_pairs
-from gslora_mm.datasets.imagenet_100 import IMAGENET_100
-from gslora_mm.sequence import ForgettingSequence
-from gslora_mm.sequence.plan import ForgettingPlan
-from gslora_mm.sequence.dry_run import check_sequence
-from gslora_mm.sequence.resolve import method_for_step
-from gslora_mm.lora import inject_lora, lora_groups
-from gslora_mm.registry import METHODS
 from gslora_mm.utils import load_json
 from gslora_mm.utils.checkpoint import save_stock_checkpoint
+from gslora_mm.utils.face_pairs import face_pairs, list_images, save_pairs
 
 CONFIGS = Path(__file__).parent.parent / 'configs'
 NAMES_OF_SEQUENCES = ('gs-lora', 'knowledge-swapping')

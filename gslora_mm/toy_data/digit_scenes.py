@@ -6,6 +6,7 @@ generator, which is frozen, and resampling is in integers, so that a scene
 depends neither on versions nor on the machine.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ _MAX_OVERLAP = 0.03  # of two boxes, as a share of the smaller one
 _MIN_CONTRAST = 85  # of luminance (0..255), digit against its background
 
 
+@functools.lru_cache(maxsize=1)
 def digit_scans(seed: int) -> dict[str, list[np.ndarray]]:
     """Divide the scans between training and validation.
 
@@ -48,6 +50,20 @@ def digit_scans(seed: int) -> dict[str, list[np.ndarray]]:
         scans_of['val'].append(scans[of_class[:num_val]])
         scans_of['train'].append(scans[of_class[num_val:]])
     return scans_of
+
+
+def scans_of(portion: str, seed: int) -> list[np.ndarray]:
+    """Choose the scans that a portion of the images is drawn from.
+
+    Args:
+        portion (str): ``'train'`` or ``'tune'``, which have new pictures of
+            the same scans; ``'val'`` or ``'test'``.
+        seed (int): See :func:`digit_scans`.
+
+    Returns:
+        list[np.ndarray]: The scans of each class, shape (num_scans, 8, 8).
+    """
+    return digit_scans(seed)['val' if portion in ('val', 'test') else 'train']
 
 
 def draw_scene(

@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 from PIL import Image
 
-from gslora_mm.datasets.face_pairs import face_pairs, list_images
 from gslora_mm.evaluation.face_verification import read_pairs
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.face_pairs import face_pairs, list_images
 from tests.test_tools.helpers import load_tool
 
 main = load_tool('dataset_tools/make_face_pairs').main

@@ -6,8 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gslora_mm.utils.atomic import atomic_write
-from gslora_mm.utils.errors import ConfigError
+from .atomic import atomic_write
+from .errors import ConfigError
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp')
 
@@ -21,7 +21,7 @@ def face_pairs(
     """Draw pairs so that every group of identities has both kinds.
 
     Pairs of two identities are drawn for every two identities, so that also
-    a split of few identities has many: 20 identities have 190.
+    a few identities have many: 20 identities have 190.
 
     Args:
         images (Mapping): Images of each identity, by name.
@@ -34,28 +34,21 @@ def face_pairs(
         list[tuple[str, str, int]]: Two images and 1 (one identity) or 0.
     """
     rng = random.Random(seed)
-    names = sorted(images)
+    of_each = [sorted(images[name]) for name in sorted(images) if images[name]]
     pairs = []
-    for name in names:
-        own = list(itertools.combinations(sorted(images[name]), 2))
-        chosen = rng.sample(own, min(same, len(own)))
-        pairs += [(first, second, 1) for first, second in chosen]
-    for one, other in itertools.combinations(names, 2):
-        if not images[one] or not images[other]:
-            continue
-        for _ in range(different):
-            pairs.append(
-                (
-                    rng.choice(sorted(images[one])),
-                    rng.choice(sorted(images[other])),
-                    0,
-                )
-            )
+    for own in of_each:
+        candidates = list(itertools.combinations(own, 2))
+        chosen = rng.sample(candidates, min(same, len(candidates)))
+        pairs += [(*pair, 1) for pair in chosen]
+    for one, other in itertools.combinations(of_each, 2):
+        pairs += [
+            (rng.choice(one), rng.choice(other), 0) for _ in range(different)
+        ]
     return pairs
 
 
 def list_images(root: str | os.PathLike) -> dict[str, list[str]]:
-    """Images of a folder that has one folder an identity.
+    """List the images of a folder that has one folder an identity.
 
     Args:
         root (str | os.PathLike): The folder, such as ``data/casia100/val``.
@@ -64,29 +57,29 @@ def list_images(root: str | os.PathLike) -> dict[str, list[str]]:
         dict[str, list[str]]: Paths relative to ``root``, by identity.
 
     Raises:
-        ConfigError: If there are fewer than two identities.
+        ConfigError: If there are fewer than two identities, or a name has
+            white space in it.
     """
-    root = Path(root)
-    images = {
-        folder.name: sorted(
-            path.relative_to(root).as_posix()
-            for path in folder.rglob('*')
-            if path.suffix.lower() in SUFFIXES
-        )
-        for folder in (sorted(root.iterdir()) if root.is_dir() else ())
-        if folder.is_dir()
-    }
-    images = {name: paths for name, paths in images.items() if paths}
+    images: dict[str, list[str]] = {}
+    for path in sorted(Path(root).glob('*/**/*')):
+        if path.suffix.lower() in SUFFIXES:
+            identity, *_ = path.relative_to(root).parts
+            file = path.relative_to(root).as_posix()
+            images.setdefault(identity, []).append(file)
     if len(images) < 2:
         raise ConfigError(
-            f'--root {root}: {len(images)} folders with images in it; there '
-            'must be one for each of at least two identities'
+            'root',
+            str(root),
+            f'{len(images)} folders with images in it; there must be one for '
+            'each of at least two identities',
         )
     for path in itertools.chain.from_iterable(images.values()):
         if any(character.isspace() for character in path):
             raise ConfigError(
-                f'--root {root}: {path!r} has white space in its name, '
-                'which parts the columns of a list of pairs'
+                'root',
+                str(root),
+                f'{path!r} has white space in its name, which parts the '
+                'columns of a list of pairs',
             )
     return images
 
