@@ -106,22 +106,22 @@ class ImageNet100(BaseDataset):
         if self.others:
             # The order of labels is that of the ids, as everywhere.
             labels = {name: label for label, name in enumerate(there)}
-            if len(there) != NUM_CLASSES or any(
-                labels.get(name) != label
-                for name, label in IMAGENET_100.items()
-            ):
+            is_imagenet = IMAGENET_100.items() <= labels.items()
+            if len(there) != NUM_CLASSES or not is_imagenet:
                 raise ConfigError(
-                    f'dataset.data_prefix={str(root)!r}: holds {len(there)} '
-                    'folders that are not those of the 1,000 classes of '
-                    'ILSVRC 2012 (n01440764 ... n15075141); they are needed '
-                    'because of others=True'
+                    'data_prefix',
+                    str(root),
+                    f'holds {len(there)} folders that are not those of the '
+                    '1,000 classes of ILSVRC 2012 (n01440764 ... n15075141); '
+                    'they are needed because of others=True',
                 )
         missing = sorted(set(labels) - set(there))
         if missing:
             raise ConfigError(
-                f'dataset.data_prefix={str(root)!r}: {len(missing)} of the '
-                f'{len(labels)} folders of classes are missing, such as '
-                f'{", ".join(missing[:3])}'
+                'data_prefix',
+                str(root),
+                f'{len(missing)} of the {len(labels)} folders of classes are '
+                f'missing, such as {", ".join(missing[:3])}',
             )
         images = []
         for name, label in labels.items():
@@ -132,8 +132,9 @@ class ImageNet100(BaseDataset):
             )
             if not files:
                 raise ConfigError(
-                    f'dataset.data_prefix={str(root)!r}: the folder {name} '
-                    'holds no image'
+                    'data_prefix',
+                    str(root),
+                    f'the folder {name} holds no image',
                 )
             images += [dict(img_path=file, gt_label=label) for file in files]
         return images

@@ -174,7 +174,8 @@ def _read_steps(
     if isinstance(steps, dict):
         order = {key: value for key, value in steps.items() if key != 'type'}
         try:
-            steps = ClassOrder(**order).steps(candidates)
+            with config_path('steps'):
+                steps = ClassOrder(**order).steps(candidates)
         except TypeError as error:
             raise ConfigError(
                 'steps',
