@@ -44,7 +44,7 @@ def test_a_checkpoint_is_read_from_its_path(tmp_path):
     checkpoint = load_checkpoint(path)
     assert checkpoint['epoch'] == 3
     assert checkpoint['state_dict']['x'].tolist() == [1, 1]
-    with pytest.raises(ConfigError, match='load_from=.*no such file'):
+    with pytest.raises(ConfigError, match='load_from = .*no such file'):
         load_checkpoint(tmp_path / 'a.pth', key='load_from')
 
 
@@ -62,7 +62,7 @@ def test_code_is_refused_unless_allowed(tmp_path, key, flag):
         load_checkpoint(path, key=key)
     assert not marker.exists()
     message = str(caught.value)
-    assert f"{key}='{path}' holds more than data: pathlib." in message
+    assert f"{key} = '{path}': holds more than data: pathlib." in message
     assert flag in message
     load_checkpoint(path, allow_pickle=True)
     assert marker.exists()
