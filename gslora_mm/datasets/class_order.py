@@ -80,10 +80,9 @@ class ClassOrder:
                 Its path is an argument of this class.
         """
         for name in ('num_steps', 'classes_per_step'):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    name, getattr(self, name), 'must be at least 1'
-                )
+            value = getattr(self, name)
+            if value < 1:
+                raise ConfigError(name, value, 'must be at least 1')
         forgotten = self.num_steps * self.classes_per_step
         if forgotten >= len(classes):
             raise ConfigError(
@@ -94,7 +93,6 @@ class ClassOrder:
                 'be retained',
             )
         order = class_order(classes, self.seed, self.scheme)
-        ends = range(
-            len(order), len(order) - forgotten, -self.classes_per_step
-        )
-        return [order[end - self.classes_per_step : end] for end in ends]
+        size = self.classes_per_step
+        ends = range(len(order), len(order) - forgotten, -size)
+        return [order[end - size : end] for end in ends]

@@ -1,5 +1,6 @@
 """Batches of which one half is to be forgotten and the other retained."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -79,10 +80,7 @@ class ForgetRetainSampler(Sampler):
         The seed is that of the sample's augmentation, see
         :meth:`ForgetRetainDataset.__getitem__`.
         """
-        position = self._start
-        while True:
-            yield self._sample(position)
-            position += 1
+        yield from map(self._sample, itertools.count(self._start))
 
     @property
     def iterations_per_epoch(self) -> int:

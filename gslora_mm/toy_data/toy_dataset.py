@@ -102,23 +102,15 @@ class ToyDataset(ABC):
                 set.
         """
         root = Path(root)
-        amounts = {
-            portion: self.amount_name.format(portion) for portion in OPTIONAL
-        }
-        record = {
-            item.name: getattr(self, item.name)
-            for item in fields(self)
-            if item.name not in amounts.values()
-            and getattr(self, item.name) is not None
-        }
+        record = {k: v for k, v in vars(self).items() if v is not None}
+        for portion in OPTIONAL:
+            del record[self.amount_name.format(portion)]
         record['version'] = self.version
-        required = [name for name in PORTIONS if name not in OPTIONAL]
-        self._make_once(root, required, root, record)
-        for portion, name in amounts.items():
+        self._make_once(root, ['train', 'val'], root, record)
+        for portion in OPTIONAL:
             if amount := self.amount(portion):
-                self._make_once(
-                    root, [portion], root / portion, {**record, name: amount}
-                )
+                more = {**record, self.amount_name.format(portion): amount}
+                self._make_once(root, [portion], root / portion, more)
         return root
 
     def _make_once(

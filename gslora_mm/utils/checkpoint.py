@@ -23,15 +23,6 @@ from .data_only import RefusedPickle, load_data_only
 from .download import KEY, local_path
 from .errors import ConfigError
 
-__all__ = [
-    'load_checkpoint',
-    'load_state_dict_strictly',
-    'local_path',
-    'save_stock_checkpoint',
-    'sha256_of',
-    'state_dict_of',
-]
-
 
 def load_checkpoint(
     path_or_url: str | os.PathLike,

@@ -188,26 +188,24 @@ def check_cv2(env: Environment) -> Iterator[Finding]:
     error = env.import_error('cv2')
     if not error or env.import_error('numpy'):
         return
-    names = [name for name in env.versions if name.startswith('opencv-')]
     install = f'{PIP} install opencv-python-headless'
-    if not names:
+    if names := [name for name in env.versions if name.startswith('opencv-')]:
+        yield Finding(
+            f'OpenCV cannot be imported ({error}). If it misses a graphics '
+            'library of the system, the headless package, which needs none, '
+            'does as well.',
+            f'{PIP} uninstall -y {" ".join(names)} && {install}',
+        )
+    else:
         yield Finding('OpenCV is missing; mmcv needs it.', install)
-        return
-    yield Finding(
-        f'OpenCV cannot be imported ({error}). If it misses a graphics '
-        'library of the system, the headless package, which needs none, '
-        'does as well.',
-        f'{PIP} uninstall -y {" ".join(names)} && {install}',
-    )
 
 
 def check_families(env: Environment) -> Iterator[Finding]:
     """Only one distribution provides each of the mm* packages."""
-    doubles = [name for name in FAMILIES if len(env.providers(name)) > 1]
+    providers = {module: env.providers(module) for module in FAMILIES}
+    doubles = {name: found for name, found in providers.items() if found[1:]}
     if doubles:
-        which = '; '.join(
-            ' and '.join(env.providers(name)) for name in doubles
-        )
+        which = '; '.join(' and '.join(names) for names in doubles.values())
         yield Finding(
             f'Two families of mm* packages are installed: {which}. They '
             'write the same files, so what is imported is a mix of both.',
