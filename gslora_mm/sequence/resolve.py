@@ -303,7 +303,7 @@ def base_config(cfg: Config, work_dir: str) -> dict:
     base['log_processor'] = dict(
         type='LogProcessor', window_size=50, by_epoch=False
     )
-    base['runner_type'] = 'gslora_mm.QuietRunner'
+    base['runner_type'] = 'gslora_mm.Runner'
     base['console'] = CONSOLE
     hooks = dict(base.get('default_hooks') or {})
     hooks.pop('visualization', None)

@@ -18,7 +18,7 @@ from gslora_mm.registry import METHODS, RUNNERS, class_of
 from gslora_mm.utils import ConfigError, load_json, save_json
 from gslora_mm.utils.atomic import remove_leftovers
 from gslora_mm.utils.checkpoint import local_path
-from gslora_mm.training.hooks.method_hook import model_of
+from gslora_mm.utils.distributed import model_of
 from gslora_mm.training.hooks.step_checkpoint_hook import RESUME_FILE
 from .identity import annotations_sha256
 from .method_state import METHOD_FILE

@@ -20,7 +20,7 @@ from gslora_mm.utils import ConfigError, atomic_path, load_json, save_json
 from gslora_mm.utils.atomic import remove_leftovers
 from gslora_mm.utils.checkpoint import save_stock_checkpoint
 from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory
-from gslora_mm.training.hooks.method_hook import model_of
+from gslora_mm.utils.distributed import model_of
 from gslora_mm.training.hooks.progress_hook import TRAIN_SECONDS
 from gslora_mm.training.hooks.step_checkpoint_hook import RESUME_FILE
 from .method_state import prepare_method

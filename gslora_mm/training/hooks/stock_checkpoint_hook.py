@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 
 from gslora_mm.registry import HOOKS
 from gslora_mm.utils.checkpoint import save_stock_checkpoint
-from .method_hook import model_of
+from gslora_mm.utils.distributed import model_of
 
 
 @HOOKS.register_module()
