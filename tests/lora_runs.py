@@ -94,6 +94,7 @@ def lora_config(inputs: Path, work_dir: Path, name: str, **options) -> Config:
         settings[f'{loader}_dataloader.num_workers'] = 0
         settings[f'{loader}_dataloader.persistent_workers'] = False
         settings[f'{loader}_dataloader.dataset.data_root'] = data
+        settings[f'{loader}_dataloader.dataset.indices'] = 24
         if name == DETECTOR and loader != 'train':
             annotations = f'{data}annotations/instances_val.json'
             settings[f'{loader}_evaluator.ann_file'] = annotations

@@ -200,6 +200,7 @@ def train_still(inputs, folder, batch_size, **options):
     return train(cfg, 'gslora_mm.Runner')
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason='is about gloo')
 def test_two_processes_train_as_one_with_the_joint_batch(
     lora_inputs, tmp_path
