@@ -70,9 +70,9 @@ def check_arguments(function: Callable, settings: dict, key: str) -> None:
     try:
         signature.bind(**settings)
     except TypeError as error:
+        arguments = ', '.join(signature.parameters)
         raise ConfigError(
-            f'{key} = {settings}: {error}; arguments are '
-            + ', '.join(signature.parameters)
+            key, settings, f'{error}; arguments are {arguments}'
         ) from None
 
 

@@ -263,7 +263,7 @@ def test_pretraining(name, data, tmp_path):
     cfg.default_hooks.checkpoint = dict(
         type='CheckpointHook', by_epoch=False, interval=2
     )
-    cfg.runner_type = 'gslora_mm.QuietRunner'
+    cfg.runner_type = 'gslora_mm.Runner'
     RUNNERS.build(cfg).train()
     assert (tmp_path / 'run' / cfg.custom_hooks[-1].filename).is_file()
 

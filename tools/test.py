@@ -19,9 +19,9 @@ hush()
 with no_prints():
     import mmdet.datasets  # noqa: F401  (greets on import)
 
-    from gslora_mm.training import init_processes, leave
-    from gslora_mm.training.hooks.method_hook import model_of
     from gslora_mm.models import load_stock_checkpoint
+    from gslora_mm.training import init_processes, leave
+    from gslora_mm.utils.distributed import model_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -87,7 +87,7 @@ def evaluation_config(cfg: Config) -> Config:
         cfg.pop(key, None)
     hooks = cfg.get('default_hooks') or {}
     cfg.default_hooks = {**hooks, 'checkpoint': None}
-    cfg.runner_type = 'gslora_mm.QuietRunner'
+    cfg.runner_type = 'gslora_mm.Runner'
     cfg.console = ('logger_hook',)
     return cfg
 

@@ -107,7 +107,7 @@ def train(args: argparse.Namespace) -> None:
 
 def train_stock_model(cfg: Config, resume: str | None) -> None:
     """An ordinary training run, resumed as mmdet's own tool would."""
-    cfg.setdefault('runner_type', 'gslora_mm.QuietRunner')
+    cfg.setdefault('runner_type', 'gslora_mm.Runner')
     if resume == 'auto':
         if find_latest_checkpoint(cfg.work_dir):
             cfg.resume, cfg.load_from = True, None

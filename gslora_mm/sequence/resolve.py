@@ -255,7 +255,7 @@ class ResolvedSequence:
         out['log_processor'] = dict(
             type='LogProcessor', window_size=50, by_epoch=False
         )
-        out['runner_type'] = 'gslora_mm.QuietRunner'
+        out['runner_type'] = 'gslora_mm.Runner'
         out['console'] = CONSOLE
         hooks = dict(out.get('default_hooks') or {})
         hooks.pop('visualization', None)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from gslora_mm.registry import METRICS, TASKS
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.precision import in_full_precision, without_autocast
 from .base import BaseTask, HalfBatch, Seen
-from .precision import in_full_precision, without_autocast
 
 #: Where the heads of mmpretrain keep their last class layer:
 #: ``LinearClsHead``, ``VisionTransformerClsHead``, ``ArcFaceClsHead``.

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from gslora_mm.registry import TASKS
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.precision import in_full_precision, without_autocast
 from .base import ROLES, BaseTask, HalfBatch, Seen
-from .precision import in_full_precision, without_autocast
 
 QUERIES = ('all', 'matched')
 

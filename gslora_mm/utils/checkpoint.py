@@ -197,12 +197,15 @@ def load_state_dict_strictly(
 
 
 def save_stock_checkpoint(
-    model: nn.Module, metainfo: Mapping, path: str | os.PathLike
+    model: nn.Module | Mapping[str, torch.Tensor],
+    metainfo: Mapping,
+    path: str | os.PathLike,
 ) -> None:
     """Save a model as a checkpoint of mmdet or mmpretrain, nothing else.
 
     Args:
-        model (nn.Module): The stock model, adapter merged.
+        model (nn.Module | Mapping[str, Tensor]): The stock model, adapter
+            merged, or its state dict.
         metainfo (Mapping): Of the dataset; classes and palette are kept, which
             the inference APIs of both libraries read.
         path (str | os.PathLike): The file to write, atomically.
@@ -210,7 +213,8 @@ def save_stock_checkpoint(
     dataset_meta = {
         key: metainfo[key] for key in ('classes', 'palette') if key in metainfo
     }
-    state_dict = {k: v.cpu() for k, v in model.state_dict().items()}
+    weights = model.state_dict() if isinstance(model, nn.Module) else model
+    state_dict = {k: v.cpu() for k, v in weights.items()}
     save_torch(
         {'meta': {'dataset_meta': dataset_meta}, 'state_dict': state_dict},
         path,

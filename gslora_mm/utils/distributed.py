@@ -5,8 +5,13 @@ from collections.abc import Iterable
 import torch
 from mmengine.dist import all_reduce, broadcast, get_world_size
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
 from torch import Tensor, nn
+
+
+def model_of(runner) -> nn.Module:
+    """The model of a Runner, without the data parallel wrapper."""
+    model = runner.model
+    return model.module if is_model_wrapper(model) else model
 
 
 def mean_over_processes(losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -96,9 +101,3 @@ def share_tensors(tensors: Iterable[Tensor]) -> None:
     """
     for tensor in tensors:
         broadcast(tensor.data)
-
-
-def model_of(runner: Runner) -> nn.Module:
-    """The runner's model without the data parallel wrapper."""
-    model = runner.model
-    return model.module if is_model_wrapper(model) else model

@@ -213,7 +213,7 @@ def test_killed_again_and_again(finished, inputs, tmp_path, monkeypatch):
     cfg = sequence(inputs, tmp_path / 'run')
     means = 'gslora_mm.methods.gs_lora_pp.class_means'
     save = 'gslora_mm.sequence.method_state.save_tensors'
-    train = 'gslora_mm.training.runner.QuietRunner.train'
+    train = 'gslora_mm.training.runner.Runner.train'
     hook = (
         'gslora_mm.training.hooks.step_checkpoint_hook.StepCheckpointHook.'
         'after_train_iter'

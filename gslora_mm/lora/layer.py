@@ -1,4 +1,11 @@
-"""The adapter: a linear layer with a low-rank update.
+"""Linear layers with a low-rank update.
+
+::
+
+    x --+--> W, b (frozen) ----------------------+--> y
+        |                                        |
+        +--> dropout --> A --> B --> alpha/rank -+
+                (in -> rank) (rank -> out)
 
 Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models",
 arXiv 2106.09685, section 4.1.
@@ -14,92 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gslora_mm.utils import ConfigError
-from .settings import check_settings
+from .functional import LowRankLinear, merge_weight
 
-
-def merge_weight(
-    weight: Tensor, lora_A: Tensor, lora_B: Tensor, scaling: float
-) -> Tensor:
-    """``weight + scaling * lora_B @ lora_A`` as a new, detached tensor.
-
-    The one place where an update is folded in: layers, state dicts and the
-    merging tool get the same bits. Half-precision weights are summed in
-    float32 and rounded once.
-
-    Args:
-        weight: Stock weight, (out, in).
-        lora_A: (rank, in).
-        lora_B: (out, rank).
-        scaling: alpha / rank.
-
-    Returns:
-        Tensor: (out, in), type and device of ``weight``.
-    """
-    dtype = torch.promote_types(weight.dtype, torch.float32)
-    with (
-        torch.no_grad(),
-        torch.autocast(weight.device.type, enabled=False),
-    ):
-        base, down, up = (
-            tensor.detach().to(weight.device, dtype)
-            for tensor in (weight, lora_A, lora_B)
-        )
-        return torch.addmm(base, up, down, alpha=scaling).to(weight.dtype)
-
-
-class _LowRankLinear(torch.autograd.Function):
-    """``x W^T + b + s (x A^T) B^T`` for a frozen W, in few and cheap passes.
-
-    What autograd would derive, but for three things that count because
-    everything beside the two products with W is bound by memory: the update
-    is added in place in the output and in the gradient of the input, and
-    that of B is computed transposed, which is twice as fast for few columns.
-    Of the inputs, x alone is kept.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        lora_A: Tensor,
-        lora_B: Tensor,
-        scaling: float,
-    ) -> tuple[Tensor, Tensor]:
-        """Compute the layer, and the (N, rank) inputs of B."""
-        out = F.linear(x, weight, bias)
-        hidden = F.linear(x, lora_A)
-        return out.addmm_(hidden, lora_B.t(), alpha=scaling), hidden
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        """Keep what the gradients need."""
-        x, weight, _, lora_A, lora_B, ctx.scaling = inputs
-        _, hidden = output
-        ctx.mark_non_differentiable(hidden)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, weight, lora_A, lora_B, hidden)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: None) -> tuple:
-        """Gradients of x, A and B."""
-        if grad is None:
-            return (None,) * 6
-        x, weight, lora_A, lora_B, hidden = ctx.saved_tensors
-        needs_x, *_, needs_A, needs_B, _ = ctx.needs_input_grad
-        grad_x = grad_A = grad_B = None
-        if needs_B:
-            grad_B = (hidden.t() @ grad).t() * ctx.scaling
-        if needs_x or needs_A:
-            grad_hidden = (grad @ lora_B) * ctx.scaling
-        if needs_A:
-            grad_A = grad_hidden.t() @ x
-        if needs_x:
-            grad_x = (grad @ weight).addmm_(grad_hidden, lora_A)
-        return grad_x, None, None, grad_A, grad_B, None
-
+#: Names of an adapted layer's matrices A and B.
+MATRICES = ('lora_A', 'lora_B')
 
 class LoRALinear(nn.Linear):
     """``y = W x + b + (alpha / rank) B A dropout(x)``, W and b frozen.
@@ -191,6 +116,10 @@ class LoRALinear(nn.Linear):
         to be used any more.
         """
         self.merge()
+        return self.without_adapter()
+
+    def without_adapter(self) -> nn.Linear:
+        """A stock layer of the old class with the parameters of this one."""
         linear = self.stock_class.__new__(self.stock_class)
         own = ('rank', 'alpha', 'dropout', 'enabled', 'stock_class', '_stock')
         linear.__dict__.update(
@@ -199,7 +128,7 @@ class LoRALinear(nn.Linear):
         linear._parameters = {
             k: v
             for k, v in self._parameters.items()
-            if k not in ('lora_A', 'lora_B')
+            if k not in MATRICES
         }
         return linear
 
@@ -299,7 +228,7 @@ class LoRALinear(nn.Linear):
             hidden = F.linear(F.dropout(flat, self.dropout, drops), lora_A)
             out.addmm_(hidden, lora_B.t(), alpha=self.scaling)
         else:
-            out, _ = _LowRankLinear.apply(
+            out, _ = LowRankLinear.apply(
                 flat, weight, bias, lora_A, lora_B, self.scaling
             )
         # Not a view for autograd: the in-place activation of an FFN on a view
@@ -331,3 +260,62 @@ class LoRALinear(nn.Linear):
             f'{super().extra_repr()}, rank={self.rank}, alpha={self.alpha}, '
             f'dropout={self.dropout}'
         )
+
+
+class LoRAProjection(LoRALinear):
+    """A :class:`LoRALinear` whose weight may be read instead of called.
+
+    Some attention modules never call their projections but read their
+    ``weight`` (torch's ``nn.MultiheadAttention``: ``out_proj``; mmpretrain's
+    ``BEiTAttention``: ``qkv``). Here the attribute ``weight`` gives the
+    weight in effect, ``W + (alpha / rank) B A`` while the adapter is enabled
+    and W otherwise, with gradient to A and B. The state dict and
+    ``parameters()`` hold the stock parameter under the same name as ever.
+
+    The input is not seen by a reader, so its dropout becomes one mask over
+    the input features for each reading, shared by all tokens.
+    """
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight in effect, (out, in)."""
+        if self._parameters.get('lora_B') is None:  # under construction
+            return nn.Module.__getattr__(self, 'weight')
+        if not self.enabled:
+            return self.stock_weight
+        if self.merged:
+            return self._parameters['weight']
+        weight = self._parameters['weight']
+        lora_A = self.lora_A
+        if self.training and self.dropout:
+            lora_A = lora_A * F.dropout(
+                lora_A.new_ones(self.in_features), self.dropout
+            )
+        return weight + (self.scaling * (self.lora_B @ lora_A)).to(
+            weight.dtype
+        )
+
+
+def check_settings(rank: int, alpha: float, dropout: float) -> None:
+    """Refuse settings that no adapter can have.
+
+    Raises:
+        ConfigError: If ``rank`` is not an integer >= 1, ``alpha`` not a
+            number > 0 or ``dropout`` outside [0, 1).
+    """
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        raise ConfigError(
+            'adapter.rank', rank, 'it must be an integer of at least 1'
+        )
+    if not _is_number(alpha) or not 0 < alpha < math.inf:
+        raise ConfigError(
+            'adapter.alpha', alpha, 'it must be a number above 0'
+        )
+    if not _is_number(dropout) or not 0 <= dropout < 1:
+        raise ConfigError(
+            'adapter.dropout', dropout, 'it must be at least 0 and below 1'
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from gslora_mm.lora import TransformerBlock, transformer_blocks
-from gslora_mm.lora.blocks import find_linears, is_linear
+from gslora_mm.lora.find import find_linears, is_linear
 from gslora_mm.utils import ConfigError
 from tests.detectors import build_detector
 

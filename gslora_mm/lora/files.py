@@ -1,4 +1,4 @@
-"""State dicts and files of the adapter.
+"""Files of adapters.
 
 An adapter file holds ``lora_A`` and ``lora_B`` of every adapted layer, under
 the layer's name, in the safetensors format: reading one runs no code. Its
@@ -7,18 +7,15 @@ into a stock checkpoint without building the model.
 """
 
 import os
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.tensor_file import load_tensors, save_tensors
-from .layers import lora_layers
-from .linear import LoRALinear
-
-MATRICES = ('lora_A', 'lora_B')
+from .inject import lora_layers
+from .merge import adapter_state_dict, raise_problems
 
 
 class IncompatibleKeys(NamedTuple):
@@ -26,37 +23,6 @@ class IncompatibleKeys(NamedTuple):
 
     missing: list[str]
     unexpected: list[str]
-
-
-def adapter_state_dict(model: nn.Module) -> OrderedDict[str, Tensor]:
-    """A and B of every adapted layer, with the keys of the model's own.
-
-    A layer that stands at several places is listed under all its names, as
-    it is in a state dict of the model. The tensors are detached and shared
-    with the model.
-    """
-    return OrderedDict(
-        (f'{prefix}{matrix}', getattr(layer, matrix).detach())
-        for prefix, layer in _prefixes(model)
-        for matrix in MATRICES
-    )
-
-
-def merged_state_dict(model: nn.Module) -> OrderedDict[str, Tensor]:
-    """State dict of the stock model with the updates folded in.
-
-    The model stays as it is. Tensors of what is not adapted are shared with
-    it, as in any state dict.
-
-    Returns:
-        OrderedDict[str, Tensor]: The stock model's keys in their order.
-    """
-    state = model.state_dict()
-    for prefix, layer in _prefixes(model):
-        state[f'{prefix}weight'] = layer.merged_weight()
-        for matrix in MATRICES:
-            del state[f'{prefix}{matrix}']
-    return state
 
 
 def save_adapter(
@@ -101,8 +67,9 @@ def read_adapter(
     tensors, metadata = load_tensors(path, f'adapter {path}')
     if 'alpha' not in metadata:
         raise ConfigError(
-            f'adapter {path}: not written by save_adapter, its metadata '
-            f'{metadata} name no alpha'
+            f'adapter {path}',
+            valid=f'not written by save_adapter, its metadata {metadata} '
+            'name no alpha',
         )
     return tensors, metadata
 
@@ -132,18 +99,21 @@ def load_adapter(
     own = adapter_state_dict(model)
     if not own:
         raise ConfigError(
-            f'adapter {path}: the model has no adapter to load it into; '
-            f'inject_lora first, the file was made with {metadata}'
+            f'adapter {path}',
+            valid='the model has no adapter to load it into; inject_lora '
+            f'first, the file was made with {metadata}',
         )
     if any(layer.merged for layer in lora_layers(model).values()):
         raise ConfigError(
-            f'adapter {path}: the model is merged; unmerge_lora first'
+            f'adapter {path}',
+            valid='the model is merged; unmerge_lora first',
         )
     alphas = {layer.alpha for layer in lora_layers(model).values()}
     if alphas != {float(metadata['alpha'])}:
         raise ConfigError(
-            f'adapter {path}: alpha is {sorted(alphas)} in the model, '
-            f'{metadata["alpha"]} in the file'
+            f'adapter {path}',
+            valid=f'alpha is {sorted(alphas)} in the model, '
+            f'{metadata["alpha"]} in the file',
         )
     missing = [key for key in own if key not in loaded]
     unexpected = [key for key in loaded if key not in own]
@@ -156,7 +126,7 @@ def load_adapter(
     if strict:
         problems += [f'{key} is missing in the file' for key in missing]
         problems += [f'{key} is not in the model' for key in unexpected]
-    refuse(f'adapter {path}', problems)
+    raise_problems(f'adapter {path}', problems)
     for key in own.keys() & loaded.keys():
         own[key].copy_(loaded[key])
     return IncompatibleKeys(missing, unexpected)
@@ -174,8 +144,9 @@ def adapter_settings(model: nn.Module) -> dict[str, object]:
     }
     if len(settings) != 1:
         raise ConfigError(
-            'adapter: one rank, alpha and dropout for all layers expected, '
-            f'found {sorted(settings) or "no adapted layer"}'
+            'adapter',
+            valid='one rank, alpha and dropout for all layers expected, '
+            f'found {sorted(settings) or "no adapted layer"}',
         )
     ((rank, alpha, dropout),) = settings
     target = next(
@@ -187,24 +158,3 @@ def adapter_settings(model: nn.Module) -> dict[str, object]:
         'unknown',
     )
     return dict(rank=rank, alpha=alpha, dropout=dropout, target=target)
-
-
-def refuse(what: str, problems: list[str]) -> None:
-    """Raise a ConfigError that counts the problems and shows the first.
-
-    Raises:
-        ConfigError: If there are any problems.
-    """
-    if problems:
-        more = ', ...' if len(problems) > 5 else ''
-        raise ConfigError(
-            f'{what} does not fit, {len(problems)} problem(s): '
-            f'{", ".join(problems[:5])}{more}'
-        )
-
-
-def _prefixes(model: nn.Module) -> Iterator[tuple[str, LoRALinear]]:
-    """Key prefix of each adapted layer, at every place where it stands."""
-    for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, LoRALinear):
-            yield f'{name}.' if name else '', module

@@ -96,18 +96,22 @@ def find_linears(
             pattern = re.compile(target)
         except (re.error, TypeError) as error:
             raise ConfigError(
-                f'adapter.target = {target!r}: neither one of '
-                f'{tuple(TARGETS)} nor a regular expression ({error})'
+                'adapter.target',
+                target,
+                f'neither one of {tuple(TARGETS)} nor a regular expression '
+                f'({error})',
             ) from error
         found = [name for name in linears if pattern.search(name)]
     found = [name for name in found if not is_inside(name, exclude)]
     if not found:
         raise ConfigError(
-            f'adapter.target = {target!r}: no linear layer fits, with '
-            f'{tuple(exclude)} left out. Linear layers are held by: '
-            f'{_holder_classes(model, linears)}. Valid are {tuple(TARGETS)} '
-            'and a regular expression that is searched in the names of the '
-            f'layers, such as {linears[0] if linears else "fc1"!r}'
+            'adapter.target',
+            target,
+            f'no linear layer fits, with {tuple(exclude)} left out. Linear '
+            f'layers are held by: {_holder_classes(model, linears)}. Valid '
+            f'are {tuple(TARGETS)} and a regular expression that is searched '
+            'in the names of the layers, such as '
+            f'{linears[0] if linears else "fc1"!r}',
         )
     return found
 
