@@ -2,8 +2,12 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
+
+from gslora_mm.utils import ConfigError
 
 #: Which half of a batch a sample belongs to.
 ROLES = ('forget', 'retain')
@@ -121,15 +125,39 @@ class HalfBatch(metaclass=ABCMeta):
         """
 
 
+class TimingDefaults(NamedTuple):
+    """What a model is timed on if the user does not say.
+
+    Attributes:
+        images (int): Size of a batch.
+        size (int | None): Height and width of an image in pixels; None for
+            those that the backbone is made for.
+        amp (bool): Whether mixed precision is timed, too.
+    """
+
+    images: int
+    size: int | None
+    amp: bool
+
+
 class BaseTask(metaclass=ABCMeta):
     """How to read one family of models.
 
-    A task knows where the losses of a model are and what its evaluation is
-    called. It knows neither the method nor the sequence.
+    A task knows where the losses of a model are, what its evaluation is
+    called, and what reports and tools say about its models. It knows neither
+    the method nor the sequence. docs/en/adding_a_task.md shows a small one.
 
     Attributes:
         name (str): As it stands in ``report.json``.
+        scope (str | None): ``default_scope`` of the library whose models it
+            reads; a config with this scope need not name the task. None for
+            a task that is always named. Defaults to None.
         metric (str): Name of the headline score in ``report.json``.
+        score_name (str): Short name of this score in tables and plots.
+        unit (str): What a row of :class:`HalfBatch` is, ``'image'`` or
+            ``'object'``. Defaults to ``'image'``.
+        picture_note (str): How to read the report's pictures, one sentence.
+            Defaults to ``''``.
         trunk (tuple[str, ...]): Child modules that come before the
             Transformer. Frozen, they run once for the whole batch.
         prototype_source (str): Where prototypes of the classes come from if
@@ -137,13 +165,20 @@ class BaseTask(metaclass=ABCMeta):
             :attr:`HalfBatch.features`) or ``'class_layer'``
             (:meth:`class_weights`).
         has_background (bool): Whether something may be of no class at all.
+        timing (TimingDefaults): What tools/analysis_tools/benchmark.py times
+            a model on.
     """
 
     name: str
+    scope: str | None = None
     metric: str
+    score_name: str
+    unit: str = 'image'
+    picture_note: str = ''
     trunk: tuple[str, ...] = ()
     prototype_source: str = 'features'
     has_background: bool = False
+    timing: TimingDefaults = TimingDefaults(images=4, size=384, amp=False)
 
     def prepare_config(self, model: dict) -> None:  # noqa: B027
         """Take out of a config what would mix the halves of a batch.
@@ -255,3 +290,52 @@ class BaseTask(metaclass=ABCMeta):
         Raises:
             ConfigError: If the evaluator is not one this task can split.
         """
+
+    def prediction_dump(self, path: str) -> dict:
+        """Config of a metric that writes all predictions to a file.
+
+        Args:
+            path (str): A pickle file.
+        """
+        return dict(type='DumpResults', out_file_path=path)
+
+    def picture_hook(
+        self, work_dir: str, show_dir: str | None, show: bool, wait_time: float
+    ) -> dict:
+        """Config of a hook that paints predictions while testing.
+
+        Args:
+            work_dir (str): Work dir of the evaluation.
+            show_dir (str, optional): Folder in it for painted images.
+            show (bool): Whether to show them on the screen.
+            wait_time (float): Seconds between two images on the screen.
+
+        Raises:
+            ConfigError: If this task paints no predictions.
+        """
+        raise self._has_no('painting of predictions')
+
+    def random_sample(
+        self,
+        rng: np.random.Generator,
+        size: int,
+        num_classes: int,
+        num_objects: int,
+    ) -> BaseDataElement:
+        """Ground truth of an image of noise, to time training on.
+
+        Args:
+            rng (np.random.Generator): What everything is drawn from.
+            size (int): Height and width of the image in pixels.
+            num_classes (int): Number of classes.
+            num_objects (int): Objects of the image, where it has some.
+
+        Raises:
+            ConfigError: If this task makes up no images.
+        """
+        raise self._has_no('random samples')
+
+    def _has_no(self, what: str) -> ConfigError:
+        return ConfigError(
+            'task.type', type(self).__name__, f'this task has no {what}'
+        )
