@@ -1,4 +1,4 @@
-from .base import ROLES, BaseTask, HalfBatch, Seen, TimingDefaults
+from .base import ROLES, BaseTask, HalfBatch, Seen
 from .classification import ClassificationTask
 from .detection import DetectionTask
 from .lookup import complete_task_config, task_named, task_of_scope
@@ -12,7 +12,6 @@ __all__ = [
     'HalfBatch',
     'Seen',
     'TaskModel',
-    'TimingDefaults',
     'complete_task_config',
     'task_named',
     'task_of_scope',

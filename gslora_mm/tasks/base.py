@@ -2,12 +2,8 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
-
-from gslora_mm.utils import ConfigError
 
 #: Which half of a batch a sample belongs to.
 ROLES = ('forget', 'retain')
@@ -125,21 +121,6 @@ class HalfBatch(metaclass=ABCMeta):
         """
 
 
-class TimingDefaults(NamedTuple):
-    """What a model is timed on if the user does not say.
-
-    Attributes:
-        images (int): Size of a batch.
-        size (int | None): Height and width of an image in pixels; None for
-            those that the backbone is made for.
-        amp (bool): Whether mixed precision is timed, too.
-    """
-
-    images: int
-    size: int | None
-    amp: bool
-
-
 class BaseTask(metaclass=ABCMeta):
     """How to read one family of models.
 
@@ -156,6 +137,9 @@ class BaseTask(metaclass=ABCMeta):
         score_name (str): Short name of this score in tables and plots.
         unit (str): What a row of :class:`HalfBatch` is, ``'image'`` or
             ``'object'``. Defaults to ``'image'``.
+        prediction_dump (str): Type of the metric that writes predictions to
+            a file, with an argument ``out_file_path``. Defaults to MMEngine's
+            ``'DumpResults'``.
         picture_note (str): How to read the report's pictures, one sentence.
             Defaults to ``''``.
         trunk (tuple[str, ...]): Child modules that come before the
@@ -165,8 +149,6 @@ class BaseTask(metaclass=ABCMeta):
             :attr:`HalfBatch.features`) or ``'class_layer'``
             (:meth:`class_weights`).
         has_background (bool): Whether something may be of no class at all.
-        timing (TimingDefaults): What tools/analysis_tools/benchmark.py times
-            a model on.
     """
 
     name: str
@@ -174,11 +156,11 @@ class BaseTask(metaclass=ABCMeta):
     metric: str
     score_name: str
     unit: str = 'image'
+    prediction_dump: str = 'DumpResults'
     picture_note: str = ''
     trunk: tuple[str, ...] = ()
     prototype_source: str = 'features'
     has_background: bool = False
-    timing: TimingDefaults = TimingDefaults(images=4, size=384, amp=False)
 
     def prepare_config(self, model: dict) -> None:  # noqa: B027
         """Take out of a config what would mix the halves of a batch.
@@ -291,51 +273,19 @@ class BaseTask(metaclass=ABCMeta):
             ConfigError: If the evaluator is not one this task can split.
         """
 
-    def prediction_dump(self, path: str) -> dict:
-        """Config of a metric that writes all predictions to a file.
-
-        Args:
-            path (str): A pickle file.
-        """
-        return dict(type='DumpResults', out_file_path=path)
-
     def picture_hook(
-        self, work_dir: str, show_dir: str | None, show: bool, wait_time: float
-    ) -> dict:
-        """Config of a hook that paints predictions while testing.
+        self, show_dir: str | None, work_dir: str, **shown: Any
+    ) -> dict | None:
+        """Config of a hook that paints predictions in a test.
 
         Args:
-            work_dir (str): Work dir of the evaluation.
-            show_dir (str, optional): Folder in it for painted images.
-            show (bool): Whether to show them on the screen.
-            wait_time (float): Seconds between two images on the screen.
+            show_dir (str, optional): Folder in the work dir for the painted
+                images.
+            work_dir (str): Work dir of the test.
+            **shown: ``show``, whether they come up on the screen, and
+                ``wait_time``, the seconds between two of them.
 
-        Raises:
-            ConfigError: If this task paints no predictions.
+        Returns:
+            dict | None: None if this task paints nothing.
         """
-        raise self._has_no('painting of predictions')
-
-    def random_sample(
-        self,
-        rng: np.random.Generator,
-        size: int,
-        num_classes: int,
-        num_objects: int,
-    ) -> BaseDataElement:
-        """Ground truth of an image of noise, to time training on.
-
-        Args:
-            rng (np.random.Generator): What everything is drawn from.
-            size (int): Height and width of the image in pixels.
-            num_classes (int): Number of classes.
-            num_objects (int): Objects of the image, where it has some.
-
-        Raises:
-            ConfigError: If this task makes up no images.
-        """
-        raise self._has_no('random samples')
-
-    def _has_no(self, what: str) -> ConfigError:
-        return ConfigError(
-            'task.type', type(self).__name__, f'this task has no {what}'
-        )
+        return None

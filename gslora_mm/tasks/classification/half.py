@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gslora_mm.utils.precision import in_full_precision, without_autocast
 from ..base import HalfBatch, Seen
-from ..precision import in_full_precision, without_autocast
 from .class_token import class_token_only
 
 

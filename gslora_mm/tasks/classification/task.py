@@ -2,14 +2,13 @@ import inspect
 import os.path as osp
 from collections.abc import Sequence
 from operator import attrgetter
+from typing import Any
 
-import numpy as np
-from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from gslora_mm.registry import METRICS, TASKS
 from gslora_mm.utils import ConfigError
-from ..base import BaseTask, TimingDefaults
+from ..base import BaseTask
 from .half import ClassificationHalf
 
 #: Where the heads of mmpretrain keep their last class layer:
@@ -54,7 +53,6 @@ class ClassificationTask(BaseTask):
         'The three likeliest classes, the true one in colour; a hatched bar '
         'should be gone.'
     )
-    timing = TimingDefaults(images=48, size=None, amp=True)
 
     def prepare_config(self, model: dict) -> None:
         preprocessor = model.get('data_preprocessor') or {}
@@ -147,14 +145,8 @@ class ClassificationTask(BaseTask):
         list are passed on; those of this package that take ``splits`` get
         them.
         """
-        known = ('Accuracy', 'ForgettingAccuracy')
         metrics = [evaluator] if isinstance(evaluator, dict) else evaluator
-        accuracies = [
-            metric
-            for metric in metrics or []
-            if isinstance(metric, dict)
-            and str(metric.get('type')).split('.')[-1] in known
-        ]
+        accuracies = [m for m in metrics or [] if _is_accuracy(m)]
         if len(accuracies) != 1:
             raise ConfigError(
                 'val_evaluator',
@@ -163,41 +155,28 @@ class ClassificationTask(BaseTask):
                 "dict(type='Accuracy', topk=(1, 5)), or a list with one of "
                 'these and other metrics',
             )
-        (accuracy,) = accuracies
-        accuracy = {
-            **accuracy,
-            'type': 'gslora_mm.ForgettingAccuracy',
-            'splits': splits,
-        }
-        others = [
+        accuracy = {**accuracies[0], 'type': 'gslora_mm.ForgettingAccuracy'}
+        others = [m for m in metrics if not _is_accuracy(m)]
+        metrics = [
             {**metric, 'splits': splits} if _takes_splits(metric) else metric
-            for metric in metrics
-            if metric is not accuracies[0]
+            for metric in (accuracy, *others)
         ]
-        return [accuracy, *others] if others else accuracy
+        return metrics if others else metrics[0]
 
     def picture_hook(
-        self, work_dir: str, show_dir: str | None, show: bool, wait_time: float
+        self, show_dir: str | None, work_dir: str, **shown: Any
     ) -> dict:
+        folder = show_dir and osp.join(work_dir, show_dir)
+        kind = 'VisualizationHook'
         return dict(
-            type='VisualizationHook',
-            enable=True,
-            interval=1,
-            show=show,
-            wait_time=wait_time,
-            out_dir=show_dir and osp.join(work_dir, show_dir),
+            type=kind, enable=True, interval=1, out_dir=folder, **shown
         )
 
-    def random_sample(
-        self,
-        rng: np.random.Generator,
-        size: int,
-        num_classes: int,
-        num_objects: int,
-    ) -> BaseDataElement:
-        from mmpretrain.structures import DataSample
 
-        return DataSample().set_gt_label(int(rng.integers(num_classes)))
+def _is_accuracy(metric: Any) -> bool:
+    """Whether a metric is mmpretrain's accuracy or the one of this package."""
+    name = metric.get('type') if isinstance(metric, dict) else None
+    return str(name).split('.')[-1] in ('Accuracy', 'ForgettingAccuracy')
 
 
 def _takes_splits(metric: dict) -> bool:

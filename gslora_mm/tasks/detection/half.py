@@ -1,16 +1,14 @@
 import inspect
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import NamedTuple
+from functools import cached_property, partial
 
 import torch
 from mmdet.models.losses import QualityFocalLoss
 from torch import Tensor, nn
 
+from gslora_mm.utils.precision import in_full_precision, without_autocast
 from ..base import HalfBatch, Seen
-from ..precision import in_full_precision, without_autocast
 from .losses import (
     HeadLosses,
     all_losses,
@@ -24,27 +22,6 @@ from .patches import (
     recording_proposals,
     replaying_proposals,
 )
-
-
-class HalfOutputs(NamedTuple):
-    """What one forward pass of a half gives.
-
-    Attributes:
-        losses (dict[str, Tensor]): All that were computed, by mmdet's names.
-        hidden (Tensor): Embeddings of the last decoder layer's queries,
-            shape (n, queries, C), without those of denoising.
-        scores (Tensor): Their scores, shape (n, queries, columns).
-        labels (Tensor): Class ids that they are trained for,
-            ``num_classes`` for the background; shape (n, queries).
-        is_matched (Tensor): Whether they are matched to an object, shape
-            (n, queries).
-    """
-
-    losses: dict[str, Tensor]
-    hidden: Tensor
-    scores: Tensor
-    labels: Tensor
-    is_matched: Tensor
 
 
 @dataclass(eq=False, repr=False)
@@ -98,39 +75,28 @@ class DetectionHalf(HalfBatch):
         """
         return tuple(maps[self.index] for maps in self.feature_maps)
 
-    def _head_losses(self, inputs: dict) -> HeadLosses:
-        """Losses of the head, of the queries that count."""
-        head = self.model.bbox_head
-        if self.emptied is not None:
-            return emptied_losses(head, inputs, self.emptied)
-        if self.queries == 'matched':
-            return matched_losses(head, inputs)
-        return all_losses(head, inputs)
-
     @cached_property
-    def _outputs(self) -> HalfOutputs:
+    def _outputs(self) -> HeadLosses:
+        """What one forward pass gives."""
+        head, compute = self.model.bbox_head, all_losses
+        if self.emptied is not None:
+            compute = partial(emptied_losses, classes=self.emptied)
+        elif self.queries == 'matched':
+            compute = matched_losses
         with (
             computing_losses(self.model),
             recording_proposals(self.model, self._proposals),
         ):
-            head_inputs = self.model.forward_transformer(
+            inputs = self.model.forward_transformer(
                 self._own_feature_maps(), self.data_samples
             )
-        head = self.model.bbox_head
-        inputs = in_full_precision(head_inputs)
+        inputs = in_full_precision(inputs)
         inputs['batch_data_samples'] = self.data_samples
-        hidden = inputs['hidden_states']
-        with (
-            without_autocast(self.inputs),
-            nullcontext()
-            if self.aux_loss
-            else last_layer_only(head, len(hidden)),
-        ):
-            losses, scores, labels = self._head_losses(inputs)
-        # Denoising queries stand before those that are matched.
-        hidden = hidden[-1][:, -labels.shape[1] :]
-        is_matched = labels < head.num_classes
-        return HalfOutputs(losses, hidden, scores, labels, is_matched)
+        with without_autocast(self.inputs):
+            if self.aux_loss:
+                return compute(head, inputs)
+            with last_layer_only(head, len(inputs['hidden_states'])):
+                return compute(head, inputs)
 
     @cached_property
     def losses(self) -> dict[str, Tensor]:
@@ -204,42 +170,27 @@ class DetectionHalf(HalfBatch):
         return Seen(hidden[is_matched], scores[is_matched])
 
     def relabelled(self, draw: Callable[[Tensor], Tensor]) -> 'DetectionHalf':
-        labels = [s.gt_instances.labels for s in self.data_samples]
-        drawn = [draw(x) for x in labels]
-        emptied, samples = None, []
-        if self.queries == 'matched' and any((y < 0).any() for y in drawn):
-            # Their queries are found by matching, so these objects stay.
-            emptied = _emptied_classes(torch.cat(labels), torch.cat(drawn))
-            drawn = [
-                torch.where(y < 0, x, y)
-                for x, y in zip(labels, drawn, strict=True)
-            ]
-        for sample, wrong in zip(self.data_samples, drawn, strict=True):
+        samples, gone, kept = [], [], []
+        for sample in self.data_samples:
             sample = sample.clone()
             objects = sample.gt_instances.clone()
-            objects.labels = wrong
-            sample.gt_instances = objects[wrong >= 0]
+            drawn = draw(objects.labels)
+            gone.append(objects.labels[drawn < 0])
+            kept.append(drawn[drawn >= 0])
+            if self.queries == 'matched':
+                # Their queries are found by matching, so these objects stay.
+                drawn = torch.where(drawn < 0, objects.labels, drawn)
+            objects.labels = drawn
+            sample.gt_instances = objects[drawn >= 0]
             samples.append(sample)
+        emptied = None
+        if self.queries == 'matched' and any(map(len, gone)):
+            emptied = torch.cat(gone).unique()
+            if torch.isin(torch.cat(kept), emptied).any():
+                raise ValueError(
+                    f'draw makes objects of classes {emptied.tolist()} '
+                    'background, and gives other objects these classes; '
+                    "with forget_queries='matched' it has to be one or the "
+                    'other for all objects of a class'
+                )
         return replace(self, data_samples=samples, emptied=emptied)
-
-
-def _emptied_classes(labels: Tensor, drawn: Tensor) -> Tensor:
-    """Classes all of whose objects are to become background.
-
-    Args:
-        labels (Tensor): Class ids of objects, shape (M, ).
-        drawn (Tensor): Those that they are to have, negative for the
-            background; shape (M, ).
-
-    Raises:
-        ValueError: If another object is to be of such a class.
-    """
-    emptied = labels[drawn < 0].unique()
-    if torch.isin(drawn[drawn >= 0], emptied).any():
-        raise ValueError(
-            f'draw makes objects of classes {emptied.tolist()} background, '
-            'and gives other objects these classes; with '
-            "forget_queries='matched' it has to be one or the other for all "
-            'objects of a class'
-        )
-    return emptied

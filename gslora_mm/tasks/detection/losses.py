@@ -1,6 +1,7 @@
 """Losses of the heads of the DETR family, of chosen queries and classes."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -45,19 +46,24 @@ class Targets(NamedTuple):
 
 
 class HeadLosses(NamedTuple):
-    """Losses of a head, and its last decoder layer.
+    """Losses of a head, and the queries of its last decoder layer.
 
     Attributes:
         losses (dict[str, Tensor]): As from ``head.loss``.
-        scores (Tensor): Scores of the last decoder layer's queries, shape
-            (n, queries, columns).
-        labels (Tensor): Class ids that these are trained for,
+        hidden (Tensor): Embeddings of the queries, those of denoising left
+            out, shape (n, queries, C).
+        scores (Tensor): Their scores, shape (n, queries, columns).
+        labels (Tensor): Class ids that they are trained for,
             ``num_classes`` for the background; shape (n, queries).
+        is_matched (Tensor): Whether this is the class of an object, shape
+            (n, queries).
     """
 
     losses: dict[str, Tensor]
+    hidden: Tensor
     scores: Tensor
     labels: Tensor
+    is_matched: Tensor
 
 
 #: Gives other targets for the scores (n, queries, columns) of a layer and
@@ -92,15 +98,13 @@ def matched_losses(head: nn.Module, inputs: dict) -> HeadLosses:
     """
 
     def retarget(scores: Tensor, targets: Targets) -> tuple:
-        weights, loss = _weights_of_matched(head, targets), None
-        if isinstance(head.loss_cls, FocalLoss):
-            own = _weights_of_own_class(head, targets.labels, weights)
-            others = weights[..., None] - own
-            loss = _classification_loss(
-                head, scores, targets.labels, others, targets.num_matched
-            )
-            weights = own
-        return targets._replace(weights=weights, num_unmatched=0), loss
+        targets = _without_unmatched(head, targets)
+        if not isinstance(head.loss_cls, FocalLoss):
+            return targets, None
+        own = _weights_of_own_class(head, targets)
+        others = targets._replace(weights=targets.weights[..., None] - own)
+        loss = _classification_loss(head, scores, others)
+        return targets._replace(weights=own), loss
 
     found, loss = _losses_of_targets(head, inputs, retarget)
     if loss is not None:
@@ -135,36 +139,32 @@ def emptied_losses(
     by_class = isinstance(head.loss_cls, FocalLoss)
 
     def retarget(scores: Tensor, targets: Targets) -> tuple:
-        weights, loss = _weights_of_matched(head, targets), None
+        targets = _without_unmatched(head, targets)
+        weights = targets.weights
         is_emptied = torch.isin(targets.labels, classes)
-        labels = targets.labels.masked_fill(is_emptied, head.num_classes)
+        emptied = targets._replace(
+            labels=targets.labels.masked_fill(is_emptied, head.num_classes),
+            box_weights=targets.box_weights * ~is_emptied[..., None],
+        )
         if by_class:
-            own = _weights_of_own_class(
-                head, targets.labels, weights * is_emptied
-            )
+            own = _weights_of_own_class(head, targets) * is_emptied[..., None]
             with without_focus(head.loss_cls):
                 loss = _classification_loss(
-                    head, scores, labels, own, targets.num_matched
+                    head, scores, emptied._replace(weights=own)
                 )
-            weights = weights[..., None] - own
-        elif head.bg_cls_weight:
+            return emptied._replace(weights=weights[..., None] - own), loss
+        if head.bg_cls_weight:
+            # The background is not held back here.
             weights = weights * torch.where(
                 is_emptied, 1 / head.bg_cls_weight, 1.0
             )
-        changed = targets._replace(
-            labels=labels,
-            weights=weights,
-            box_weights=targets.box_weights * ~is_emptied[..., None],
-            num_unmatched=0,
-        )
-        return changed, loss
+        return emptied._replace(weights=weights), None
 
-    if by_class:
+    with nullcontext() if by_class else without_focus(head.loss_cls):
         found, loss = _losses_of_targets(head, inputs, retarget)
+    if loss is not None:
         found.losses['loss_cls'] = found.losses['loss_cls'] + loss
-        return found
-    with without_focus(head.loss_cls):
-        return _losses_of_targets(head, inputs, retarget)[0]
+    return found
 
 
 def mean_count(
@@ -217,34 +217,34 @@ def _losses_of_targets(
     # The encoder's proposals come after the decoder's layers; or only the
     # last of these has been compared, see last_layer_only.
     last = min(len(inputs['hidden_states']), len(layers)) - 1
-    scores, labels, loss = layers[last]
-    return HeadLosses(losses, torch.stack(scores), torch.stack(labels)), loss
+    scores, labels = map(torch.stack, layers[last][:2])
+    # Denoising queries stand before those that are matched.
+    hidden = inputs['hidden_states'][-1][:, -labels.shape[1] :]
+    is_matched = labels < head.num_classes
+    found = HeadLosses(losses, hidden, scores, labels, is_matched)
+    return found, layers[last][2]
 
 
-def _weights_of_matched(head: nn.Module, targets: Targets) -> Tensor:
-    """Weights of queries, (n, queries), 0 where none is matched."""
-    return targets.weights * (targets.labels < head.num_classes)
+def _without_unmatched(head: nn.Module, targets: Targets) -> Targets:
+    """Targets with a classification of matched queries alone."""
+    weights = targets.weights * (targets.labels < head.num_classes)
+    # No unmatched query is left for the average to count.
+    return targets._replace(weights=weights, num_unmatched=0)
 
 
-def _weights_of_own_class(
-    head: nn.Module, labels: Tensor, weights: Tensor
-) -> Tensor:
+def _weights_of_own_class(head: nn.Module, targets: Targets) -> Tensor:
     """Weights of scores, (n, queries, classes), 0 but for the label's."""
-    own = F.one_hot(labels, head.num_classes + 1)[..., :-1]
-    return weights[..., None] * own
+    own = F.one_hot(targets.labels, head.num_classes + 1)[..., :-1]
+    return targets.weights[..., None] * own
 
 
 def _classification_loss(
-    head: nn.Module,
-    scores: Tensor,
-    labels: Tensor,
-    weights: Tensor,
-    num_matched: int,
+    head: nn.Module, scores: Tensor, targets: Targets
 ) -> Tensor:
-    """Classification loss of one layer, a mean over matched queries."""
+    """Classification loss of one layer, weighted score by score."""
     return head.loss_cls(
         scores.flatten(0, 1),
-        labels.flatten(),
-        weights.flatten(0, 1),
-        avg_factor=mean_count(head, num_matched, 0, weights),
+        targets.labels.flatten(),
+        targets.weights.flatten(0, 1),
+        avg_factor=mean_count(head, targets.num_matched, 0, scores),
     )

@@ -1,8 +1,6 @@
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-import torch
-from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
 from gslora_mm.registry import TASKS
@@ -43,6 +41,7 @@ class DetectionTask(BaseTask):
     metric = 'mAP'
     score_name = 'AP'
     unit = 'object'
+    prediction_dump = 'DumpDetResults'
     picture_note = 'A dashed box should be gone.'
     trunk = ('backbone', 'neck')
     prototype_source = 'class_layer'
@@ -172,35 +171,9 @@ class DetectionTask(BaseTask):
             'only_split_images': only_split_images,
         }
 
-    def prediction_dump(self, path: str) -> dict:
-        return dict(type='DumpDetResults', out_file_path=path)
-
     def picture_hook(
-        self, work_dir: str, show_dir: str | None, show: bool, wait_time: float
+        self, show_dir: str | None, work_dir: str, **shown: Any
     ) -> dict:
-        return dict(
-            type='DetVisualizationHook',
-            draw=True,
-            show=show,
-            wait_time=wait_time,
-            test_out_dir=show_dir,  # in the work dir, as mmdet has it
-        )
-
-    def random_sample(
-        self,
-        rng: np.random.Generator,
-        size: int,
-        num_classes: int,
-        num_objects: int,
-    ) -> BaseDataElement:
-        from mmdet.structures import DetDataSample
-
-        corners = rng.uniform(0, size * 0.6, (num_objects, 2))
-        sides = rng.uniform(8, size * 0.4, (num_objects, 2))
-        boxes = np.concatenate([corners, corners + sides], axis=1)
-        labels = rng.integers(0, num_classes, num_objects)
-        objects = InstanceData(
-            bboxes=torch.from_numpy(boxes).float(),
-            labels=torch.from_numpy(labels),
-        )
-        return DetDataSample(gt_instances=objects)
+        # mmdet puts the folder into the work dir.
+        kind = 'DetVisualizationHook'
+        return dict(type=kind, draw=True, test_out_dir=show_dir, **shown)
