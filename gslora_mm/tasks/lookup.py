@@ -44,9 +44,8 @@ def task_of_scope(scope: str | None) -> type[BaseTask]:
         if scope is not None and task.scope == scope:
             return task
     raise ConfigError(
-        'task.type',
-        valid=f'is missing, and default_scope = {scope!r} does not tell it; '
-        f'known tasks: {", ".join(sorted(tasks))}',
+        f'task.type is missing, and default_scope = {scope!r} does not tell '
+        f'it; known tasks: {", ".join(sorted(tasks))}'
     )
 
 
