@@ -63,9 +63,12 @@ class HalfBatch(metaclass=ABCMeta):
         """The classification loss, weighted as in training; a scalar."""
 
     @property
-    @abstractmethod
-    def loss_rest(self) -> Tensor:
-        """All other losses (boxes, auxiliary layers) summed; a scalar."""
+    def loss_rest(self) -> Tensor | int:
+        """All other losses (boxes, auxiliary layers) summed; a scalar.
+
+        Zero where there are none.
+        """
+        return 0
 
     @property
     def loss_background(self) -> Tensor | int:
@@ -135,8 +138,8 @@ class BaseTask(metaclass=ABCMeta):
             a task that is always named. Defaults to None.
         metric (str): Name of the headline score in ``report.json``.
         score_name (str): Short name of this score in tables and plots.
-        unit (str): What a row of :class:`HalfBatch` is, ``'image'`` or
-            ``'object'``. Defaults to ``'image'``.
+        unit (str): What a row of :class:`HalfBatch` is, such as ``'image'``
+            or ``'object'``. Defaults to ``'image'``.
         prediction_dump (str): Type of the metric that writes predictions to
             a file, with an argument ``out_file_path``. Defaults to MMEngine's
             ``'DumpResults'``.
@@ -193,7 +196,6 @@ class BaseTask(metaclass=ABCMeta):
             ConfigError: If the head has no such layer.
         """
 
-    @abstractmethod
     def extract(self, model: nn.Module, inputs: Tensor) -> Any:
         """Run the trunk on a whole batch.
 
@@ -202,8 +204,10 @@ class BaseTask(metaclass=ABCMeta):
             inputs (Tensor): Preprocessed images, shape (N, C, H, W).
 
         Returns:
-            Any: Whatever :meth:`half` takes as ``features``.
+            Any: Whatever :meth:`half` takes as ``features``; the inputs
+            themselves where there is no trunk.
         """
+        return inputs
 
     @abstractmethod
     def half(
@@ -289,3 +293,14 @@ class BaseTask(metaclass=ABCMeta):
             dict | None: None if this task paints nothing.
         """
         return None
+
+
+def is_of_type(config: Any, *names: str) -> bool:
+    """Whether a config is one of some types, of whatever scope.
+
+    Args:
+        config (Any): Anything; only a dictionary has a type.
+        *names (str): Names of types, without a scope.
+    """
+    kind = config.get('type') if isinstance(config, dict) else None
+    return str(kind).split('.')[-1] in names

@@ -135,6 +135,10 @@ def object_batch(args: argparse.Namespace, num_classes: int) -> dict:
     return dict(inputs=inputs, data_samples=samples)
 
 
+#: What makes a batch of random images, by what the rows of a task are.
+BATCHES = {'image': image_batch, 'object': object_batch}
+
+
 def make_step(
     variant: str, cfg: Config, args: argparse.Namespace
 ) -> tuple[Callable[[], None], torch.nn.Module]:
@@ -158,8 +162,9 @@ def make_step(
     optim_wrapper = build_optim_wrapper(model, optim_cfg)
     task = TASKS.build(task_config(cfg))
     num_classes = task.num_classes(model if variant == FULL else model.model)
-    make_batch = image_batch if task.unit == 'image' else object_batch
-    batch = make_batch(args, num_classes)
+    if task.unit not in BATCHES:
+        sys.exit(f'{type(task).__name__}: there are no random {task.unit}s')
+    batch = BATCHES[task.unit](args, num_classes)
 
     def step() -> None:
         model.train_step(batch, optim_wrapper)

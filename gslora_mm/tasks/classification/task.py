@@ -8,12 +8,14 @@ from torch import Tensor, nn
 
 from gslora_mm.registry import METRICS, TASKS
 from gslora_mm.utils import ConfigError
-from ..base import BaseTask
+from ..base import BaseTask, is_of_type
 from .half import ClassificationHalf
 
 #: Where the heads of mmpretrain keep their last class layer:
 #: ``LinearClsHead``, ``VisionTransformerClsHead``, ``ArcFaceClsHead``.
 CLASS_LAYERS = ('fc', 'layers.head', 'norm_product')
+#: The metric of mmpretrain and the one in its place.
+ACCURACIES = ('Accuracy', 'ForgettingAccuracy')
 
 
 def class_layer(head: nn.Module) -> nn.Module | None:
@@ -113,9 +115,6 @@ class ClassificationTask(BaseTask):
             )
         return layer.weight.detach().clone()
 
-    def extract(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        return inputs
-
     def half(
         self,
         model: nn.Module,
@@ -145,8 +144,8 @@ class ClassificationTask(BaseTask):
         list are passed on; those of this package that take ``splits`` get
         them.
         """
-        metrics = [evaluator] if isinstance(evaluator, dict) else evaluator
-        accuracies = [m for m in metrics or [] if _is_accuracy(m)]
+        found = [evaluator] if isinstance(evaluator, dict) else evaluator
+        accuracies = [m for m in found or [] if is_of_type(m, *ACCURACIES)]
         if len(accuracies) != 1:
             raise ConfigError(
                 'val_evaluator',
@@ -156,7 +155,7 @@ class ClassificationTask(BaseTask):
                 'these and other metrics',
             )
         accuracy = {**accuracies[0], 'type': 'gslora_mm.ForgettingAccuracy'}
-        others = [m for m in metrics if not _is_accuracy(m)]
+        others = [m for m in found if m is not accuracies[0]]
         metrics = [
             {**metric, 'splits': splits} if _takes_splits(metric) else metric
             for metric in (accuracy, *others)
@@ -171,12 +170,6 @@ class ClassificationTask(BaseTask):
         return dict(
             type=kind, enable=True, interval=1, out_dir=folder, **shown
         )
-
-
-def _is_accuracy(metric: Any) -> bool:
-    """Whether a metric is mmpretrain's accuracy or the one of this package."""
-    name = metric.get('type') if isinstance(metric, dict) else None
-    return str(name).split('.')[-1] in ('Accuracy', 'ForgettingAccuracy')
 
 
 def _takes_splits(metric: dict) -> bool:

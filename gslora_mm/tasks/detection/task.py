@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from gslora_mm.registry import TASKS
 from gslora_mm.utils import ConfigError
-from ..base import ROLES, BaseTask, HalfBatch
+from ..base import ROLES, BaseTask, HalfBatch, is_of_type
 
 QUERIES = ('all', 'matched')
 
@@ -148,11 +148,7 @@ class DetectionTask(BaseTask):
         splits: dict[str, list[str]],
         only_split_images: bool,
     ) -> dict:
-        known = ('CocoMetric', 'ForgettingCocoMetric')
-        if (
-            not isinstance(evaluator, dict)
-            or str(evaluator.get('type')).split('.')[-1] not in known
-        ):
+        if not is_of_type(evaluator, 'CocoMetric', 'ForgettingCocoMetric'):
             raise ConfigError(
                 'val_evaluator',
                 evaluator,
