@@ -3,36 +3,12 @@ import inspect
 
 import pytest
 import torch
-import torch.nn.functional as F
-from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 from gslora_mm.tasks import DetectionTask
-from gslora_mm.training import ForgettingModel
-from gslora_mm.tasks.detection import _without_focus
-from gslora_mm.utils import ConfigError
-from tests.detectors import (
-    DETECTORS,
-    build_detector,
-    random_batch,
-    tiny_detector_config,
-    with_level_embed,
-)
+from tests.detectors import DETECTORS, build_detector, random_batch
+from tests.test_tasks.helpers import halves_of
 
 LAST_LAYER = {'loss_cls', 'loss_bbox', 'loss_iou'}
-
-
-def halves_of(task, model, num_images=4):
-    """Forget and retain half of a random batch, and the batch."""
-    batch = model.data_preprocessor(random_batch(num_images), True)
-    inputs, samples = batch['inputs'], batch['data_samples']
-    features = task.extract(model, inputs)
-    index = torch.arange(num_images).chunk(2)
-    halves = {
-        role: task.half(model, inputs, features, samples, part, role)
-        for role, part in zip(('forget', 'retain'), index, strict=True)
-    }
-    return halves, inputs, samples
 
 
 @pytest.mark.parametrize('name', DETECTORS)
@@ -113,88 +89,6 @@ def test_nothing_is_computed_unasked(monkeypatch):
     halves_of(DetectionTask(), model)
 
 
-def gradient_of_logits(model, task, term, monkeypatch):
-    """Where a loss term of the forget half reaches the last logits."""
-    seen = {}
-    by_feat = model.bbox_head.loss_by_feat_single
-
-    def keep_logits(cls_scores, *args, **kwargs):
-        cls_scores.retain_grad()
-        seen['logits'] = cls_scores  # the last layer comes last
-        return by_feat(cls_scores, *args, **kwargs)
-
-    halves, _, samples = halves_of(task, model)
-    with monkeypatch.context() as patch:
-        patch.setattr(model.bbox_head, 'loss_by_feat_single', keep_logits)
-        halves['forget'].losses[term].backward()
-    labels = torch.cat([s.gt_instances.labels for s in samples[:2]])
-    return seen['logits'].grad, labels
-
-
-def test_all_queries_are_pushed_by_default(monkeypatch):
-    model = build_detector('deformable_detr')
-    gradient, _ = gradient_of_logits(
-        model, DetectionTask(), 'loss_cls', monkeypatch
-    )
-    assert (gradient != 0).all()
-
-
-def test_matched_pushes_the_own_class_of_matched_queries(monkeypatch):
-    model = build_detector('deformable_detr')
-    task = DetectionTask(forget_queries='matched')
-    own, labels = gradient_of_logits(model, task, 'loss_cls', monkeypatch)
-    image, query, label = own.nonzero(as_tuple=True)
-    assert sorted(label.tolist()) == sorted(labels.tolist())
-    other, _ = gradient_of_logits(
-        model, task, 'loss_other_classes', monkeypatch
-    )
-    touched = torch.zeros_like(own, dtype=torch.bool)
-    touched[image, query] = True
-    touched[image, query, label] = False
-    assert torch.equal(other != 0, touched)
-    # Descent raises the own class's score, and lowers those of the others.
-    assert (own[image, query, label] < 0).all()
-    assert (other[touched] > 0).all()
-
-
-def test_own_and_other_classes_add_up(monkeypatch):
-    """With every query matched there is nothing else in the loss."""
-    model = build_detector('deformable_detr').train()
-    halves, inputs, samples = halves_of(
-        DetectionTask(forget_queries='matched'), model
-    )
-    torch.manual_seed(0)  # deformable attention has dropout by default
-    found = halves['forget'].losses
-    get_targets = model.bbox_head.get_targets
-
-    def only_matched(*args):
-        labels, weights, *rest = get_targets(*args)
-        weights = [
-            w * (label < model.bbox_head.num_classes)
-            for w, label in zip(weights, labels, strict=True)
-        ]
-        return (labels, weights, *rest)
-
-    monkeypatch.setattr(model.bbox_head, 'get_targets', only_matched)
-    torch.manual_seed(0)
-    expected = model.loss(inputs[:2], samples[:2])['loss_cls']
-    total = found['loss_cls'] + found['loss_other_classes']
-    assert total.item() == pytest.approx(expected.item(), rel=1e-4)
-
-
-@pytest.mark.parametrize('name', ['detr', 'dino', 'deformable_detr_two_stage'])
-def test_matched_works_for_every_kind_of_head(name):
-    model = build_detector(name)
-    halves, *_ = halves_of(DetectionTask(forget_queries='matched'), model)
-    losses = halves['forget'].losses
-    assert 'get_targets' not in vars(model.bbox_head)
-    assert ('loss_other_classes' in losses) == (name != 'detr')
-    if name == 'detr':
-        # The mean over matched queries of softmax cross-entropy, not
-        # watered down by queries whose weight is zero.
-        assert losses['loss_cls'].item() > 0.5
-
-
 def class_layer_of(model):
     head = model.bbox_head
     # Two decoder layers; of a third branch the encoder's proposals come.
@@ -258,102 +152,6 @@ def test_queries_are_matched_for_the_last_layer_loss(monkeypatch):
     labels = half.labels.tolist()
     last = assigned[-1]
     assert len(assigned) == 1 and labels == last[last < 4].tolist()
-
-
-def test_a_head_without_class_weights_is_named():
-    model = build_detector('detr')
-    model.bbox_head.fc_cls = torch.nn.Identity()
-    with pytest.raises(ConfigError, match="'DETRHead'.*no linear class layer"):
-        DetectionTask().class_weights(model)
-
-
-@pytest.mark.parametrize(
-    ('settings', 'named'),
-    [
-        (dict(aux_loss=dict(forget=True)), 'task.aux_loss'),
-        (dict(aux_loss=dict(retain=1)), 'task.aux_loss'),
-        (dict(forget_queries='some'), "task.forget_queries = 'some'"),
-    ],
-)
-def test_bad_settings_are_named(settings, named):
-    with pytest.raises(ConfigError, match=named):
-        DetectionTask(**settings)
-
-
-def test_reads_the_detr_family_only():
-    with pytest.raises(ConfigError, match="model.type = 'Linear'"):
-        DetectionTask().check_model(torch.nn.Linear(1, 1))
-    # Only importable once gslora_mm is.
-    from mmdet.models.detectors import DDQDETR
-
-    # Its layers are trained on other queries than they put out.
-    with pytest.raises(ConfigError, match="'DDQDETR': its dense queries"):
-        DetectionTask().check_model(DDQDETR.__new__(DDQDETR))
-
-
-def forgetting_model(**kwargs):
-    init_default_scope('mmdet')
-    torch.manual_seed(0)
-    model = ForgettingModel(
-        tiny_detector_config('deformable_detr'),
-        dict(type='gslora_mm.DetectionTask'),
-        dict(type='gslora_mm.GSLoRA', beta=0.3, bound=5.0),
-        dict(rank=2),
-        **kwargs,
-    )
-    return with_level_embed(model)
-
-
-def batch_with_roles():
-    batch = random_batch(4)
-    for i, sample in enumerate(batch['data_samples']):
-        role = 'forget' if i % 2 else 'retain'
-        sample.set_metainfo(dict(role=role))
-    return batch
-
-
-def test_only_the_adapter_gets_gradients():
-    model = forgetting_model().train()
-    losses = model(**model.data_preprocessor(batch_with_roles()), mode='loss')
-    sum(v for k, v in losses.items() if 'loss' in k).backward()
-    for name, parameter in model.named_parameters():
-        is_adapter = name.split('.')[-1] in ('lora_A', 'lora_B')
-        assert parameter.requires_grad == is_adapter
-        assert (parameter.grad is not None) == is_adapter
-
-
-def test_the_frozen_trunk_stays_in_evaluation_mode():
-    model = forgetting_model().train()
-    assert model.model.encoder.training
-    assert not model.model.backbone.training
-    before = {k: v.clone() for k, v in model.model.backbone.named_buffers()}
-    model(**model.data_preprocessor(batch_with_roles()), mode='loss')
-    for name, buffer in model.model.backbone.named_buffers():
-        assert torch.equal(buffer, before[name])
-
-
-def test_a_batch_without_roles_is_refused():
-    model = forgetting_model()
-    with pytest.raises(ValueError, match='role'):
-        model(**model.data_preprocessor(random_batch(2)), mode='loss')
-
-
-def test_what_is_saved_for_a_resume_is_small_and_enough():
-    model = forgetting_model()
-    state = {k: v.clone() for k, v in model.resume_state_dict().items()}
-    assert all('lora_' in key for key in state)
-    with torch.no_grad():
-        for parameter in model.groups['encoder.layers.0.ffn']:
-            parameter += 1
-    model.load_resume_state_dict(state)
-    for key, value in model.resume_state_dict().items():
-        assert torch.equal(value, state[key])
-    state.pop(next(iter(state)))
-    with pytest.raises(ConfigError, match='1 keys differ'):
-        model.load_resume_state_dict(state)
-
-
-# The same rows, otherwise ---------------------------------------------------
 
 
 def predictions(model, inputs, samples):
@@ -506,68 +304,6 @@ def test_relabelled_is_read_anew():
     assert not torch.allclose(features[0].grad, first)
 
 
-def test_objects_become_background_where_only_matched_queries_count():
-    model = build_detector('deformable_detr').eval()
-    task = DetectionTask(forget_queries='matched')
-    half = halves_of(task, model)[0]['forget']
-    logits = half.logits
-    emptied = half.relabelled(lambda labels: torch.full_like(labels, -1))
-    # The focal loss of a negative, with its alpha of 0.25; the own class is
-    # without focus: an object that is shown at 0.1 is still found.
-    own = F.one_hot(half.labels, 4).bool()
-    terms = 0.75 * F.softplus(logits)
-    terms = torch.where(own, terms, terms * logits.sigmoid() ** 2)
-    weight = model.bbox_head.loss_cls.loss_weight
-    expected = weight * terms.sum() / len(logits)
-    assert expected > 0
-    torch.testing.assert_close(emptied.loss_cls, expected)
-    assert emptied.loss_rest == 0  # no box is trained
-    assert len(emptied.labels) == 0
-    assert model.bbox_head.loss_cls.gamma == 2  # as it was
-
-
-def test_other_objects_of_these_images_stay_where_only_matched_count():
-    model = build_detector('deformable_detr').eval()
-    task = DetectionTask(forget_queries='matched')
-    half = halves_of(task, model)[0]['forget']
-    gone = half.labels[0]
-    is_gone = half.labels == gone
-    assert 0 < is_gone.sum() < len(is_gone)
-    emptied = half.relabelled(lambda x: torch.where(x == gone, -1, x))
-    assert emptied.labels.tolist() == half.labels[~is_gone].tolist()
-    own = F.one_hot(half.labels, 4).bool()
-    targets = own & ~is_gone[:, None]
-    terms = F.binary_cross_entropy_with_logits(
-        half.logits, targets.float(), reduction='none'
-    )
-    terms = terms * torch.where(targets, 0.25, 0.75)
-    focus = (half.logits.sigmoid() - targets.float()) ** 2
-    terms = torch.where(own & is_gone[:, None], terms, terms * focus)
-    weight = model.bbox_head.loss_cls.loss_weight
-    expected = weight * terms.sum() / len(half.labels)
-    torch.testing.assert_close(emptied.loss_cls, expected)
-    assert emptied.loss_rest > 0  # their boxes
-
-
-def test_the_background_of_a_softmax_counts_in_full():
-    model = build_detector('detr').eval()
-    assert model.bbox_head.bg_cls_weight == 0.1
-    task = DetectionTask(forget_queries='matched')
-    half = halves_of(task, model)[0]['forget']
-    emptied = half.relabelled(lambda labels: torch.full_like(labels, -1))
-    expected = -half.logits.log_softmax(1)[:, 4].mean()
-    torch.testing.assert_close(emptied.loss_cls, expected)
-
-
-def test_nothing_to_empty_is_as_without_relabelling():
-    model = build_detector('deformable_detr').eval()
-    task = DetectionTask(forget_queries='matched')
-    half = halves_of(task, model)[0]['forget']
-    same = half.relabelled(lambda labels: labels)
-    assert set(same.losses) == set(half.losses)
-    torch.testing.assert_close(same.loss, half.loss)
-
-
 def test_some_objects_of_a_class_cannot_be_emptied():
     model = build_detector('deformable_detr').eval()
     task = DetectionTask(forget_queries='matched')
@@ -577,16 +313,6 @@ def test_some_objects_of_a_class_cannot_be_emptied():
         half.relabelled(
             lambda x: torch.where(x == gone, -1, gone.expand_as(x))
         )
-
-
-def test_quality_focal_loss_has_no_focus_on_what_becomes_background():
-    loss = MODELS.build(dict(type='QualityFocalLoss', beta=2.0))
-    logits, labels = torch.randn(3, 4), torch.full((3,), 4)
-    targets = (labels, torch.zeros(3))
-    with _without_focus(loss):
-        found = loss(logits, targets)
-    torch.testing.assert_close(found, F.softplus(logits).sum() / 3)
-    assert loss(logits, targets) < found
 
 
 @pytest.mark.parametrize('name', ['deformable_detr', 'dino'])
