@@ -71,6 +71,7 @@ def report_context(
         figures=figures,
         picture_note=picture_note,
         timing_heading=TIMING_HEADING,
+        most_classes=_MOST_CLASSES,
         tables=dict(
             scores=_scores(steps, score_name, splits),
             verification=_verification(steps),
@@ -104,8 +105,8 @@ def _scores(
         'Step': lambda step: str(step['step']),
         'Forget': forgotten,
         **{
-            f'{score_name}_{LETTERS[split]}': lambda step, split=split: (
-                _change(step.get(f'{split}_before'), step.get(f'{split}_score'))
+            f'{score_name}_{LETTERS[split]}': lambda step, split=split: _change(
+                step.get(f'{split}_before'), step.get(f'{split}_score')
             )
             for split in splits
         },

@@ -1,6 +1,7 @@
 from .base import ROLES, BaseTask, HalfBatch, Seen
 from .classification import ClassificationHalf, ClassificationTask
 from .detection import DetectionHalf, DetectionTask
+from .lookup import task_named
 from .task_model import TaskModel
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     'HalfBatch',
     'Seen',
     'TaskModel',
+    'task_named',
 ]

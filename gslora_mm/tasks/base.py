@@ -130,6 +130,11 @@ class BaseTask(metaclass=ABCMeta):
     Attributes:
         name (str): As it stands in ``report.json``.
         metric (str): Name of the headline score in ``report.json``.
+        score_name (str): Short name of this score in tables and plots.
+        unit (str): What a row of :class:`HalfBatch` is, ``'image'`` or
+            ``'object'``. Defaults to ``'image'``.
+        picture_note (str): How to read the report's pictures, one sentence.
+            Defaults to ``''``.
         trunk (tuple[str, ...]): Child modules that come before the
             Transformer. Frozen, they run once for the whole batch.
         prototype_source (str): Where prototypes of the classes come from if
@@ -141,6 +146,9 @@ class BaseTask(metaclass=ABCMeta):
 
     name: str
     metric: str
+    score_name: str
+    unit: str = 'image'
+    picture_note: str = ''
     trunk: tuple[str, ...] = ()
     prototype_source: str = 'features'
     has_background: bool = False

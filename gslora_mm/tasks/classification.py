@@ -184,6 +184,12 @@ class ClassificationTask(BaseTask):
 
     name = 'classification'
     metric = 'top1'
+    score_name = 'Acc'
+    unit = 'image'
+    picture_note = (
+        'The three likeliest classes, the true one in colour; a hatched bar '
+        'should be gone.'
+    )
     trunk = ()
     prototype_source = 'features'
 

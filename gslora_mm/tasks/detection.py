@@ -588,6 +588,9 @@ class DetectionTask(BaseTask):
 
     name = 'detection'
     metric = 'mAP'
+    score_name = 'AP'
+    unit = 'object'
+    picture_note = 'A dashed box should be gone.'
     trunk = ('backbone', 'neck')
     prototype_source = 'class_layer'
     has_background = True
