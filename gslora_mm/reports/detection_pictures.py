@@ -102,7 +102,8 @@ class DetectionPictures(Pictures):
         axes.autoscale(False)
         if not found.names:
             return
-        boxes = found.boxes.clip(0, [width, height] * 2)
+        # The visualizer warns of what touches the right or lower edge.
+        boxes = found.boxes.clip(0, [width - 1e-3, height - 1e-3] * 2)
         styles = [self.legend[fate(name)] for name in found.names]
         colours = [style['edgecolor'] for style in styles]
         labels = list(found.names)
@@ -121,9 +122,12 @@ class DetectionPictures(Pictures):
             line_widths=_FRAME['linewidth'],
             alpha=1,
         )
+        inches = min(_WIDTH / width, self.height(image) / height)  # a pixel
         visualizer.draw_texts(
             labels,
-            _label_centres(labels, boxes, width, height),
+            _label_centres(
+                labels, boxes, (width, height), _FONT_SIZE / 72 / inches
+            ),
             font_sizes=_FONT_SIZE,
             colors='white',
             vertical_alignments='center_baseline',
@@ -136,24 +140,27 @@ class DetectionPictures(Pictures):
 
 
 def _label_centres(
-    labels: Sequence[str], boxes: np.ndarray, width: int, height: int
+    labels: Sequence[str],
+    boxes: np.ndarray,
+    image_size: tuple[int, int],
+    font_size: float,
 ) -> np.ndarray:
     """Where to write: above a box, below it or inside, the first free place.
 
     Args:
         labels (Sequence[str]): What is to be written.
         boxes (np.ndarray): Corners of the objects, shape (n, 4).
-        width (int): Of the image, in pixels.
-        height (int): Of the image, in pixels.
+        image_size (tuple[int, int]): Width and height of the image.
+        font_size (float): In pixels of the image, like all lengths here.
 
     Returns:
-        np.ndarray: Centres of the labels in pixels, shape (n, 2).
+        np.ndarray: Centres of the labels, shape (n, 2).
     """
-    unit = width / _WIDTH / 72 * _FONT_SIZE  # font size in pixels
+    width, height = image_size
     taken: list[Bbox] = []
     for label, (x1, y1, x2, y2) in zip(labels, boxes, strict=True):
         # Size of the text and its margin, for DejaVu Sans.
-        w, h = (0.62 * len(label) + 0.5) * unit, 1.45 * unit
+        w, h = (0.62 * len(label) + 0.5) * font_size, 1.45 * font_size
         places = [
             Bbox.from_bounds(min(max(x, 0), max(width - w, 0)), y, w, h)
             for y in (y1 - h, y2, y1, y2 - h)
