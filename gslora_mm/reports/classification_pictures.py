@@ -15,6 +15,7 @@ from .pictures import (
     Finding,
     Pictures,
     choose_images,
+    in_two_lines,
 )
 from .style import COLOURS
 
@@ -64,23 +65,22 @@ class ClassificationPictures(Pictures):
     def height(self, image: np.ndarray) -> float:
         return 0.75
 
-    def draw_truth(
-        self, axes: Axes, image: np.ndarray, truth: Finding, fate: Fate
-    ) -> None:
-        axes.imshow(image, interpolation='bilinear')
-        axes.set_axis_off()
-        axes.set_title(truth.names[0], fontsize=6.5, weight='normal', pad=2)
-
-    def draw_prediction(
+    def draw(
         self,
         axes: Axes,
         image: np.ndarray,
         truth: Finding,
-        found: Finding,
+        found: Finding | None,
         fate: Fate,
     ) -> None:
         """Draw bars with class and score written on them, best on top."""
         (true_name,) = truth.names
+        if found is None:
+            axes.imshow(image, interpolation='bilinear')
+            axes.set_axis_off()
+            title = in_two_lines(true_name, 22)
+            axes.set_title(title, fontsize=6.5, weight='normal', pad=2)
+            return
         for row, (name, score) in enumerate(
             zip(found.names, found.scores, strict=True)
         ):

@@ -80,20 +80,16 @@ class DetectionPictures(Pictures):
     def height(self, image: np.ndarray) -> float:
         return _WIDTH * min(max(image.shape[0] / image.shape[1], 0.5), 1.5)
 
-    def draw_truth(
-        self, axes: Axes, image: np.ndarray, truth: Finding, fate: Fate
-    ) -> None:
-        self.draw_prediction(axes, image, truth, truth, fate)
-
-    def draw_prediction(
+    def draw(
         self,
         axes: Axes,
         image: np.ndarray,
         truth: Finding,
-        found: Finding,
+        found: Finding | None,
         fate: Fate,
     ) -> None:
         """Draw boxes and labels, each label where it hides no other."""
+        found = found or truth
         height, width = image.shape[:2]
         axes.imshow(
             image, interpolation='bilinear', extent=(0, width, height, 0)
@@ -106,12 +102,11 @@ class DetectionPictures(Pictures):
         boxes = found.boxes.clip(0, [width - 1e-3, height - 1e-3] * 2)
         styles = [self.legend[fate(name)] for name in found.names]
         colours = [style['edgecolor'] for style in styles]
-        labels = list(found.names)
-        if found.scores is not None:
-            labels = [
-                f'{name} {score:.2f}'
-                for name, score in zip(labels, found.scores, strict=True)
-            ]
+        scores = found.scores or [None] * len(found.names)
+        labels = [
+            name if score is None else f'{name} {score:.2f}'
+            for name, score in zip(found.names, scores, strict=True)
+        ]
         visualizer = Visualizer(image=image)
         # Not to pixels of the image, in which no text would be legible.
         visualizer.ax_save = axes
@@ -125,13 +120,12 @@ class DetectionPictures(Pictures):
         inches = min(_WIDTH / width, self.height(image) / height)  # a pixel
         visualizer.draw_texts(
             labels,
-            _label_centres(
+            _place_labels(
                 labels, boxes, (width, height), _FONT_SIZE / 72 / inches
             ),
             font_sizes=_FONT_SIZE,
             colors='white',
             vertical_alignments='center_baseline',
-            horizontal_alignments='center',
             bboxes=[
                 dict(facecolor=colour, linewidth=0, boxstyle='square,pad=0.2')
                 for colour in colours
@@ -139,7 +133,7 @@ class DetectionPictures(Pictures):
         )
 
 
-def _label_centres(
+def _place_labels(
     labels: Sequence[str],
     boxes: np.ndarray,
     image_size: tuple[int, int],
@@ -154,7 +148,7 @@ def _label_centres(
         font_size (float): In pixels of the image, like all lengths here.
 
     Returns:
-        np.ndarray: Centres of the labels, shape (n, 2).
+        np.ndarray: Where the texts begin, half-way up, shape (n, 2).
     """
     width, height = image_size
     taken: list[Bbox] = []
@@ -173,7 +167,8 @@ def _label_centres(
                 key=lambda place: sum(_overlap(place, t) for t in taken),
             )
         )
-    return np.array([(place.p0 + place.p1) / 2 for place in taken])
+    margin = 0.25 * font_size
+    return np.array([(t.x0 + margin, (t.y0 + t.y1) / 2) for t in taken])
 
 
 def _overlap(first: Bbox, second: Bbox) -> float:

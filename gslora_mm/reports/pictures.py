@@ -1,6 +1,7 @@
 """Before and after: the same validation images after every step."""
 
 import os
+import textwrap
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,21 +107,24 @@ class Pictures(metaclass=ABCMeta):
         """Inches of the row of an image, of shape (height, width, 3)."""
 
     @abstractmethod
-    def draw_truth(
-        self, axes: Axes, image: np.ndarray, truth: Finding, fate: Fate
-    ) -> None:
-        """Draw an image and its ground truth."""
-
-    @abstractmethod
-    def draw_prediction(
+    def draw(
         self,
         axes: Axes,
         image: np.ndarray,
         truth: Finding,
-        found: Finding,
+        found: Finding | None,
         fate: Fate,
     ) -> None:
-        """Draw what a model says of an image."""
+        """Draw what a model says of an image, or the ground truth.
+
+        Args:
+            axes (Axes): Where to draw.
+            image (np.ndarray): RGB, shape (height, width, 3).
+            truth (Finding): What is on the image.
+            found (Finding, optional): What the model says; None in the
+                first column.
+            fate (Fate): Says what is to become of a class.
+        """
 
 
 def draw_pictures(
@@ -299,21 +303,19 @@ def draw_sheet(
             width_ratios=[first, *[other] * len(columns)],
             height_ratios=heights,
         )
-        rows = list(zip(images, truths, strict=True))
-        for axes, (image, truth) in zip(grid[:, 0], rows, strict=True):
-            pictures.draw_truth(axes, image, truth, fate)
-        if pictures.title:
-            grid[0, 0].set_title(pictures.title, fontsize=8, loc='center')
+        columns = {pictures.title: [None] * len(images), **columns}
         for place, (title, found) in enumerate(columns.items()):
-            if place:
-                request = requests[place - 1]
+            if place >= 2:
+                request = requests[place - 2]
                 gone.update(request)
-                # About as many characters as fit at this size.
-                room = int(16 * other) - len('forget ')
-                title += f'\nforget {shortened(request, 3, room)}'
-            for row, axes in enumerate(grid[:, place + 1]):
-                pictures.draw_prediction(axes, *rows[row], found[row], fate)
-            grid[0, place + 1].set_title(title, fontsize=8, loc='center')
+                room = int(13.5 * other)  # characters that fit at this size
+                title += '\n' + in_two_lines(
+                    f'forget {shortened(request, 3, 2 * room - 12)}', room
+                )
+            rows = zip(grid[:, place], images, truths, found, strict=True)
+            for axes, image, truth, finding in rows:
+                pictures.draw(axes, image, truth, finding, fate)
+            grid[0, place].set_title(title, fontsize=8, loc='center')
         figure.legend(
             handles=[
                 Patch(label=label, **style)
@@ -323,7 +325,15 @@ def draw_sheet(
             ncols=len(pictures.legend),
             fontsize=8,
         )
+        figure.draw_without_rendering()  # one pass leaves titles cut
         save_figure(figure, path)
+
+
+def in_two_lines(text: str, width: int) -> str:
+    """Text of at most so many characters a line, its end cut if need be."""
+    return '\n'.join(
+        textwrap.wrap(text, width, max_lines=2, placeholder=' ...')
+    )
 
 
 def choose_images(

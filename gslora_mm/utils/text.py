@@ -29,10 +29,11 @@ def shortened(names: Iterable[str], most: int, width: int = 0) -> str:
         str: Such as ``'a, b and 3 more'``.
     """
     names = list(names)
-    for count in range(min(most, len(names)), -1, -1):
+    count = min(most, len(names))
+    while True:
         text = ', '.join(names[:count])
         if count < len(names):
             text += f' and {len(names) - count} more'
         if count <= 1 or not width or len(text) <= width:
             return text
-    return ''
+        count -= 1

@@ -310,6 +310,30 @@ def test_labels_cover_no_other_and_stay_on_the_image(figures, height, width):
                 assert shared is None or min(shared.size) < 1
 
 
+def test_titles_stay_over_their_column(figures):
+    nothing = Finding([], [], np.zeros((0, 4)))
+    requests = [
+        ['a class with quite a long name', 'another', *'abcdefgh'],
+        ['traffic light', 'dining table', *'abcdefgh'],
+        ['one'],
+    ]
+    titles = ['pre-trained', *(f'after step {n}' for n in (1, 2, 3))]
+    draw_sheet(
+        DetectionPictures(),
+        [np.zeros((64, 64, 3), np.uint8)],
+        [nothing],
+        {title: [nothing] for title in titles},
+        requests,
+        'unused.png',
+    )
+    (figure,) = figures
+    for axes in figure.axes:
+        title, frame = axes.title.get_window_extent(), axes.get_window_extent()
+        assert frame.x0 - 1 <= title.x0 and title.x1 <= frame.x1 + 1
+        assert title.y1 <= figure.bbox.y1 + 1
+    assert axes.get_title() == 'after step 3\nforget one'
+
+
 def test_boxes_beyond_the_image_and_none_at_all(figures, recwarn):
     outside = Finding(['dog'], [0.5], np.array([[-9.0, 5, 99, 200]]))
     nothing = Finding([], [], np.zeros((0, 4)))
