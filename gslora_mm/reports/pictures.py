@@ -315,7 +315,8 @@ def draw_sheet(
             rows = zip(grid[:, place], images, truths, found, strict=True)
             for axes, image, truth, finding in rows:
                 pictures.draw(axes, image, truth, finding, fate)
-            grid[0, place].set_title(title, fontsize=8, loc='center')
+            if title:
+                grid[0, place].set_title(title, fontsize=8, loc='center')
         figure.legend(
             handles=[
                 Patch(label=label, **style)
