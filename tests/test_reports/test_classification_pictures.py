@@ -1,24 +1,25 @@
-"""Before-and-after rankings, with a tiny real classifier of mmpretrain."""
+"""Before-and-after pictures of a tiny real classifier of mmpretrain."""
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 import gslora_mm  # noqa: F401  (makes a mismatched torchvision importable)
-from gslora_mm.utils import ConfigError
-from gslora_mm.reports import class_pictures, write_report
-from gslora_mm.reports.class_pictures import draw_pictures, plot_rankings
-from gslora_mm.reports.classifications import (
-    Ranking,
-    classify,
+from gslora_mm.reports import pictures as pictures_module
+from gslora_mm.reports import write_report
+from gslora_mm.reports.classification_pictures import ClassificationPictures
+from gslora_mm.reports.pictures import (
+    Finding,
+    draw_pictures,
+    draw_sheet,
+    predictions,
     read_image,
     validation_set,
 )
-from gslora_mm.reports.selection import load_config
 from gslora_mm.reports.style import COLOURS
+from gslora_mm.utils import ConfigError
 from tests.class_sequences import CLASSES, make_images, tiny_class_sequence
 from tests.classifiers import build_classifier
 from tests.work_dirs import make_work_dir
@@ -51,13 +52,19 @@ def work_dir(tmp_path_factory):
 
 
 def test_rankings_are_the_models_predictions(work_dir):
-    config = load_config(work_dir)
+    config = Config.fromfile(work_dir / 'pretrained' / 'config.py')
     dataset = validation_set(config)
     files = {
         name: (str(work_dir / name), False)
         for name in ('pretrained.pth', 'step_01/merged.pth')
     }
-    found = dict(classify(config, files, CLASSES, dataset, [3, 7], 2, 'cpu'))
+    pictures = ClassificationPictures()
+    found = {
+        title: [pictures.prediction(sample, CLASSES) for sample in samples]
+        for title, samples in predictions(
+            config, files, dataset, [3, 7], 'cpu'
+        )
+    }
     for seed, rankings in enumerate(found.values()):
         model = build_classifier('deit', len(CLASSES), seed=seed).eval()
         for index, ranking in zip([3, 7], rankings, strict=True):
@@ -69,7 +76,7 @@ def test_rankings_are_the_models_predictions(work_dir):
                 (sample,) = model.test_step(
                     dict(inputs=[image.flip(0)], data_samples=None)
                 )
-            scores, labels = sample.pred_score.topk(2)
+            scores, labels = sample.pred_score.topk(3)
             assert ranking.scores == pytest.approx(scores.tolist(), abs=1e-5)
             assert ranking.names == [CLASSES[label] for label in labels]
     assert len({r.scores[0] for rs in found.values() for r in rs}) == 4
@@ -78,11 +85,12 @@ def test_rankings_are_the_models_predictions(work_dir):
 def test_images_of_all_steps_and_retained_ones(work_dir, monkeypatch):
     drawn = {}
 
-    def keep(images, truth, columns, requests, path):
-        drawn.update(images=images, truth=truth, columns=columns)
-        return plot_rankings(images, truth, columns, requests, path)
+    def keep(pictures, images, truths, columns, requests, path):
+        names = [name for truth in truths for name in truth.names]
+        drawn.update(images=images, truth=names, columns=columns)
+        draw_sheet(pictures, images, truths, columns, requests, path)
 
-    monkeypatch.setattr(class_pictures, 'plot_rankings', keep)
+    monkeypatch.setattr(pictures_module, 'draw_sheet', keep)
     write_report(work_dir)
     assert drawn['truth'] == ['cyan', 'red', 'green', 'green', 'blue', 'pink']
     assert list(drawn['columns']) == [
@@ -118,15 +126,16 @@ def test_moved_checkpoint_is_an_error_here_and_a_warning_in_the_report(
 def test_bars_tell_what_should_be_gone(monkeypatch):
     figures = []
     monkeypatch.setattr(
-        class_pictures,
+        pictures_module,
         'save_figure',
         lambda figure, path: figures.append(figure),
     )
-    ranking = Ranking(['dog', 'car', 'cat'], [0.7, 0.2, 0.1])
+    ranking = Finding(['dog', 'car', 'cat'], [0.7, 0.2, 0.1])
     truth = ['dog', 'car', 'cat']
-    plot_rankings(
+    draw_sheet(
+        ClassificationPictures(),
         [np.zeros((8, 8, 3), np.uint8)] * 3,
-        truth,
+        [Finding([name]) for name in truth],
         {title: [ranking] * 3 for title in ('before', 'step 1', 'step 2')},
         [['dog'], ['car']],
         'unused.png',
@@ -150,21 +159,3 @@ def test_bars_tell_what_should_be_gone(monkeypatch):
             assert {bar.get_facecolor() for bar in others} == {
                 (*to_rgb('#DCDCDC'), 1)
             }
-
-
-def test_images_in_memory():
-    """Such as MNIST's and CIFAR's."""
-    from mmengine.dataset import BaseDataset
-
-    class Arrays(BaseDataset):
-        def load_data_list(self):
-            return [
-                dict(img=np.full((4, 5), 7, np.uint8)),
-                dict(img=np.full((4, 5, 3), 9, np.uint8)),
-            ]
-
-    init_default_scope('mmpretrain')
-    dataset = Arrays()
-    assert (read_image(dataset, 0) == 7).all()
-    assert (read_image(dataset, 1) == 9).all()
-    assert read_image(dataset, 0).shape == (4, 5, 3)
