@@ -127,7 +127,7 @@ def prepare_method(
         ConfigError: See :func:`load_state`.
     """
     method = model.method
-    if type(method).carried_state is BaseMethod.carried_state:
+    if not method.carries_state:
         with seeded(0):
             method.prepare(model, dataset)
         return

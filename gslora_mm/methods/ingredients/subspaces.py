@@ -1,25 +1,20 @@
 """Subspaces that hold what a model sees of some images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gslora_mm.lora import disable_lora
-from .replay import replay_batches
-
-if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.training import ForgettingModel
+from gslora_mm.datasets import ForgetRetainDataset
+from gslora_mm.tasks import TaskModel
+from .replay import read_replay, without_adapter
 
 
 @torch.no_grad()
 def second_moments(
-    model: ForgettingModel,
+    model: TaskModel,
     dataset: ForgetRetainDataset,
     role: str,
     layers: Mapping[str, nn.Module],
@@ -34,7 +29,7 @@ def second_moments(
     alone.
 
     Args:
-        model (ForgettingModel): Its mode is put back at the end.
+        model (TaskModel): Its mode is put back at the end.
         dataset (ForgetRetainDataset): The replay images of a step.
         role (str): ``'forget'`` or ``'retain'``.
         layers (Mapping[str, nn.Module]): Layers of the model, by name.
@@ -50,21 +45,17 @@ def second_moments(
     def add(name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
         inputs[name] = inputs.get(name, 0) + _moments(args[0])
 
-    training = model.training
-    model.eval()
     handles = [
         layer.register_forward_pre_hook(partial(add, name))
         for name, layer in layers.items()
     ]
     try:
-        with disable_lora(model.model):
-            for batch in replay_batches(dataset, batch_size, roles=(role,)):
-                half = model.task.read(model.model, batch)
+        with without_adapter(model):
+            for half in read_replay(model, dataset, batch_size, roles=(role,)):
                 features.append(_moments(half.features))
     finally:
         for handle in handles:
             handle.remove()
-        model.train(training)
     return inputs, torch.stack(features).sum(0)
 
 
@@ -112,8 +103,8 @@ def joint_basis(*bases: Tensor) -> Tensor:
     return vectors[:, values > 1e-3].float()
 
 
-def without(rows: Tensor, basis: Tensor) -> Tensor:
-    """What is left of vectors outside of a subspace.
+def project_out(rows: Tensor, basis: Tensor) -> Tensor:
+    """Remove from vectors their projections onto a subspace.
 
     Args:
         rows (Tensor): Shape (N, C).
@@ -123,3 +114,39 @@ def without(rows: Tensor, basis: Tensor) -> Tensor:
         Tensor: Shape (N, C).
     """
     return rows - (rows @ basis) @ basis.t()
+
+
+def nuclear_norm_inside(features: Tensor, basis: Tensor) -> Tensor:
+    """How much of unit features, and how spread, is in a subspace.
+
+    Args:
+        features (Tensor): Shape (N, C).
+        basis (Tensor): Orthonormal, (C, rank).
+
+    Returns:
+        Tensor: Scalar; zero without features.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        rows = _unit_rows(features)
+        return torch.linalg.matrix_norm(rows @ basis.to(rows), ord='nuc')
+
+
+def norm_outside(features: Tensor, basis: Tensor) -> Tensor:
+    """How much of unit features is outside of a subspace.
+
+    Args:
+        features (Tensor): Shape (N, C).
+        basis (Tensor): Orthonormal, (C, rank).
+
+    Returns:
+        Tensor: Scalar, the root mean square over the features.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        rows = _unit_rows(features)
+        return torch.linalg.vector_norm(project_out(rows, basis.to(rows)))
+
+
+def _unit_rows(features: Tensor) -> Tensor:
+    """Features of length 1, over the root of their number."""
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    return F.normalize(features.to(dtype)) / max(len(features), 1) ** 0.5
