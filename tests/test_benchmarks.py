@@ -9,18 +9,18 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from gslora_mm.datasets import build_dataset
-from gslora_mm.toy_data import (
-    make_mini_coco,
-    make_mini_digits,
-    make_mini_faces,
-)
 from gslora_mm.bench.benchmark import MethodOutcome, run_benchmark
 from gslora_mm.bench.benchmark_config import load_benchmark
 from gslora_mm.bench.results import collect
 from gslora_mm.bench.suite import check_settings
 from gslora_mm.bench.trials import data_of, setting_of
+from gslora_mm.datasets import build_dataset
 from gslora_mm.registry import METHODS, class_of
+from gslora_mm.toy_data import (
+    make_mini_coco,
+    make_mini_digits,
+    make_mini_faces,
+)
 from gslora_mm.utils import ConfigError
 from tests.step_models import build_last_step
 

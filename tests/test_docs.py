@@ -15,7 +15,9 @@ import yaml
 from mmengine.config import Config
 
 from gslora_mm.datasets import ClassOrder
-from gslora_mm.training.hooks import AdapterEMAHook, ForgettingEarlyStopHook
+from gslora_mm.lora import inject_lora
+from gslora_mm.methods import GSLoRA, GSLoRAPP
+from gslora_mm.registry import HOOKS, METHODS, TASKS
 from gslora_mm.sequence.dry_run import check_entries
 from gslora_mm.sequence.resolve import (
     FORGETTING_DEFAULTS,
@@ -24,10 +26,8 @@ from gslora_mm.sequence.resolve import (
     schedulers,
     with_defaults,
 )
-from gslora_mm.lora import inject_lora
-from gslora_mm.methods import GSLoRA, GSLoRAPP
 from gslora_mm.tasks import DetectionTask, HalfBatch
-from gslora_mm.registry import HOOKS, METHODS, TASKS
+from gslora_mm.training.hooks import AdapterEMAHook, ForgettingEarlyStopHook
 from gslora_mm.utils import ConfigError
 
 ROOT = Path(__file__).parents[1]

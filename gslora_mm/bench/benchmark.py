@@ -10,12 +10,12 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .scores import mean_h
+from gslora_mm.sequence.identity import data_of
 from gslora_mm.utils import ConfigError, load_json, unknown_name
 from .benchmark_config import Benchmark, Tuning
-from gslora_mm.sequence.identity import data_of
-from .suite import Suite, check_settings
 from .run import REPORT_FILE, Outcome, check_amounts, check_runs, run_suite
+from .scores import mean_h
+from .suite import Suite, check_settings
 from .trials import (
     Search,
     Trial,

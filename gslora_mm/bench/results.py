@@ -8,12 +8,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from .scores import run_figures, spread, step_figures
+from gslora_mm.sequence.identity import data_of
 from gslora_mm.utils import load_json
 from .benchmark import MethodOutcome
 from .benchmark_config import Benchmark
-from gslora_mm.sequence.identity import data_of
 from .run import REPORT_FILE, Outcome, conditions
+from .scores import run_figures, spread, step_figures
 from .trials import setting_of
 
 #: Figures of a step that have a spread over the runs.

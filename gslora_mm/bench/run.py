@@ -16,17 +16,17 @@ from typing import IO, Any
 import torch
 from mmengine.config import Config
 
+from gslora_mm.sequence.identity import changed_input, checkpoint_sha256
+from gslora_mm.sequence.pretrained_scores import share_pretrained_scores
+from gslora_mm.sequence.resolve import plain_config
+from gslora_mm.sequence.run import PRETRAINED_DIR, SEQUENCE_FILE
+from gslora_mm.sequence.step import METRICS_FILE, RESULT_FILE
 from gslora_mm.utils import (
     ConfigError,
     atomic_write,
     load_json,
     unknown_name,
 )
-from gslora_mm.sequence.identity import changed_input, checkpoint_sha256
-from gslora_mm.sequence.pretrained_scores import share_pretrained_scores
-from gslora_mm.sequence.run import PRETRAINED_DIR, SEQUENCE_FILE
-from gslora_mm.sequence.step import METRICS_FILE, RESULT_FILE
-from gslora_mm.sequence.resolve import plain_config
 from .suite import Suite, check_settings
 
 try:

@@ -12,7 +12,6 @@ from mmengine.config import Config
 from gslora_mm.datasets import ClassOrder
 from gslora_mm.lora import inject_lora
 from gslora_mm.registry import HOOKS, METHODS, TASKS
-from gslora_mm.utils import ConfigError, unknown_name
 from gslora_mm.sequence.dry_run import check_entries
 from gslora_mm.sequence.resolve import (
     SEQUENCE_KEYS,
@@ -22,6 +21,7 @@ from gslora_mm.sequence.resolve import (
     num_iterations,
     schedulers,
 )
+from gslora_mm.utils import ConfigError, unknown_name
 
 NAME = re.compile(r'\w[\w.+-]*')
 

@@ -10,9 +10,9 @@ from typing import Any
 from mmengine.config import Config
 
 from gslora_mm.registry import METHODS, class_of
-from gslora_mm.utils import ConfigError
 from gslora_mm.sequence.identity import data_of
 from gslora_mm.sequence.plan import ForgettingPlan
+from gslora_mm.utils import ConfigError
 
 #: Name of the settings that are those of the config.
 AS_CONFIGURED = 'as_configured'

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from gslora_mm.bench.suite import check_settings, find_suite, load_suite
 from gslora_mm.bench.run import is_finished, run_suite
+from gslora_mm.bench.suite import check_settings, find_suite, load_suite
 from gslora_mm.utils import ConfigError, save_json
 from tests.step_models import build_last_step
 

@@ -16,9 +16,9 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from gslora_mm.lora import inject_lora, lora_groups
-from gslora_mm.training import ForgettingModel
-from gslora_mm.tasks import Seen
 from gslora_mm.registry import MODELS
+from gslora_mm.tasks import Seen
+from gslora_mm.training import ForgettingModel
 from gslora_mm.utils.quiet import no_info
 from tests.classifiers import (
     random_images,

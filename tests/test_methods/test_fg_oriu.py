@@ -8,14 +8,14 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from gslora_mm.sequence import ForgettingSequence
-from gslora_mm.training.hooks import StepCheckpointHook
 from gslora_mm.lora import LoRALinear, inject_lora
 from gslora_mm.methods import FGOrIU
 from gslora_mm.methods.ingredients.subspaces import without
+from gslora_mm.reports import comparable
+from gslora_mm.sequence import ForgettingSequence
+from gslora_mm.training.hooks import StepCheckpointHook
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.tensor_file import load_tensors
-from gslora_mm.reports import comparable
 from tests.class_sequences import make_class_inputs, tiny_class_sequence
 from .helpers import (
     TASKS,

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gslora_mm.training.hooks import MethodHook, NonFiniteLossError
 from gslora_mm.methods import GradientAscent
+from gslora_mm.training.hooks import MethodHook, NonFiniteLossError
 from gslora_mm.utils import ConfigError
 from .helpers import (
     LORA,

@@ -37,7 +37,6 @@ def test_images_show_many_forgotten_categories():
 
 def test_images_in_memory():
     """Such as MNIST's and CIFAR's."""
-    from mmengine.dataset import BaseDataset
 
     class Arrays(BaseDataset):
         def load_data_list(self):

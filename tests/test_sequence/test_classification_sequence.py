@@ -9,14 +9,14 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from gslora_mm.reports import comparable
 from gslora_mm.sequence import ForgettingSequence, run_step
-from gslora_mm.training.hooks import StepCheckpointHook
-from gslora_mm.training import enable_amp
 from gslora_mm.sequence.dry_run import check_sequence
 from gslora_mm.sequence.step import without_prefix
+from gslora_mm.training import enable_amp
+from gslora_mm.training.hooks import StepCheckpointHook
 from gslora_mm.utils import ConfigError, load_json
 from gslora_mm.utils.checkpoint import load_checkpoint
-from gslora_mm.reports import comparable
 from tests.class_sequences import (
     CLASSES,
     make_class_inputs,

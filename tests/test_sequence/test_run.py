@@ -14,13 +14,13 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.visualization import LocalVisBackend
 
-from gslora_mm.sequence import ForgettingSequence, run_step
-from gslora_mm.training.hooks import NonFiniteLossError, StepCheckpointHook
-from gslora_mm.training import enable_amp
 from gslora_mm.methods import GSLoRA
+from gslora_mm.reports import comparable
+from gslora_mm.sequence import ForgettingSequence, run_step
+from gslora_mm.training import enable_amp
+from gslora_mm.training.hooks import NonFiniteLossError, StepCheckpointHook
 from gslora_mm.utils import ConfigError, SaveError, load_json, save_json
 from gslora_mm.utils.checkpoint import load_checkpoint
-from gslora_mm.reports import comparable
 from gslora_mm.work_dir import WorkDir
 from tests.sequences import tiny_sequence
 

@@ -24,11 +24,11 @@ with no_prints():
 
     from gslora_mm.bench.benchmark import run_benchmark
     from gslora_mm.bench.benchmark_config import load_benchmark
-    from gslora_mm.bench.results import collect
-    from gslora_mm.bench.suite import find_suite
-    from gslora_mm.bench.run import read_seeds
-    from gslora_mm.bench.plots import plot_benchmark
     from gslora_mm.bench.leaderboard import render_leaderboard
+    from gslora_mm.bench.plots import plot_benchmark
+    from gslora_mm.bench.results import collect
+    from gslora_mm.bench.run import read_seeds
+    from gslora_mm.bench.suite import find_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = Path(__file__).resolve().parents[1] / 'train.py'

@@ -20,8 +20,8 @@ hush()
 with no_prints():
     import mmdet.datasets  # noqa: F401  (greets on import)
 
-    from gslora_mm.bench.suite import Suite, find_suite, load_suite
     from gslora_mm.bench.run import Outcome, read_seeds, run_suite
+    from gslora_mm.bench.suite import Suite, find_suite, load_suite
     from gslora_mm.reports.comparison import (
         SCORES_AND_COST,
         comparison_table,
