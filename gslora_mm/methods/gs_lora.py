@@ -5,8 +5,9 @@ from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
 from .base import BaseMethod
 from .ingredients.bounded import bounded_forgetting
+from .ingredients.losses import build_loss, default_loss
 from .ingredients.proximal import ProximalSteps
-from .settings import Bound, PerStep, Weight, build_loss, loss
+from .settings import Bound, PerStep, Weight
 
 
 @METHODS.register_module()
@@ -56,8 +57,8 @@ class GSLoRA(BaseMethod):
     warmup_iters: PerStep[Weight] = 0
     warmup_epochs: PerStep[Weight] = 0
     sparsity: Literal['subgradient', 'proximal'] = 'subgradient'
-    loss_forget: dict = loss('gslora_mm.BoundedForgettingLoss')
-    loss_structure: dict = loss('gslora_mm.GroupSparsityLoss')
+    loss_forget: dict = default_loss('gslora_mm.BoundedForgettingLoss')
+    loss_structure: dict = default_loss('gslora_mm.GroupSparsityLoss')
 
     def __post_init__(self):
         super().__post_init__()
