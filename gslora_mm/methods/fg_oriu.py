@@ -7,7 +7,7 @@ from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
 from .base import BaseMethod
 from .ingredients.bounded import bounded_forgetting
-from .ingredients.losses import build_loss, default_loss
+from .ingredients.losses import LossConfig, build_loss
 from .ingredients.subspaces import (
     FEATURES,
     joint_basis,
@@ -101,11 +101,11 @@ class FGOrIU(BaseMethod):
     w_r: PerStep[Weight] = 0.07
     energy: PerStep[Energy] = 0.99
     batch_size: Count = 16
-    loss_forget: dict = default_loss('gslora_mm.BoundedForgettingLoss')
+    loss_forget: LossConfig = 'gslora_mm.BoundedForgettingLoss'
 
     def __post_init__(self):
         super().__post_init__()
-        self.loss_forget = build_loss(
+        self.forgetting_loss = build_loss(
             'method.loss_forget', self.loss_forget, bound=self.bound
         )
         # Orthonormal bases by the name of a layer, and of the features. They
@@ -167,7 +167,7 @@ class FGOrIU(BaseMethod):
         self.bases = bases
 
     def losses(self, forget, retain):
-        terms = bounded_forgetting(forget, self.loss_forget, self.beta)
+        terms = bounded_forgetting(forget, self.forgetting_loss, self.beta)
         inside = nuclear_norm_inside(
             forget.features, self.bases['forget'][FEATURES]
         )

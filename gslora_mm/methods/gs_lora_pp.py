@@ -8,7 +8,7 @@ from gslora_mm.registry import METHODS
 from gslora_mm.utils.distributed import mean_over_processes
 from .gs_lora import GSLoRA
 from .ingredients.bounded import bounded_forgetting
-from .ingredients.losses import build_loss, default_loss
+from .ingredients.losses import LossConfig, build_loss
 from .ingredients.prototypes import Prototypes
 from .settings import Bound, Count, PerStep, Weight, path
 
@@ -68,8 +68,8 @@ class GSLoRAPP(GSLoRA):
         prototype_passes: Passes over the replay images, through the training
             pipeline with its augmentations.
         prototype_batch_size: Images of a batch in these passes.
-        loss_prototype: Config of the module that gives KL for features,
-            labels and prototypes.
+        loss_prototype: Type or config of the module that gives KL for
+            features, labels and prototypes.
     """
 
     name = 'gs_lora_pp'
@@ -82,11 +82,11 @@ class GSLoRAPP(GSLoRA):
     prototype_source: Literal['features', 'class_layer', None] = None
     prototype_passes: Count = 1
     prototype_batch_size: Count = 16
-    loss_prototype: dict = default_loss('gslora_mm.PrototypeLoss')
+    loss_prototype: LossConfig = 'gslora_mm.PrototypeLoss'
 
     def __post_init__(self):
         super().__post_init__()
-        self.loss_prototype = build_loss(
+        self.prototype_loss = build_loss(
             'method.loss_prototype', self.loss_prototype
         )
         self.class_prototypes = Prototypes(self.prototype_source)
@@ -125,9 +125,9 @@ class GSLoRAPP(GSLoRA):
         self.class_prototypes.load(state)
 
     def losses(self, forget, retain):
-        terms = bounded_forgetting(forget, self.loss_forget, self.beta)
+        terms = bounded_forgetting(forget, self.forgetting_loss, self.beta)
         kl, any_row = self.class_prototypes.divergence(
-            forget, self.loss_prototype
+            forget, self.prototype_loss
         )
         # As with CE_f, the bound is for the joint batch.
         kl = mean_over_processes({'kl': kl})['kl']
@@ -139,7 +139,7 @@ class GSLoRAPP(GSLoRA):
         }
         # The loss first: its pass is the one that trains.
         loss_retain = retain.loss
-        kl, _ = self.class_prototypes.divergence(retain, self.loss_prototype)
+        kl, _ = self.class_prototypes.divergence(retain, self.prototype_loss)
         yield {
             'loss_retain': loss_retain,
             'loss_prototype_retain': self.w_r * kl,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gslora_mm.methods import BaseMethod, Bound, GSLoRA, PerStep, Weight
-from gslora_mm.methods.ingredients.losses import default_loss
+from gslora_mm.methods.ingredients.losses import LossConfig
 from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
 
@@ -20,7 +20,7 @@ class Fields(BaseMethod):
     beta: PerStep[Weight] = 1.0
     bound: PerStep[Bound | None] = None
     mode: Literal['a', 'b', None] = 'a'
-    loss_a: dict = default_loss('gslora_mm.GroupSparsityLoss')
+    loss_a: LossConfig = 'gslora_mm.GroupSparsityLoss'
 
     def losses(self, forget, retain):
         yield {'loss_forget': self.beta * forget.loss}
@@ -62,8 +62,7 @@ class WrittenOverFields(GSLoRA):
 def test_fields_are_keyword_arguments_with_defaults():
     method = Fields(must=2)
     assert (method.must, method.beta, method.mode) == (2, 1.0, 'a')
-    assert method.loss_a == dict(type='gslora_mm.GroupSparsityLoss')
-    assert method.loss_a is not Fields(must=2).loss_a
+    assert method.loss_a == 'gslora_mm.GroupSparsityLoss'
     assert (method.iteration, method.max_iters) == (0, 1)
     with pytest.raises(TypeError, match='must'):
         Fields()

@@ -223,9 +223,10 @@ def test_a_weight_of_the_structure_counts_for_proximal_steps_too():
             "method.loss_forget: cannot be used: .*argument 'b'",
         ),
         (
-            dict(loss_forget='relu'),
-            'method.loss_forget: cannot be used: ',
+            dict(loss_forget='ReLuu'),
+            'method.loss_forget: cannot be used: .*ReLuu',
         ),
+        (dict(loss_forget=3), 'method.loss_forget: cannot be used: '),
         (
             dict(loss_structure=dict(type=LargestNorm), sparsity='proximal'),
             'method.loss_structure = .*GroupSparsityLoss; leave one',

@@ -79,7 +79,7 @@ def set_up(cls=GSLoRAPP, rows=None, **settings):
 
 
 def divergence(method, half):
-    return method.class_prototypes.divergence(half, method.loss_prototype)
+    return method.class_prototypes.divergence(half, method.prototype_loss)
 
 
 def losses_of(method, forget, retain):

@@ -1,6 +1,5 @@
 """Registered losses of a method, which its config may replace."""
 
-from dataclasses import field
 from typing import Any
 
 from torch import nn
@@ -8,26 +7,21 @@ from torch import nn
 from gslora_mm.registry import MODELS
 from gslora_mm.utils import usable
 
-
-def default_loss(kind: str) -> Any:
-    """Make a field for the config of a loss that a config may replace.
-
-    Args:
-        kind (str): Type of the registered module that it is by default.
-    """
-    return field(default_factory=lambda: dict(type=kind))
+#: Type of a registered module, or its config with arguments.
+LossConfig = str | dict
 
 
-def build_loss(key: str, config: dict, **settings: Any) -> nn.Module:
-    """Build the loss that a method's config asks for.
+def build_loss(key: str, config: LossConfig, **settings: Any) -> nn.Module:
+    """Build a loss that a method's config asks for.
 
     Args:
         key (str): Config key that errors name.
-        config (dict): Of a registered module.
-        **settings: Its further arguments, unless the config has them.
+        config (str | dict): Type, or config.
+        **settings: Arguments of the module, unless the config has them.
 
     Raises:
         ConfigError: If there is no such module, or it takes other arguments.
     """
     with usable(key):
+        config = dict(type=config) if isinstance(config, str) else config
         return MODELS.build({**settings, **config})
