@@ -15,12 +15,14 @@ from PIL import Image
 
 from gslora_mm.datasets import class_order
 from gslora_mm.datasets.imagenet_100 import IMAGENET_100
+from gslora_mm.entries import MethodEntry, read_entries
 from gslora_mm.lora import inject_lora, lora_groups
 from gslora_mm.registry import METHODS
-from gslora_mm.sequence import ForgettingSequence
-from gslora_mm.sequence.dry_run import check_sequence
-from gslora_mm.sequence.plan import ForgettingPlan
-from gslora_mm.sequence.resolve import method_for_step
+from gslora_mm.sequence import (
+    ForgettingPlan,
+    ForgettingSequence,
+    check_sequence,
+)
 from gslora_mm.toy_data import (
     make_mini_coco,
     make_mini_digits,
@@ -298,6 +300,10 @@ def test_size_of_the_face_transformer():
     assert {sum(p.numel() for p in g) for g in groups.values()} == {40_960}
 
 
+def plan_of(cfg, classes):
+    return ForgettingPlan.make(read_entries(cfg).forgetting, classes)
+
+
 def test_steps_on_a_hundred_classes():
     """Order as in the papers' code, kept in every setting."""
     name = 'face_transformer/gs-lora-pp_face-transformer_casia-100_{}.py'
@@ -306,13 +312,13 @@ def test_steps_on_a_hundred_classes():
     order = class_order(classes, 1337, 'python')
     for setting in ('4x20', '4x20_4shot', '4x20_missing'):
         cfg = Config.fromfile(CONFIGS / name.format(setting))
-        plan = ForgettingPlan.from_config(cfg.forgetting, classes)
+        plan = plan_of(cfg, classes)
         for t in range(4):
             assert list(plan.steps[t]) == order[80 - 20 * t : 100 - 20 * t]
     assert list(plan.missing) == order[:5]
     for count in (5, 10, 50, 90):
         cfg = Config.fromfile(CONFIGS / name.format(f'{100 - count}-{count}'))
-        plan = ForgettingPlan.from_config(cfg.forgetting, classes)
+        plan = plan_of(cfg, classes)
         assert [list(names) for names in plan.steps] == [order[-count:]]
 
 
@@ -324,7 +330,7 @@ def test_settings_of_the_papers(name):
     cfg = Config.fromfile(CONFIGS / name)
     steps = cfg.forgetting.steps.num_steps
     for step in range(1, steps + 1):
-        METHODS.build(method_for_step(cfg.method, step, steps))
+        METHODS.build(MethodEntry(cfg.method).for_step(step, steps))
     assert cfg.method.bound == 105.0
     assert cfg.method.type == (
         'gslora_mm.GSLoRAPP' if 'lora-pp' in name else 'gslora_mm.GSLoRA'

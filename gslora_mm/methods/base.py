@@ -1,7 +1,6 @@
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
-from inspect import signature
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, get_type_hints
 
 from torch import Tensor, nn
@@ -100,26 +99,6 @@ class BaseMethod(nn.Module):
         """The types of the settings, by name."""
         hints = get_type_hints(cls, include_extras=True)
         return {field.name: hints[field.name] for field in fields(cls)}
-
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """What a setting is that a config leaves out.
-
-        Returns:
-            dict[str, Any]: By the name of the setting; those that a config
-            has to give are missing.
-        """
-        made = {
-            field.name: field.default_factory()
-            for field in fields(cls)
-            if field.default_factory is not MISSING
-        }
-        parameters = signature(cls).parameters.values()
-        return {
-            p.name: made.get(p.name, p.default)
-            for p in parameters
-            if p.default is not p.empty
-        }
 
     def require_adapter(self, model: TaskModel) -> None:
         """Raise a ConfigError if a model has no adapter."""

@@ -7,26 +7,17 @@ from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
 from .base import BaseMethod
 from .ingredients.bounded import bounded_forgetting
+from .ingredients.losses import LossConfig, build_loss
 from .ingredients.subspaces import (
+    FEATURES,
     joint_basis,
-    leading_directions,
     norm_outside,
     nuclear_norm_inside,
     project_out,
-    second_moments,
+    replay_subspaces,
 )
-from .settings import (
-    Bound,
-    Count,
-    PerStep,
-    Weight,
-    build_loss,
-    loss,
-    number,
-)
+from .settings import Bound, Count, PerStep, Weight, number
 
-#: Name of the features' subspace, next to the names of the adapted layers.
-FEATURES = 'features'
 Energy = Annotated[
     float, number('must be a number in (0, 1)', lambda x: 0 < x < 1)
 ]
@@ -110,11 +101,11 @@ class FGOrIU(BaseMethod):
     w_r: PerStep[Weight] = 0.07
     energy: PerStep[Energy] = 0.99
     batch_size: Count = 16
-    loss_forget: dict = loss('gslora_mm.BoundedForgettingLoss')
+    loss_forget: LossConfig = 'gslora_mm.BoundedForgettingLoss'
 
     def __post_init__(self):
         super().__post_init__()
-        self.loss_forget = build_loss(
+        self.forgetting_loss = build_loss(
             'method.loss_forget', self.loss_forget, bound=self.bound
         )
         # Orthonormal bases by the name of a layer, and of the features. They
@@ -128,7 +119,14 @@ class FGOrIU(BaseMethod):
     def prepare(self, model, dataset):
         old = self.bases['forget']
         forget, retain = (
-            self._subspaces(model, dataset, role)
+            replay_subspaces(
+                model,
+                dataset,
+                role,
+                self.layers,
+                self.energy,
+                self.batch_size,
+            )
             for role in ('forget', 'retain')
         )
         if old:
@@ -143,24 +141,6 @@ class FGOrIU(BaseMethod):
             )
         self.bases = dict(forget=forget, retain=retain)
         self._confine()
-
-    def _subspaces(self, model, dataset, role):
-        """Bases of what the model sees of one half before the step."""
-        inputs, features = second_moments(
-            model, dataset, role, self.layers, self.batch_size
-        )
-        unseen = [name for name in self.layers if name not in inputs]
-        if unseen:
-            raise ConfigError(
-                'adapter.target',
-                valid=f'{unseen[0]} is not called, its weight is only read, '
-                'so that FGOrIU cannot see its inputs; valid is for example '
-                "'ffn'",
-            )
-        return {
-            name: leading_directions(moments, self.energy)
-            for name, moments in {**inputs, FEATURES: features}.items()
-        }
 
     def carried_state(self):
         return {
@@ -187,7 +167,7 @@ class FGOrIU(BaseMethod):
         self.bases = bases
 
     def losses(self, forget, retain):
-        terms = bounded_forgetting(forget, self.loss_forget, self.beta)
+        terms = bounded_forgetting(forget, self.forgetting_loss, self.beta)
         inside = nuclear_norm_inside(
             forget.features, self.bases['forget'][FEATURES]
         )

@@ -5,8 +5,9 @@ from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
 from .base import BaseMethod
 from .ingredients.bounded import bounded_forgetting
+from .ingredients.losses import LossConfig, build_loss
 from .ingredients.proximal import ProximalSteps
-from .settings import Bound, PerStep, Weight, build_loss, loss
+from .settings import Bound, PerStep, Weight
 
 
 @METHODS.register_module()
@@ -43,9 +44,9 @@ class GSLoRA(BaseMethod):
         warmup_epochs: The same in passes over the retain images; the longer
             of the two counts.
         sparsity: ``'subgradient'`` (the papers) or ``'proximal'``.
-        loss_forget: Config of the module that gives
+        loss_forget: Type or config of the module that gives
             :math:`\mathrm{ReLU}(BND - CE_f)` for :math:`CE_f`.
-        loss_structure: Config of the module that gives
+        loss_structure: Type or config of the module that gives
             :math:`L_{structure}` for the groups.
     """
 
@@ -56,22 +57,23 @@ class GSLoRA(BaseMethod):
     warmup_iters: PerStep[Weight] = 0
     warmup_epochs: PerStep[Weight] = 0
     sparsity: Literal['subgradient', 'proximal'] = 'subgradient'
-    loss_forget: dict = loss('gslora_mm.BoundedForgettingLoss')
-    loss_structure: dict = loss('gslora_mm.GroupSparsityLoss')
+    loss_forget: LossConfig = 'gslora_mm.BoundedForgettingLoss'
+    loss_structure: LossConfig = 'gslora_mm.GroupSparsityLoss'
 
     def __post_init__(self):
         super().__post_init__()
-        self.loss_forget = build_loss(
+        self.forgetting_loss = build_loss(
             'method.loss_forget', self.loss_forget, bound=self.bound
         )
-        config = self.loss_structure
-        self.loss_structure = build_loss('method.loss_structure', config)
+        self.structure_loss = build_loss(
+            'method.loss_structure', self.loss_structure
+        )
         if self.sparsity == 'proximal' and not isinstance(
-            self.loss_structure, GroupSparsityLoss
+            self.structure_loss, GroupSparsityLoss
         ):
             raise ConfigError(
                 'method.loss_structure',
-                config,
+                self.loss_structure,
                 "the steps of method.sparsity = 'proximal' are those of "
                 'gslora_mm.GroupSparsityLoss; leave one of the two out',
             )
@@ -90,13 +92,13 @@ class GSLoRA(BaseMethod):
         return self.alpha_s if self.iteration >= warmup else 0.0
 
     def losses(self, forget, retain):
-        yield bounded_forgetting(forget, self.loss_forget, self.beta)
+        yield bounded_forgetting(forget, self.forgetting_loss, self.beta)
         yield {'loss_retain': retain.loss}
         yield self.structure()
 
     def structure(self):
         """The terms of the adapter alone."""
-        structure = self.loss_structure(self.groups)
+        structure = self.structure_loss(self.groups)
         terms = {'structure': structure.detach()}
         if self.sparsity == 'subgradient':
             terms['loss_structure'] = self.current_alpha_s * structure
@@ -104,5 +106,5 @@ class GSLoRA(BaseMethod):
 
     def after_update(self, optimizer):
         if self.sparsity == 'proximal' and self.current_alpha_s:
-            weight = self.current_alpha_s * self.loss_structure.loss_weight
+            weight = self.current_alpha_s * self.structure_loss.loss_weight
             self.proximal.step(self.groups.values(), optimizer, weight)

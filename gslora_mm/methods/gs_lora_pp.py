@@ -8,8 +8,9 @@ from gslora_mm.registry import METHODS
 from gslora_mm.utils.distributed import mean_over_processes
 from .gs_lora import GSLoRA
 from .ingredients.bounded import bounded_forgetting
+from .ingredients.losses import LossConfig, build_loss
 from .ingredients.prototypes import Prototypes
-from .settings import Bound, Count, PerStep, Weight, build_loss, loss, path
+from .settings import Bound, Count, PerStep, Weight, path
 
 StateFile = Annotated[
     str | None,
@@ -67,8 +68,8 @@ class GSLoRAPP(GSLoRA):
         prototype_passes: Passes over the replay images, through the training
             pipeline with its augmentations.
         prototype_batch_size: Images of a batch in these passes.
-        loss_prototype: Config of the module that gives KL for features,
-            labels and prototypes.
+        loss_prototype: Type or config of the module that gives KL for
+            features, labels and prototypes.
     """
 
     name = 'gs_lora_pp'
@@ -81,32 +82,34 @@ class GSLoRAPP(GSLoRA):
     prototype_source: Literal['features', 'class_layer', None] = None
     prototype_passes: Count = 1
     prototype_batch_size: Count = 16
-    loss_prototype: dict = loss('gslora_mm.PrototypeLoss')
+    loss_prototype: LossConfig = 'gslora_mm.PrototypeLoss'
 
     def __post_init__(self):
         super().__post_init__()
-        self.loss_prototype = build_loss(
+        self.prototype_loss = build_loss(
             'method.loss_prototype', self.loss_prototype
         )
-        self.first = Prototypes(self.prototype_source)
+        self.class_prototypes = Prototypes(self.prototype_source)
 
     def setup(self, model):
         super().setup(model)
-        self.first.source = self.first.source or model.task.prototype_source
-        if self.first.source == 'class_layer':
+        self.class_prototypes.source = (
+            self.class_prototypes.source or model.task.prototype_source
+        )
+        if self.class_prototypes.source == 'class_layer':
             # Not kept, but a head without such a layer is found out here,
             # before any training.
             model.task.class_weights(model.model)
 
     def prepare(self, model, dataset):
-        if not len(self.first.rows):
-            self.first.make(
+        if not len(self.class_prototypes.rows):
+            self.class_prototypes.make(
                 model,
                 dataset,
                 self.prototype_passes,
                 self.prototype_batch_size,
             )
-        missing = self.first.missing(dataset)
+        missing = self.class_prototypes.missing(dataset)
         if missing:
             print_log(
                 f'no prototype for {", ".join(missing)}: there was no image '
@@ -116,14 +119,16 @@ class GSLoRAPP(GSLoRA):
             )
 
     def carried_state(self):
-        return self.first.state()
+        return self.class_prototypes.state()
 
     def load_carried_state(self, state):
-        self.first.load(state)
+        self.class_prototypes.load(state)
 
     def losses(self, forget, retain):
-        terms = bounded_forgetting(forget, self.loss_forget, self.beta)
-        kl, any_row = self.first.divergence(forget, self.loss_prototype)
+        terms = bounded_forgetting(forget, self.forgetting_loss, self.beta)
+        kl, any_row = self.class_prototypes.divergence(
+            forget, self.prototype_loss
+        )
         # As with CE_f, the bound is for the joint batch.
         kl = mean_over_processes({'kl': kl})['kl']
         push = bounded_forgetting_loss(kl, self.bound_pro) if any_row else kl
@@ -134,7 +139,7 @@ class GSLoRAPP(GSLoRA):
         }
         # The loss first: its pass is the one that trains.
         loss_retain = retain.loss
-        kl, _ = self.first.divergence(retain, self.loss_prototype)
+        kl, _ = self.class_prototypes.divergence(retain, self.prototype_loss)
         yield {
             'loss_retain': loss_retain,
             'loss_prototype_retain': self.w_r * kl,

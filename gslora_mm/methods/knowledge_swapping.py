@@ -61,6 +61,6 @@ class KnowledgeSwapping(GSLoRA):
 
     def losses(self, forget, retain):
         if not self.is_learning:
-            yield bounded_forgetting(forget, self.loss_forget, self.beta)
+            yield bounded_forgetting(forget, self.forgetting_loss, self.beta)
         yield {'loss_retain': retain.loss}
         yield self.structure()

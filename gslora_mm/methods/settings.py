@@ -7,7 +7,6 @@ reported by :func:`check_setting` before anything is trained.
 
 import math
 from collections.abc import Callable
-from dataclasses import field
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -20,8 +19,7 @@ from typing import (
     get_origin,
 )
 
-from gslora_mm.registry import MODELS, check_arguments
-from gslora_mm.utils import ConfigError, unknown_name, usable
+from gslora_mm.utils import ConfigError
 
 
 class Rule(NamedTuple):
@@ -106,39 +104,3 @@ def check_setting(key: str, value: Any, hint: Any) -> None:
         for choice in args:
             if choice is not NoneType:
                 check_setting(key, value, choice)
-
-
-def loss(kind: str) -> Any:
-    """Make a field for the config of a loss, with this type by default."""
-    return field(default_factory=lambda: dict(type=kind))
-
-
-def build_loss(key: str, config: dict, **settings: Any) -> Any:
-    """Build the loss that a method's config asks for.
-
-    Args:
-        key (str): Config key that errors name.
-        config (dict): Of a registered loss.
-        **settings: What the method adds, unless the config says otherwise.
-
-    Returns:
-        nn.Module: The loss.
-
-    Raises:
-        ConfigError: If there is no such loss, or it takes other arguments.
-    """
-    if not isinstance(config, dict) or 'type' not in config:
-        raise ConfigError(
-            key,
-            config,
-            'must be a dict with the type of a registered loss, such as '
-            "dict(type='gslora_mm.GroupSparsityLoss')",
-        )
-    config = {**settings, **config}
-    kind = config.pop('type')
-    with usable(key):
-        cls = MODELS.get(kind) if isinstance(kind, str) else kind
-        if cls is None:
-            raise unknown_name(f'{key}.type', kind, MODELS.module_dict)
-        check_arguments(cls, config, key)
-        return cls(**config)

@@ -17,7 +17,7 @@ from gslora_mm.utils import ConfigError, config_path, usable
 from gslora_mm.utils.quiet import no_prints
 from .method_state import load_own_file, state_identity
 from .plan import ForgettingPlan
-from .resolve import ResolvedSequence
+from .resolve import ResolvedSequence, resolve
 
 #: What the arguments of the model are called in a sequence config.
 _MODEL_PATHS = {
@@ -26,16 +26,20 @@ _MODEL_PATHS = {
 }
 
 
-def dry_run(sequence: ResolvedSequence) -> None:
-    """Build and load all that a sequence will need.
+def check_sequence(cfg: Config) -> ResolvedSequence:
+    """Read a sequence, and build and load all that it will need.
 
     Args:
-        sequence (ResolvedSequence): Its data has been read.
+        cfg (Config): The sequence config.
+
+    Returns:
+        ResolvedSequence: A sequence that can run.
 
     Raises:
         ConfigError: Naming the entry of the config, what it is, and what it
             could be.
     """
+    sequence = resolve(cfg)
     _try_evaluator(sequence)
     configs = [
         sequence.step_config(step) for step in range(1, len(sequence.plan) + 1)
@@ -68,6 +72,7 @@ def dry_run(sequence: ResolvedSequence) -> None:
             model.method, sequence.checkpoint_sha256, sequence.plan.classes
         ),
     )
+    return sequence
 
 
 def _try_evaluator(sequence: ResolvedSequence) -> None:

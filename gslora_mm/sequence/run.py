@@ -17,9 +17,9 @@ from gslora_mm.utils.checkpoint import local_path
 from gslora_mm.utils.distributed import model_of
 from gslora_mm.utils.text import percent, shortened
 from gslora_mm.work_dir import WorkDir
-from .dry_run import dry_run
+from .dry_run import check_sequence
 from .identity import first_difference, run_identity
-from .resolve import ResolvedSequence, resolve
+from .resolve import ResolvedSequence
 from .step import dump_config, run_step, without_prefix
 
 
@@ -56,8 +56,7 @@ class ForgettingSequence:
         from gslora_mm.reports import write_report  # imports Matplotlib
 
         self._fetch_pretrained()
-        sequence = resolve(self.cfg)
-        dry_run(sequence)
+        sequence = check_sequence(self.cfg)
         with self._locked():
             self._claim_work_dir(sequence)
             self._announce(sequence)

@@ -304,11 +304,12 @@ def before_and_after(name, task, adapter, key, lr=1e-5, **settings):
     Its ``settings`` should let what is measured outweigh all other losses.
     """
     method = dict(type=f'gslora_mm.{name}', **settings)
-    model = moved(tiny_model(task, method, adapter))
+    model = tiny_model(task, method, adapter)
+    model.method.prepare(model, TinyDataset(task))
+    moved(model)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0  # noise to the difference that is measured
-    model.method.prepare(model, TinyDataset(task))
     batch = tiny_batch(task)
     before = train(model, batch, lr=0)[key].item()
     train(model, batch, 6, lr)

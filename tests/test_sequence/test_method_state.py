@@ -211,7 +211,7 @@ def killed_after(saves):
 def test_killed_again_and_again(finished, inputs, tmp_path, monkeypatch):
     """Before the file is there, before training, and within both steps."""
     cfg = sequence(inputs, tmp_path / 'run')
-    means = 'gslora_mm.methods.gs_lora_pp.class_means'
+    means = 'gslora_mm.methods.ingredients.prototypes.class_means'
     save = 'gslora_mm.sequence.method_state.save_tensors'
     train = 'gslora_mm.training.runner.Runner.train'
     hook = (
@@ -326,7 +326,7 @@ def test_a_file_of_the_user_is_used(finished, inputs, tmp_path, monkeypatch):
     tensors[KEY] += 1
     path = tmp_path / 'mine.safetensors'
     save_tensors(tensors, path, metadata)
-    monkeypatch.setattr('gslora_mm.methods.gs_lora_pp.class_means', killed)
+    monkeypatch.setattr('gslora_mm.methods.ingredients.prototypes.class_means', killed)
     cfg = sequence(
         inputs,
         tmp_path / 'run',

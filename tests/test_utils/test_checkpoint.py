@@ -48,14 +48,8 @@ def test_a_checkpoint_is_read_from_its_path(tmp_path):
         load_checkpoint(tmp_path / 'a.pth', key='load_from')
 
 
-@pytest.mark.parametrize(
-    'key, flag',
-    [
-        ('forgetting.pretrained', 'forgetting.allow_pickle=True'),
-        ('load_from', ' allow_pickle=True'),
-    ],
-)
-def test_code_is_refused_unless_allowed(tmp_path, key, flag):
+@pytest.mark.parametrize('key', ['forgetting.pretrained', 'load_from'])
+def test_code_is_refused_unless_allowed(tmp_path, key):
     marker = tmp_path / 'executed'
     path = saved(tmp_path, dict(x=Touch(marker)))
     with pytest.raises(ConfigError) as caught:
@@ -63,7 +57,7 @@ def test_code_is_refused_unless_allowed(tmp_path, key, flag):
     assert not marker.exists()
     message = str(caught.value)
     assert f"{key} = '{path}': holds more than data: pathlib." in message
-    assert flag in message
+    assert 'allow it with allow_pickle=True' in message
     load_checkpoint(path, allow_pickle=True)
     assert marker.exists()
 

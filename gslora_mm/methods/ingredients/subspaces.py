@@ -9,7 +9,50 @@ from torch import Tensor, nn
 
 from gslora_mm.datasets import ForgetRetainDataset
 from gslora_mm.tasks import TaskModel
+from gslora_mm.utils import ConfigError
 from .replay import read_replay, without_adapter
+
+#: Name of the features' subspace, next to the names of the layers.
+FEATURES = 'features'
+
+
+def replay_subspaces(
+    model: TaskModel,
+    dataset: ForgetRetainDataset,
+    role: str,
+    layers: Mapping[str, nn.Module],
+    energy: float,
+    batch_size: int = 16,
+) -> dict[str, Tensor]:
+    """Subspaces of what a model without its adapter sees of one half.
+
+    Args:
+        model (TaskModel): See :func:`second_moments`.
+        dataset (ForgetRetainDataset): See :func:`second_moments`.
+        role (str): See :func:`second_moments`.
+        layers (Mapping[str, nn.Module]): The adapted layers, by name.
+        energy (float): See :func:`leading_directions`.
+        batch_size (int): Images of a batch. Defaults to 16.
+
+    Returns:
+        dict[str, Tensor]: Orthonormal bases of the inputs of each layer, by
+        its name, and of the features.
+
+    Raises:
+        ConfigError: If a layer is not called.
+    """
+    inputs, features = second_moments(model, dataset, role, layers, batch_size)
+    unseen = [name for name in layers if name not in inputs]
+    if unseen:
+        raise ConfigError(
+            'adapter.target',
+            valid=f'{unseen[0]} is not called, its weight is only read, so '
+            "that FGOrIU cannot see its inputs; valid is for example 'ffn'",
+        )
+    return {
+        name: leading_directions(moments, energy)
+        for name, moments in {**inputs, FEATURES: features}.items()
+    }
 
 
 @torch.no_grad()
