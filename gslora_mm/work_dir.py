@@ -138,9 +138,7 @@ class WorkDir:
         Raises:
             ConfigError: If this is not the work dir of a sequence.
         """
-        return self._read(
-            self.record, 'valid is the work dir of a sequence'
-        )
+        return self._read(self.record, 'valid is the work dir of a sequence')
 
     def read_pretrained(self) -> dict:
         """``metrics`` of the pre-trained model and ``eval_seconds``.

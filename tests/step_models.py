@@ -26,9 +26,7 @@ def build_last_step(cfg: Config) -> ForgettingModel:
     plan = ForgettingPlan.make(
         entries.forgetting, metainfo.get('classes', classes)
     )
-    sequence = ResolvedSequence(
-        cfg, entries, plan, max_iters=[10] * len(plan)
-    )
+    sequence = ResolvedSequence(cfg, entries, plan, max_iters=[10] * len(plan))
     for step in range(1, len(plan) + 1):
         out = sequence.step_config(step)
     settings = {k: v for k, v in out.model.items() if k != 'type'}

@@ -271,7 +271,9 @@ def check_sequence_entries(cfg, complete):
     if 'method' in cfg:
         steps = forgetting.get('steps', [])
         for step in range(1, len(steps) + 1):
-            METHODS.build(MethodEntry(cfg['method']).for_step(step, len(steps)))
+            METHODS.build(
+                MethodEntry(cfg['method']).for_step(step, len(steps))
+            )
     if cfg.get('adapter'):
         known = {*inspect.signature(inject_lora).parameters, 'group_by'}
         assert set(cfg['adapter']) <= known

@@ -188,7 +188,9 @@ def test_lengths(lengths, message):
             'schedule.hooks',
         ),
         (
-            dict(task=dict(type='gslora_mm.DetectionTask', aux_loss=dict(f=1))),
+            dict(
+                task=dict(type='gslora_mm.DetectionTask', aux_loss=dict(f=1))
+            ),
             'task.aux_loss',
         ),
     ],

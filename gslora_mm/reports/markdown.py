@@ -105,8 +105,10 @@ def _scores(
         'Step': lambda step: str(step['step']),
         'Forget': forgotten,
         **{
-            f'{score_name}_{LETTERS[split]}': lambda step, split=split: _change(
-                step.get(f'{split}_before'), step.get(f'{split}_score')
+            f'{score_name}_{LETTERS[split]}': lambda step, split=split: (
+                _change(
+                    step.get(f'{split}_before'), step.get(f'{split}_score')
+                )
             )
             for split in splits
         },

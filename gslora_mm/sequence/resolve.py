@@ -333,7 +333,7 @@ def _read_dataset(cfg: Config, loader: str) -> BaseDataset:
         if not classes:
             raise ConfigError(
                 'metainfo',
-                valid='it has no class names; set metainfo=dict(classes=[...])',
+                valid='no class names; set metainfo=dict(classes=[...])',
             )
         _check_names(dataset, classes)
     return dataset

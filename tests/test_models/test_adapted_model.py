@@ -259,7 +259,9 @@ def test_says_what_is_trained_and_records_the_adapter():
 
 def test_without_an_adapter_everything_is_trained():
     model = AdaptedModel(config_of('vit'))
-    assert not model.groups and all(p.requires_grad for p in model.parameters())
+    assert not model.groups and all(
+        p.requires_grad for p in model.parameters()
+    )
     model.load_state_dict(stock_of('vit').state_dict(), strict=True)
 
 

@@ -251,9 +251,7 @@ def test_frames_tell_what_should_be_gone(figures):
         [0.9, 0.8, 0.7],
         np.array([[2, 20, 20, 40], [30, 20, 50, 40], [30, 44, 50, 60.0]]),
     )
-    columns = {
-        title: [found] for title in ('pre-trained', 'step 1', 'step 2')
-    }
+    columns = {title: [found] for title in ('pre-trained', 'step 1', 'step 2')}
     draw_sheet(
         DetectionPictures(),
         [np.zeros((64, 64, 3), np.uint8)],

@@ -220,7 +220,8 @@ def test_a_checkpoint_with_code_needs_permission(inputs, tmp_path):
     torch.save(checkpoint, path)
     options = dict(forgetting__pretrained=str(path))
     cfg = tiny_sequence(inputs, tmp_path / 'run', **options)
-    with pytest.raises(ConfigError, match='forgetting.pretrained = .*allow_pickle=True'):
+    message = 'forgetting.pretrained = .*allow_pickle=True'
+    with pytest.raises(ConfigError, match=message):
         check_sequence(cfg)
     cfg.forgetting.allow_pickle = True
     assert check_sequence(cfg).max_iters == [4, 4]

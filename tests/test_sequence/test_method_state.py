@@ -326,7 +326,9 @@ def test_a_file_of_the_user_is_used(finished, inputs, tmp_path, monkeypatch):
     tensors[KEY] += 1
     path = tmp_path / 'mine.safetensors'
     save_tensors(tensors, path, metadata)
-    monkeypatch.setattr('gslora_mm.methods.ingredients.prototypes.class_means', killed)
+    monkeypatch.setattr(
+        'gslora_mm.methods.ingredients.prototypes.class_means', killed
+    )
     cfg = sequence(
         inputs,
         tmp_path / 'run',

@@ -79,9 +79,7 @@ def test_a_class_order_leaves_the_rest_out():
 
 def test_classes_without_images_are_named():
     with pytest.raises(ConfigError, match="missing: .* 1 classes .*'dog'"):
-        make(
-            dict(steps=[['cat']]), CLASSES, set(CLASSES) - {'dog', 'cat'}
-        )
+        make(dict(steps=[['cat']]), CLASSES, set(CLASSES) - {'dog', 'cat'})
 
 
 def test_learned_classes_are_scored_apart():
