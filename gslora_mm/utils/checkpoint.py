@@ -59,10 +59,12 @@ def load_checkpoint(
             else load_data_only(path)
         )
     except RefusedPickle as error:
-        raise refusal(
-            f'holds more than data: {error}. Reading it could execute code. '
-            'If you trust where the file comes from, allow it with '
-            'allow_pickle=True'
+        raise ConfigError(
+            f'{key.rpartition(".")[0]}.allow_pickle'.lstrip('.'),
+            allow_pickle,
+            f'{str(path_or_url)!r} holds more than data: {error}. Reading it '
+            'could execute code. If you trust where the file comes from, '
+            'allow it with True',
         ) from None
     except Exception as error:
         size = path.stat().st_size

@@ -207,7 +207,7 @@ def test_refuses_what_is_not_there(finished, tmp_path):
         probe(tmp_path)
     with pytest.raises(ConfigError, match='step = 3.*finished are 1, 2'):
         probe(finished, step=3)
-    with pytest.raises(ConfigError, match='shots=1000'):
+    with pytest.raises(ConfigError, match='shots = 1000'):
         probe(finished, shots=1000)
     with pytest.raises(ConfigError, match='retrained=.*none.pth'):
         probe(finished, step=1, shots=4, retrained='none.pth')

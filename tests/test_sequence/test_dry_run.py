@@ -88,7 +88,7 @@ CASES = {
     'unknown argument': (dict(method__betta=1), 'betta.*arguments are'),
     'empty half': (
         dict(schedule__batch_size=1),
-        'schedule.forget_ratio = .*batch_size = 1 .*at least 1',
+        'schedule.forget_ratio = 0.5: of batch_size = 1 .*at least 1',
     ),
     'ratio': (dict(schedule__forget_ratio=0.01), 'schedule.forget_ratio'),
     'no length': (dict(schedule__max_iters=None), 'exactly one'),
@@ -220,8 +220,8 @@ def test_a_checkpoint_with_code_needs_permission(inputs, tmp_path):
     torch.save(checkpoint, path)
     options = dict(forgetting__pretrained=str(path))
     cfg = tiny_sequence(inputs, tmp_path / 'run', **options)
-    message = 'forgetting.pretrained = .*allow_pickle=True'
-    with pytest.raises(ConfigError, match=message):
+    refused = 'forgetting.allow_pickle = False: .*allow it with True'
+    with pytest.raises(ConfigError, match=refused):
         check_sequence(cfg)
     cfg.forgetting.allow_pickle = True
     assert check_sequence(cfg).max_iters == [4, 4]

@@ -48,16 +48,22 @@ def test_a_checkpoint_is_read_from_its_path(tmp_path):
         load_checkpoint(tmp_path / 'a.pth', key='load_from')
 
 
-@pytest.mark.parametrize('key', ['forgetting.pretrained', 'load_from'])
-def test_code_is_refused_unless_allowed(tmp_path, key):
+@pytest.mark.parametrize(
+    'key, flag',
+    [
+        ('forgetting.pretrained', 'forgetting.allow_pickle'),
+        ('load_from', 'allow_pickle'),
+    ],
+)
+def test_code_is_refused_unless_allowed(tmp_path, key, flag):
     marker = tmp_path / 'executed'
     path = saved(tmp_path, dict(x=Touch(marker)))
     with pytest.raises(ConfigError) as caught:
         load_checkpoint(path, key=key)
     assert not marker.exists()
     message = str(caught.value)
-    assert f"{key} = '{path}': holds more than data: pathlib." in message
-    assert 'allow it with allow_pickle=True' in message
+    assert message.startswith(f"{flag} = False: '{path}' holds more than data")
+    assert 'data: pathlib.' in message and 'allow it with True' in message
     load_checkpoint(path, allow_pickle=True)
     assert marker.exists()
 
