@@ -202,7 +202,9 @@ def load(name: str, data: Path, tmp_path: Path) -> Config:
         )
         for loader in ('val_dataloader', 'test_dataloader'):
             cfg[loader].dataset.indices = list(tested)
-    cfg.model.backbone.init_cfg = None
+    # Of a LoRA config, the stock model is within the model.
+    cfg.model.get('model', cfg.model).backbone.init_cfg = None
+    cfg.load_from = None
     cfg.work_dir = str(tmp_path / 'run')
     return cfg
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from gslora_mm.datasets import ClassOrder
 from gslora_mm.entries import (
@@ -24,7 +25,7 @@ from gslora_mm.entries import (
 )
 from gslora_mm.lora import inject_lora
 from gslora_mm.methods import GSLoRA, GSLoRAPP
-from gslora_mm.registry import HOOKS, METHODS, TASKS
+from gslora_mm.registry import HOOKS, METHODS, MODELS, TASKS
 from gslora_mm.tasks import DetectionTask, HalfBatch
 from gslora_mm.training.hooks import AdapterEMAHook, ForgettingEarlyStopHook
 from gslora_mm.utils import ConfigError
@@ -254,6 +255,9 @@ def test_configs_are_valid(code, configs, example):
         cfg = Config.fromfile(path)
         if 'forgetting' in cfg:
             read_entries(cfg)
+        if cfg.get('model', {}).get('type') == 'gslora_mm.AdaptedModel':
+            init_default_scope(cfg.default_scope)
+            assert MODELS.build(cfg.model).groups
     else:
         # Not imported here: the reader's own.
         code = re.sub(r'^custom_imports = .*\n', '', code)

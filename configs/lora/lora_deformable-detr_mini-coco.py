@@ -19,6 +19,6 @@ param_scheduler = dict(
     T_max=max_epochs,
     convert_to_iter_based=True)
 custom_hooks = [
-    dict(type='gslora_mm.StockCheckpointHook', filename='merged.pth'),
-    dict(type='gslora_mm.GroupNormHook', interval=50)
+    dict(type='gslora_mm.GroupNormHook', interval=50),
+    dict(type='gslora_mm.StockCheckpointHook', filename='merged.pth')
 ]
