@@ -91,7 +91,5 @@ class ClassificationPictures(Pictures):
             text = dict(fontsize=6, va='center_baseline')
             axes.text(0.02, row, name[:20], ha='left', **text)
             axes.text(0.98, row, f'{score:.2f}', ha='right', **text)
-        axes.set(
-            xlim=(0, 1), ylim=(_RANKS - 0.5, -0.5), xticks=[], yticks=[]
-        )
+        axes.set(xlim=(0, 1), ylim=(_RANKS - 0.5, -0.5), xticks=[], yticks=[])
         axes.spines[:].set(visible=True, color='#CCCCCC', linewidth=0.5)

@@ -14,9 +14,7 @@ from .style import GREY, figure_style, save_figure
 
 # One hue, light to dark; white is left to the groups that are zero.
 _BLUES = ListedColormap(colormaps['Blues'](np.linspace(0.12, 1, 256)))
-_ZERO = dict(
-    facecolor='white', edgecolor='#C8C8C8', hatch='////', linewidth=0
-)
+_ZERO = dict(facecolor='white', edgecolor='#C8C8C8', hatch='////', linewidth=0)
 _TITLES = {
     'norm': 'norm of the group',
     'update_norm': 'norm of its update',

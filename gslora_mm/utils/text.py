@@ -16,12 +16,14 @@ def percent(score: float | None, digits: int = 1) -> str:
     return '-' if score is None else f'{100 * score:.{digits}f}'
 
 
-def shortened(names: Iterable[str], most: int, width: int = 0) -> str:
+def shortened(
+    names: Iterable[str], most: int = 20, width: int = 0
+) -> str:
     """The first of some names, and how many more there are.
 
     Args:
         names (Iterable[str]): The names.
-        most (int): How many to show at most.
+        most (int): How many to show at most. Defaults to 20.
         width (int): Characters that fit; fewer names are shown to keep to
             it, but at least one. Defaults to 0, that is, any number.
 
