@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gslora_mm.reports.report import SCORE_NAMES
+from gslora_mm.reports.report import name_of_score
 from gslora_mm.reports.tables import markdown_table
 
 #: Columns of what a method costs: key, title, factor and digits.
@@ -51,7 +51,7 @@ def render_leaderboard(results: Mapping, figures: Mapping[str, str]) -> str:
 def score_name(results: Mapping) -> str:
     """Short name of the score, e.g. 'AP'."""
     metric = results['metric'] or 'score'
-    return SCORE_NAMES.get(metric, metric)
+    return name_of_score(metric)
 
 
 def _header(results: Mapping) -> str:

@@ -1,7 +1,7 @@
 """Splits: classes by what becomes of them."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from mmengine.evaluator import BaseMetric
 
@@ -75,7 +75,7 @@ def read_splits(splits: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 def score_table(
     counts: str,
     scores: Sequence[str],
-    rows: Sequence[tuple[str, Sequence[int], Sequence[Any]]],
+    rows: Sequence[tuple[str, Sequence[int], Sequence[float]]],
 ) -> str:
     """The figures in percent, one line a split, as plain text.
 
@@ -95,7 +95,7 @@ def score_table(
                 f'{name:<{width}}',
                 ' '.join(f'{number:>{space}}' for number, space in cells),
                 *(
-                    f'{value:>6.1%}' if value == value else f'{"-":>6}'
+                    f'{"-":>6}' if math.isnan(value) else f'{value:>6.1%}'
                     for value in values
                 ),
             ]

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from gslora_mm.utils import ConfigError
-from .report import score_name
+from .report import name_of_score
 from .tables import markdown_table
 
 #: Columns about scores, with ``{}`` for the name of the score, and digits.
@@ -78,8 +78,12 @@ def comparison_table(
     Raises:
         ConfigError: If the runs of a name have not equally many steps.
     """
-    names = {score_name(r) for reports in runs.values() for r in reports}
-    score = names.pop() if len(names) == 1 else 'score'
+    metrics = {
+        report['pretrained']['metric']
+        for reports in runs.values()
+        for report in reports
+    }
+    score = name_of_score(*metrics) if len(metrics) == 1 else 'score'
     rows = []
     for name, reports in runs.items():
         if len({len(report['steps']) for report in reports}) > 1:

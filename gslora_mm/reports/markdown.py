@@ -91,7 +91,7 @@ def _table(columns: Columns, rows: Sequence, left: int = 1) -> Table:
 
 
 def _scores(
-    steps: Sequence[Mapping], score_name: str, splits: Sequence[str]
+    steps: Sequence[Mapping], score: str, splits: Sequence[str]
 ) -> Table:
     def forgotten(step: Mapping) -> str:
         text = ', '.join(step['forget'])
@@ -105,10 +105,8 @@ def _scores(
         'Step': lambda step: str(step['step']),
         'Forget': forgotten,
         **{
-            f'{score_name}_{LETTERS[split]}': lambda step, split=split: (
-                _change(
-                    step.get(f'{split}_before'), step.get(f'{split}_score')
-                )
+            f'{score}_{LETTERS[split]}': lambda step, split=split: _change(
+                step.get(f'{split}_before'), step.get(f'{split}_score')
             )
             for split in splits
         },

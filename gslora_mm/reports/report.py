@@ -2,12 +2,12 @@
 
 import logging
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from mmengine.logging import print_log
 
 from gslora_mm.evaluation.step_result import per_class_scores
+from gslora_mm.registry import TASKS
 from gslora_mm.tasks import task_named
 from gslora_mm.utils import ConfigError, atomic_write, save_json
 from gslora_mm.work_dir import WorkDir
@@ -89,17 +89,18 @@ def comparable(report: Any) -> Any:
     return report
 
 
-def score_name(report: Mapping) -> str:
-    """Short name of the headline score, e.g. 'AP'.
+def name_of_score(metric: str) -> str:
+    """Short name of a headline score, e.g. 'AP' of 'mAP'.
 
     Args:
-        report (Mapping): See :func:`build_report`. For the task of a user
-            that has not been imported, it is the name of the metric.
+        metric (str): Its name in reports, as the task has it. If there is no
+            such task, or it has not been imported, this name is kept.
     """
-    try:
-        return task_named(report['task']).score_name
-    except ConfigError:
-        return report['pretrained']['metric']
+    TASKS.import_from_location()
+    for task in TASKS.module_dict.values():
+        if task.metric == metric:
+            return task.score_name
+    return metric
 
 
 def write_report(work_dir: str | os.PathLike, pictures: bool = True) -> dict:
@@ -126,7 +127,8 @@ def write_report(work_dir: str | os.PathLike, pictures: bool = True) -> dict:
     run = WorkDir(work_dir)
     report = build_report(work_dir)
     save_json(report, run.report)
-    score, note, drawn = score_name(report), '', []
+    score = name_of_score(report['pretrained']['metric'])
+    note, drawn = '', []
     if report['steps']:
         plot_scores(report['steps'], score, run.figure('scores'))
         drawn.append('scores')

@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 import gslora_mm  # noqa: F401  (makes a mismatched torchvision importable)
 from gslora_mm.reports import pictures as pictures_module
 from gslora_mm.reports.pictures import choose_images, draw_pictures, read_image
+from gslora_mm.work_dir import WorkDir
 from tests.work_dirs import make_work_dir
 
 
@@ -69,3 +70,14 @@ def test_reports_import_no_library_of_one_task():
                 names = [node.module or '']
             libraries = {name.partition('.')[0] for name in names}
             assert not libraries & {'mmdet', 'mmpretrain'}, file
+
+
+def test_models_are_those_before_and_after_each_step(tmp_path):
+    run = WorkDir(make_work_dir(tmp_path))
+    record = run.read_record() | dict(allow_pickle=True)
+    run.write_record(record)
+    assert run.models([1, 2]) == {
+        'pre-trained': (record['pretrained_path'], True),
+        'after step 1': (str(run.step(1).merged), False),
+        'after step 2': (str(run.step(2).merged), False),
+    }

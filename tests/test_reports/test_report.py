@@ -5,7 +5,7 @@ import pytest
 
 from gslora_mm.reports import build_report, comparable, write_report
 from gslora_mm.reports.markdown import TIMING_HEADING
-from gslora_mm.reports.report import TIMING_FIELDS
+from gslora_mm.reports.report import TIMING_FIELDS, name_of_score
 from gslora_mm.utils import ConfigError, load_json, save_json
 from tests.work_dirs import CLASSES, make_work_dir
 
@@ -127,6 +127,12 @@ def test_a_task_of_another_kind(tmp_path):
     text = (tmp_path / 'report.md').read_text()
     assert 'Acc_f' in text and 'AP' not in text
     assert not (tmp_path / 'report' / 'pictures.png').exists()
+
+
+def test_scores_of_unknown_tasks_keep_their_name():
+    assert name_of_score('mAP') == 'AP'
+    assert name_of_score('top1') == 'Acc'
+    assert name_of_score('mIoU') == 'mIoU'
 
 
 def test_method_without_groups(tmp_path):
