@@ -209,7 +209,7 @@ def test_refuses_what_is_not_there(finished, tmp_path):
         probe(finished, step=3)
     with pytest.raises(ConfigError, match='shots = 1000'):
         probe(finished, shots=1000)
-    with pytest.raises(ConfigError, match='retrained=.*none.pth'):
+    with pytest.raises(ConfigError, match='retrained = .*none.pth'):
         probe(finished, step=1, shots=4, retrained='none.pth')
 
 
