@@ -54,12 +54,7 @@ class FaceVerification(SplitMetric):
             None.
         far (Sequence[float]): False accept rates. Defaults to (1e-3, 1e-2).
         folds (int): Parts for the choice of the threshold. Defaults to 10.
-        collect_device (str): Where processes exchange results. Defaults to
-            'cpu'.
-        prefix (str, optional): Of the names of metrics. Defaults to None,
-            that is, 'face'.
-        collect_dir (str, optional): Folder for the exchange on CPUs.
-            Defaults to None.
+        **kwargs: Arguments of MMEngine's ``BaseMetric``.
 
     Raises:
         ConfigError: If an argument or the list is malformed. Later, if a
@@ -76,11 +71,9 @@ class FaceVerification(SplitMetric):
         splits: Mapping[str, Sequence[str]] | None = None,
         far: Sequence[float] = (1e-3, 1e-2),
         folds: int = 10,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
-        collect_dir: str | None = None,
+        **kwargs,
     ) -> None:
-        super().__init__(collect_device, prefix, collect_dir)
+        super().__init__(**kwargs)
         if (
             isinstance(far, str)
             or not isinstance(far, Sequence)

@@ -30,9 +30,7 @@ class ForgettingAccuracy(SplitMetric):
             ``dict(forget=['cat'], retain=['dog', 'car'], old=[])``.
         topk (int | Sequence[int]): Values of k; 1 is always one of them.
             Defaults to (1, 5).
-        collect_device (str): Where results of several processes are
-            gathered, ``'cpu'`` or ``'gpu'``. Defaults to ``'cpu'``.
-        prefix (str, optional): Replaces ``accuracy``. Defaults to None.
+        **kwargs: Arguments of MMEngine's ``BaseMetric``.
 
     Raises:
         ConfigError: If a split names an unknown class or one twice, or if k
@@ -45,10 +43,9 @@ class ForgettingAccuracy(SplitMetric):
         self,
         splits: Mapping[str, Sequence[str]],
         topk: int | Sequence[int] = (1, 5),
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
+        **kwargs,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+        super().__init__(**kwargs)
         values = [topk] if isinstance(topk, int) else list(topk)
         if not all(isinstance(k, int) and k >= 1 for k in values):
             raise ConfigError(

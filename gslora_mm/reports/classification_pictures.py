@@ -1,6 +1,6 @@
 """Pictures of classifiers: the likeliest classes as bars."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,7 @@ from matplotlib.axes import Axes
 
 from gslora_mm.registry import PICTURES
 from .pictures import (
-    GONE,
-    LATER,
-    RETAINED,
+    Example,
     Fate,
     Finding,
     Pictures,
@@ -28,9 +26,9 @@ class ClassificationPictures(Pictures):
     """Images, and a bar for each of the likeliest classes."""
 
     legend = {
-        RETAINED: dict(facecolor=COLOURS['retain'], alpha=0.55),
-        LATER: dict(facecolor=COLOURS['forget'], alpha=0.55),
-        GONE: dict(
+        Fate.RETAINED: dict(facecolor=COLOURS['retain'], alpha=0.55),
+        Fate.LATER: dict(facecolor=COLOURS['forget'], alpha=0.55),
+        Fate.GONE: dict(
             facecolor='white', edgecolor=COLOURS['forget'], hatch='/////'
         ),
         _OTHER: dict(facecolor='#DCDCDC'),
@@ -46,10 +44,7 @@ class ClassificationPictures(Pictures):
         return Finding([classes[i] for i in best], scores[best].tolist())
 
     def choose(
-        self,
-        names: Sequence[Sequence[str]],
-        steps: Sequence[Mapping],
-        count: int | None = None,
+        self, names: Sequence[Sequence[str]], steps: Sequence[Mapping]
     ) -> list[int]:
         """Two images a step and two retained ones, but at most 10.
 
@@ -58,8 +53,7 @@ class ClassificationPictures(Pictures):
         groups = [step['forget'] for step in steps]
         groups += [step['retain'] for step in steps[-1:]]
         turn = {name: n for n, group in enumerate(groups) for name in group}
-        count = count or min(2 * len(groups), 10)
-        chosen = choose_images(names, groups, count)
+        chosen = choose_images(names, groups, min(2 * len(groups), 10))
         return sorted(chosen, key=lambda index: turn[names[index][0]])
 
     def height(self, image: np.ndarray) -> float:
@@ -68,15 +62,14 @@ class ClassificationPictures(Pictures):
     def draw(
         self,
         axes: Axes,
-        image: np.ndarray,
-        truth: Finding,
+        shown: Example,
         found: Finding | None,
-        fate: Fate,
+        fate: Callable[[str], str],
     ) -> None:
         """Draw bars with class and score written on them, best on top."""
-        (true_name,) = truth.names
+        (true_name,) = shown.truth.names
         if found is None:
-            axes.imshow(image, interpolation='bilinear')
+            axes.imshow(shown.image, interpolation='bilinear')
             axes.set_axis_off()
             title = in_two_lines(true_name, 22)
             axes.set_title(title, fontsize=6.5, weight='normal', pad=2)

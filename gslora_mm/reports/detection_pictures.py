@@ -1,6 +1,6 @@
 """Pictures of detectors: boxes, dashed where they should be gone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,7 @@ from matplotlib.transforms import Bbox
 from mmengine.visualization import Visualizer
 
 from gslora_mm.registry import PICTURES
-from .pictures import (
-    GONE,
-    LATER,
-    RETAINED,
-    Fate,
-    Finding,
-    Pictures,
-    choose_images,
-)
+from .pictures import Example, Fate, Finding, Pictures, choose_images
 from .style import COLOURS
 
 _WIDTH = 1.9  # inches
@@ -35,9 +27,13 @@ class DetectionPictures(Pictures):
     """
 
     legend = {
-        RETAINED: dict(edgecolor=COLOURS['retain'], linestyle='-', **_FRAME),
-        LATER: dict(edgecolor=COLOURS['forget'], linestyle='-', **_FRAME),
-        GONE: dict(edgecolor=COLOURS['forget'], linestyle=_DASHED, **_FRAME),
+        Fate.RETAINED: dict(
+            edgecolor=COLOURS['retain'], linestyle='-', **_FRAME
+        ),
+        Fate.LATER: dict(edgecolor=COLOURS['forget'], linestyle='-', **_FRAME),
+        Fate.GONE: dict(
+            edgecolor=COLOURS['forget'], linestyle=_DASHED, **_FRAME
+        ),
     }
     widths = (_WIDTH, _WIDTH)
     title = 'ground truth'
@@ -65,17 +61,11 @@ class DetectionPictures(Pictures):
         )
 
     def choose(
-        self,
-        names: Sequence[Sequence[str]],
-        steps: Sequence[Mapping],
-        count: int | None = None,
+        self, names: Sequence[Sequence[str]], steps: Sequence[Mapping]
     ) -> list[int]:
         """One image a step, but at least 4 and at most 8."""
-        return choose_images(
-            names,
-            [step['forget'] for step in steps],
-            count or min(max(len(steps), 4), 8),
-        )
+        requests = [step['forget'] for step in steps]
+        return choose_images(names, requests, min(max(len(steps), 4), 8))
 
     def height(self, image: np.ndarray) -> float:
         return _WIDTH * min(max(image.shape[0] / image.shape[1], 0.5), 1.5)
@@ -83,13 +73,12 @@ class DetectionPictures(Pictures):
     def draw(
         self,
         axes: Axes,
-        image: np.ndarray,
-        truth: Finding,
+        shown: Example,
         found: Finding | None,
-        fate: Fate,
+        fate: Callable[[str], str],
     ) -> None:
         """Draw boxes and labels, each label where it hides no other."""
-        found = found or truth
+        image, found = shown.image, found or shown.truth
         height, width = image.shape[:2]
         axes.imshow(
             image, interpolation='bilinear', extent=(0, width, height, 0)

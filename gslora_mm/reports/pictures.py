@@ -25,10 +25,13 @@ from gslora_mm.utils.text import shortened
 from gslora_mm.work_dir import WorkDir
 from .style import figure_style, save_figure
 
-#: What is to become of a class, as the legend has it.
-RETAINED, LATER, GONE = 'retained', 'to be forgotten', 'should be gone'
-#: Gives one of these for the name of a class.
-Fate = Callable[[str], str]
+
+class Fate:
+    """What is to become of a class, as the legend has it."""
+
+    RETAINED = 'retained'
+    LATER = 'to be forgotten'
+    GONE = 'should be gone'
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,27 @@ class Finding:
     boxes: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Example:
+    """An image to show.
+
+    Attributes:
+        image (np.ndarray): RGB, shape (height, width, 3).
+        truth (Finding): What is on it.
+    """
+
+    image: np.ndarray
+    truth: Finding
+
+
 class Pictures(metaclass=ABCMeta):
     """How one task shows single images and what a model says of them.
 
     Subclasses register in ``PICTURES`` under the name of their task.
 
     Attributes:
-        legend (dict[str, dict]): By meaning, :data:`RETAINED` and so on, the
-            style of a patch.
+        legend (dict[str, dict]): By meaning, those of :class:`Fate` among
+            them, the style of a patch.
         widths (tuple[float, float]): Inches of the first column, the truth,
             and of one state of the model.
         title (str): Of the first column.
@@ -86,17 +102,13 @@ class Pictures(metaclass=ABCMeta):
 
     @abstractmethod
     def choose(
-        self,
-        names: Sequence[Sequence[str]],
-        steps: Sequence[Mapping],
-        count: int | None = None,
+        self, names: Sequence[Sequence[str]], steps: Sequence[Mapping]
     ) -> list[int]:
         """Choose the images to show.
 
         Args:
             names (Sequence[Sequence[str]]): True classes of each image.
             steps (Sequence[Mapping]): Finished steps of the report.
-            count (int, optional): How many at most.
 
         Returns:
             list[int]: Positions in ``names``, in the order to show.
@@ -110,20 +122,18 @@ class Pictures(metaclass=ABCMeta):
     def draw(
         self,
         axes: Axes,
-        image: np.ndarray,
-        truth: Finding,
+        shown: Example,
         found: Finding | None,
-        fate: Fate,
+        fate: Callable[[str], str],
     ) -> None:
         """Draw what a model says of an image, or the ground truth.
 
         Args:
             axes (Axes): Where to draw.
-            image (np.ndarray): RGB, shape (height, width, 3).
-            truth (Finding): What is on the image.
+            shown (Example): The image.
             found (Finding, optional): What the model says; None in the
                 first column.
-            fate (Fate): Says what is to become of a class.
+            fate (Callable): Gives the :class:`Fate` of a class.
         """
 
 
@@ -131,22 +141,17 @@ def draw_pictures(
     work_dir: str | os.PathLike,
     report: Mapping,
     path: str | os.PathLike,
-    count: int | None = None,
-    device: str | None = None,
 ) -> bool:
     """Draw what the model finds before and after each step.
 
     The stock model is run with the pre-trained checkpoint and each step's
-    merged one, on a few validation images that show forgotten classes.
+    merged one, on a few validation images that show forgotten classes: on
+    the GPU if there is one, else the CPU.
 
     Args:
         work_dir (str | os.PathLike): Work dir of a sequence.
         report (Mapping): Its report, see :func:`build_report`.
         path (str | os.PathLike): The PNG file to write, atomically.
-        count (int, optional): How many images at most. Defaults to what
-            the task's :meth:`Pictures.choose` takes.
-        device (str, optional): Where to run the model. Defaults to the GPU
-            if there is one, else the CPU.
 
     Returns:
         bool: Whether there was anything to draw.
@@ -167,24 +172,17 @@ def draw_pictures(
         pictures.truth(dataset.get_data_info(index), classes)
         for index in range(len(dataset))
     ]
-    chosen = pictures.choose([truth.names for truth in truths], steps, count)
+    chosen = pictures.choose([truth.names for truth in truths], steps)
     if not chosen:
         return False
-    samples = predictions(
-        config,
-        run.models(step['step'] for step in steps),
-        dataset,
-        chosen,
-        device or get_device(),
-    )
+    checkpoints = run.models(step['step'] for step in steps)
     columns = {
-        title: [pictures.prediction(sample, classes) for sample in found]
-        for title, found in samples
+        title: [pictures.prediction(sample, classes) for sample in samples]
+        for title, samples in predictions(config, checkpoints, dataset, chosen)
     }
     draw_sheet(
         pictures,
-        [read_image(dataset, index) for index in chosen],
-        [truths[index] for index in chosen],
+        [Example(read_image(dataset, i), truths[i]) for i in chosen],
         columns,
         [step['forget'] for step in steps],
         path,
@@ -226,7 +224,6 @@ def predictions(
     checkpoints: Mapping[str, tuple[str, bool]],
     dataset: BaseDataset,
     indices: Sequence[int],
-    device: str,
 ) -> Iterator[tuple[str, list]]:
     """Run one stock model with several checkpoints.
 
@@ -236,7 +233,6 @@ def predictions(
             whether it may be unpickled without restriction.
         dataset (BaseDataset): See :func:`validation_set`.
         indices (Sequence[int]): Images of it.
-        device (str): Where to run, e.g. 'cpu'.
 
     Yields:
         tuple[str, list]: Title and the data sample of each image.
@@ -248,7 +244,7 @@ def predictions(
     # Of training alone, and announced on the console.
     model.pop('train_cfg', None)
     model = build_stock_model(model, config.get('data_preprocessor'))
-    model.to(device)
+    model.to(get_device())
     model.eval()  # returns None for some
     for title, (checkpoint, allow_pickle) in checkpoints.items():
         load_stock_checkpoint(model, checkpoint, allow_pickle, title)
@@ -263,8 +259,7 @@ def predictions(
 
 def draw_sheet(
     pictures: Pictures,
-    images: Sequence[np.ndarray],
-    truths: Sequence[Finding],
+    examples: Sequence[Example],
     columns: Mapping[str, Sequence[Finding]],
     requests: Sequence[Sequence[str]],
     path: str | os.PathLike,
@@ -273,8 +268,7 @@ def draw_sheet(
 
     Args:
         pictures (Pictures): How to draw one image.
-        images (Sequence[np.ndarray]): RGB, each of shape (height, width, 3).
-        truths (Sequence[Finding]): Ground truth of each.
+        examples (Sequence[Example]): The images.
         columns (Mapping): By title what the model finds on each image: a
             column before any forgetting, then one a step.
         requests (Sequence[Sequence[str]]): Forgotten classes, by step.
@@ -284,10 +278,12 @@ def draw_sheet(
     gone: set[str] = set()
 
     def fate(name: str) -> str:
-        return GONE if name in gone else LATER if name in ever else RETAINED
+        if name in gone:
+            return Fate.GONE
+        return Fate.LATER if name in ever else Fate.RETAINED
 
     first, other = pictures.widths
-    heights = [pictures.height(image) for image in images]
+    heights = [pictures.height(example.image) for example in examples]
     with figure_style():
         figure = Figure(
             figsize=(first + other * len(columns), sum(heights) + 0.9),
@@ -297,13 +293,13 @@ def draw_sheet(
             w_pad=0.025, h_pad=0.025, wspace=0.01, hspace=0.015
         )
         grid = figure.subplots(
-            len(images),
+            len(examples),
             1 + len(columns),
             squeeze=False,
             width_ratios=[first, *[other] * len(columns)],
             height_ratios=heights,
         )
-        columns = {pictures.title: [None] * len(images), **columns}
+        columns = {pictures.title: [None] * len(examples), **columns}
         for place, (title, found) in enumerate(columns.items()):
             if place >= 2:
                 request = requests[place - 2]
@@ -312,9 +308,9 @@ def draw_sheet(
                 title += '\n' + in_two_lines(
                     f'forget {shortened(request, 3, 2 * room - 12)}', room
                 )
-            rows = zip(grid[:, place], images, truths, found, strict=True)
-            for axes, image, truth, finding in rows:
-                pictures.draw(axes, image, truth, finding, fate)
+            rows = zip(grid[:, place], examples, found, strict=True)
+            for axes, example, finding in rows:
+                pictures.draw(axes, example, finding, fate)
             if title:
                 grid[0, place].set_title(title, fontsize=8, loc='center')
         figure.legend(

@@ -11,6 +11,7 @@ from gslora_mm.reports import pictures as pictures_module
 from gslora_mm.reports import write_report
 from gslora_mm.reports.classification_pictures import ClassificationPictures
 from gslora_mm.reports.pictures import (
+    Example,
     Finding,
     draw_pictures,
     draw_sheet,
@@ -61,9 +62,7 @@ def test_rankings_are_the_models_predictions(work_dir):
     pictures = ClassificationPictures()
     found = {
         title: [pictures.prediction(sample, CLASSES) for sample in samples]
-        for title, samples in predictions(
-            config, files, dataset, [3, 7], 'cpu'
-        )
+        for title, samples in predictions(config, files, dataset, [3, 7])
     }
     for seed, rankings in enumerate(found.values()):
         model = build_classifier('deit', len(CLASSES), seed=seed).eval()
@@ -85,10 +84,13 @@ def test_rankings_are_the_models_predictions(work_dir):
 def test_images_of_all_steps_and_retained_ones(work_dir, monkeypatch):
     drawn = {}
 
-    def keep(pictures, images, truths, columns, requests, path):
-        names = [name for truth in truths for name in truth.names]
-        drawn.update(images=images, truth=names, columns=columns)
-        draw_sheet(pictures, images, truths, columns, requests, path)
+    def keep(pictures, examples, columns, requests, path):
+        drawn.update(
+            images=[example.image for example in examples],
+            truth=[n for example in examples for n in example.truth.names],
+            columns=columns,
+        )
+        draw_sheet(pictures, examples, columns, requests, path)
 
     monkeypatch.setattr(pictures_module, 'draw_sheet', keep)
     write_report(work_dir)
@@ -134,8 +136,10 @@ def test_bars_tell_what_should_be_gone(monkeypatch):
     truth = ['dog', 'car', 'cat']
     draw_sheet(
         ClassificationPictures(),
-        [np.zeros((8, 8, 3), np.uint8)] * 3,
-        [Finding([name]) for name in truth],
+        [
+            Example(np.zeros((8, 8, 3), np.uint8), Finding([name]))
+            for name in truth
+        ],
         {title: [ranking] * 3 for title in ('before', 'step 1', 'step 2')},
         [['dog'], ['car']],
         'unused.png',

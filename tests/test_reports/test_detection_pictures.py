@@ -16,6 +16,7 @@ from gslora_mm.reports import pictures as pictures_module
 from gslora_mm.reports import write_report
 from gslora_mm.reports.detection_pictures import DetectionPictures
 from gslora_mm.reports.pictures import (
+    Example,
     Finding,
     draw_pictures,
     draw_sheet,
@@ -131,9 +132,8 @@ def test_ground_truth(config, capsys):
 def detect(config, file, index, threshold=0.0):
     """What one checkpoint finds on one image."""
     ((_, (sample,)),) = predictions(
-        config, {'a': (str(file), False)}, validation_set(config), [index],
-        'cpu',
-    )  # fmt: skip
+        config, {'a': (str(file), False)}, validation_set(config), [index]
+    )
     return DetectionPictures(threshold).prediction(sample, CLASSES)
 
 
@@ -184,9 +184,9 @@ def test_threshold(work_dir, config):
 def test_report_with_pictures(work_dir, monkeypatch):
     drawn = {}
 
-    def keep(pictures, images, truths, columns, requests, path):
-        drawn.update(images=images, truths=truths, columns=columns)
-        draw_sheet(pictures, images, truths, columns, requests, path)
+    def keep(pictures, examples, columns, requests, path):
+        drawn.update(example=examples[0], columns=columns)
+        draw_sheet(pictures, examples, columns, requests, path)
 
     monkeypatch.setattr(pictures_module, 'draw_sheet', keep)
     report = write_report(work_dir)
@@ -194,9 +194,9 @@ def test_report_with_pictures(work_dir, monkeypatch):
         'pre-trained', 'after step 1', 'after step 2',
     ]  # fmt: skip
     assert all(len(found) == 4 for found in drawn['columns'].values())
-    assert drawn['truths'][0].names == ['dog', 'person']
+    assert drawn['example'].truth.names == ['dog', 'person']
     with Image.open(work_dir / 'data' / '3.png') as image:
-        assert (drawn['images'][0] == np.asarray(image)).all()  # RGB
+        assert (drawn['example'].image == np.asarray(image)).all()  # RGB
     text = (work_dir / 'report.md').read_text()
     assert '](report/pictures.png)' in text
     assert 'A dashed box should be gone.' in ' '.join(text.split())
@@ -254,8 +254,7 @@ def test_frames_tell_what_should_be_gone(figures):
     columns = {title: [found] for title in ('pre-trained', 'step 1', 'step 2')}
     draw_sheet(
         DetectionPictures(),
-        [np.zeros((64, 64, 3), np.uint8)],
-        [found],
+        [Example(np.zeros((64, 64, 3), np.uint8), found)],
         columns,
         [['dog'], ['car']],
         'unused.png',
@@ -291,9 +290,8 @@ def test_labels_cover_no_other_and_stay_on_the_image(figures, height, width):
         ['dog', 'car', 'cat', 'tie'], [0.5] * 4, np.array([box] * 4)
     )
     image = np.zeros((height, width, 3), np.uint8)
-    draw_sheet(
-        DetectionPictures(), [image], [found], {'before': [found]}, [], 'x'
-    )
+    example = Example(image, found)
+    draw_sheet(DetectionPictures(), [example], {'before': [found]}, [], 'x')
     for axes in figures[0].axes:
         labels = [
             text.get_bbox_patch().get_window_extent() for text in axes.texts
@@ -318,8 +316,7 @@ def test_titles_stay_over_their_column(figures):
     titles = ['pre-trained', *(f'after step {n}' for n in (1, 2, 3))]
     draw_sheet(
         DetectionPictures(),
-        [np.zeros((64, 64, 3), np.uint8)],
-        [nothing],
+        [Example(np.zeros((64, 64, 3), np.uint8), nothing)],
         {title: [nothing] for title in titles},
         requests,
         'unused.png',
@@ -337,8 +334,7 @@ def test_boxes_beyond_the_image_and_none_at_all(figures, recwarn):
     nothing = Finding([], [], np.zeros((0, 4)))
     draw_sheet(
         DetectionPictures(),
-        [np.zeros((64, 64, 3), np.uint8)],
-        [outside],
+        [Example(np.zeros((64, 64, 3), np.uint8), outside)],
         {'before': [nothing]},
         [],
         'unused.png',
