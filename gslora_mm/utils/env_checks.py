@@ -40,6 +40,9 @@ PACKAGES = {
     'matplotlib': 'matplotlib',
     'pycocotools': 'pycocotools.mask',
     'safetensors': 'safetensors',
+    'scikit-learn': 'sklearn',
+    'jinja2': 'jinja2',
+    'filelock': 'filelock',
 }
 PIP = f'{shlex.quote(sys.executable)} -m pip'
 
@@ -134,13 +137,6 @@ def check_packages(env: Environment) -> Iterator[Finding]:
                 f'{PIP} install --force-reinstall --no-deps '
                 f'{package}=={version}',
             )
-    if 'scikit-learn' not in env.versions:
-        yield Finding(
-            'scikit-learn is missing; only the data of the demo '
-            '(mini_coco) needs it.',
-            f'{PIP} install scikit-learn',
-            broken=False,
-        )
 
 
 def check_torch(env: Environment) -> Iterator[Finding]:

@@ -15,6 +15,8 @@ GOOD = TESTED | {
     'pycocotools': '2.0.11',
     'safetensors': '0.8.0',
     'scikit-learn': '1.9.1',
+    'jinja2': '3.1.6',
+    'filelock': '4.3.1',
     'opencv-python': '4.12.0.88',
 }
 
@@ -259,6 +261,16 @@ def test_opencv():
     assert finding.command == f'{PIP} install opencv-python-headless'
 
 
-def test_scikit_learn_is_only_for_the_demo():
-    finding = only(environment(remove=['scikit-learn']))
-    assert not finding.broken and 'demo' in finding.problem
+@pytest.mark.parametrize(
+    ('package', 'module'),
+    [
+        ('scikit-learn', 'sklearn'),
+        ('jinja2', 'jinja2'),
+        ('filelock', 'filelock'),
+    ],
+)
+def test_what_reports_and_runs_need(package, module):
+    missing = {module: ModuleNotFoundError(f'No {module}')}
+    finding = only(environment(remove=[package], failing=missing))
+    assert finding.broken and finding.problem == f'{package} is missing.'
+    assert finding.command == f'{PIP} install {package}'
