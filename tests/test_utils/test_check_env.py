@@ -7,11 +7,11 @@ from gslora_mm.utils.check_env import collect_env, describe_versions, main
 from gslora_mm.utils.env_checks import TESTED, Environment
 
 
-def environment(torchvision='unneeded', **changes):
+def environment(shim='unneeded', **changes):
     return Environment(
         {k: v for k, v in {**TESTED, **changes}.items() if v},
         lambda name: None,
-        lambda: torchvision,
+        lambda: shim,
         (3, 11),
     )
 
@@ -24,7 +24,7 @@ def test_a_good_environment(capsys):
 
 
 def test_a_note_is_no_failure(capsys):
-    assert main([], environment(torchvision='active')) == 0
+    assert main([], environment(shim='active')) == 0
     out = capsys.readouterr().out
     assert 'Note: torchvision' in out
     assert 'All that gslora_mm needs' in out

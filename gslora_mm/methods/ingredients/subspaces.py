@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gslora_mm.datasets import ForgetRetainDataset
 from gslora_mm.tasks import TaskModel
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.precision import without_autocast
 from .replay import read_replay, without_adapter
 
 #: Name of the features' subspace, next to the names of the layers.
@@ -169,7 +170,7 @@ def nuclear_norm_inside(features: Tensor, basis: Tensor) -> Tensor:
     Returns:
         Tensor: Scalar; zero without features.
     """
-    with torch.autocast(features.device.type, enabled=False):
+    with without_autocast(features):
         rows = _unit_rows(features)
         return torch.linalg.matrix_norm(rows @ basis.to(rows), ord='nuc')
 
@@ -184,7 +185,7 @@ def norm_outside(features: Tensor, basis: Tensor) -> Tensor:
     Returns:
         Tensor: Scalar, the root mean square over the features.
     """
-    with torch.autocast(features.device.type, enabled=False):
+    with without_autocast(features):
         rows = _unit_rows(features)
         return torch.linalg.vector_norm(project_out(rows, basis.to(rows)))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from gslora_mm.datasets import ForgetRetainDataset
 from gslora_mm.lora import lora_layers
 from gslora_mm.tasks import HalfBatch, TaskModel
+from gslora_mm.utils.precision import without_autocast
 from .replay import read_replay, without_adapter
 
 
@@ -50,8 +51,7 @@ class WeightDrift:
             dict[str, Tensor]: Of the shapes of the weights, zero at the
             start of a step.
         """
-        device = next(self._model.parameters()).device
-        with torch.autocast(device.type, enabled=False):
+        with without_autocast(next(self._model.parameters())):
             return {
                 name: layer.delta_weight()
                 for name, layer in self._layers.items()
