@@ -1,6 +1,6 @@
 """Data of a forgetting sequence: class order, subsets, replay, batches."""
 
-from .build import build_dataset
+from .build import build_dataset, check_class_names
 from .class_order import ClassOrder, class_order
 from .class_subset import ClassSubset
 from .forget_retain import ForgetRetainDataset
@@ -17,6 +17,7 @@ __all__ = [
     'ImageNet100',
     'LabelTable',
     'build_dataset',
+    'check_class_names',
     'class_order',
     'select_images',
 ]

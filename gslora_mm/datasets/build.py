@@ -48,3 +48,42 @@ def build_dataset(dataset: BaseDataset | dict) -> BaseDataset:
             'of MMEngine, such as CocoDataset), not a wrapper',
         )
     return dataset
+
+
+def check_class_names(dataset: BaseDataset) -> None:
+    """Refuse class names that do not tell which label is meant.
+
+    Args:
+        dataset (BaseDataset): Read.
+
+    Raises:
+        ConfigError: If it has no names, two labels have one name, or names
+            are not in the order of the labels.
+    """
+    path = 'metainfo.classes'
+    classes = list(dataset.metainfo.get('classes') or ())
+    if not classes:
+        raise ConfigError(
+            'metainfo',
+            valid='no class names; set metainfo=dict(classes=[...])',
+        )
+    twice = [name for name in classes if classes.count(name) > 1]
+    if twice:
+        labels = [i for i, name in enumerate(classes) if name == twice[0]]
+        raise ConfigError(
+            path,
+            valid=f'{twice[0]!r} is the name of labels {labels}; classes are '
+            'told by their names, so each needs one of its own (of '
+            "ImageNet's two cranes: gslora_mm.ImageNet100 has such names)",
+        )
+    # mmpretrain numbers labels by the sorted folders, whatever the names.
+    folders = getattr(dataset, 'folder_to_idx', {})
+    for label, name in enumerate(classes):
+        if folders.get(name, label) != label:
+            raise ConfigError(
+                path,
+                valid=f'{name!r} has label {label} there, but its folder has '
+                f'label {folders[name]}: labels follow the sorted names of '
+                'the folders, so write the classes in that order: '
+                f'{list(folders)}',
+            )

@@ -13,6 +13,7 @@ from gslora_mm.datasets import (
     ForgetRetainSampler,
     LabelTable,
     build_dataset,
+    check_class_names,
 )
 from gslora_mm.entries import NAMES, SequenceEntries, read_entries
 from gslora_mm.registry import TASKS
@@ -326,39 +327,7 @@ def resolve(cfg: Config) -> ResolvedSequence:
 
 def _read_dataset(cfg: Config, loader: str) -> BaseDataset:
     """Build the data set of a loader and read its annotations."""
-    with config_path(f'{loader}.dataset'):
-        with no_prints():
-            dataset = build_dataset(cfg[loader].dataset)
-        classes = list(dataset.metainfo.get('classes') or ())
-        if not classes:
-            raise ConfigError(
-                'metainfo',
-                valid='no class names; set metainfo=dict(classes=[...])',
-            )
-        _check_names(dataset, classes)
+    with config_path(f'{loader}.dataset'), no_prints():
+        dataset = build_dataset(cfg[loader].dataset)
+        check_class_names(dataset)
     return dataset
-
-
-def _check_names(dataset: BaseDataset, classes: list[str]) -> None:
-    """Refuse class names that do not tell which label is meant."""
-    path = 'metainfo.classes'
-    twice = [name for name in classes if classes.count(name) > 1]
-    if twice:
-        labels = [i for i, name in enumerate(classes) if name == twice[0]]
-        raise ConfigError(
-            path,
-            valid=f'{twice[0]!r} is the name of labels {labels}; classes are '
-            'told by their names, so each needs one of its own (of '
-            "ImageNet's two cranes: gslora_mm.ImageNet100 has such names)",
-        )
-    # mmpretrain numbers labels by the sorted folders, whatever the names.
-    folders = getattr(dataset, 'folder_to_idx', {})
-    for label, name in enumerate(classes):
-        if folders.get(name, label) != label:
-            raise ConfigError(
-                path,
-                valid=f'{name!r} has label {label} there, but its folder has '
-                f'label {folders[name]}: labels follow the sorted names of '
-                'the folders, so write the classes in that order: '
-                f'{list(folders)}',
-            )

@@ -1,0 +1,40 @@
+"""An entry of a config whose keys are the fields of a dataclass."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, ClassVar
+
+from gslora_mm.utils import ConfigError
+
+
+class Entry:
+    """An entry whose keys are the fields of a dataclass."""
+
+    #: What a key means that has to be there.
+    meanings: ClassVar[dict[str, str]]
+
+    @classmethod
+    def read(cls, entry: Mapping) -> Any:
+        """Make it of a config's entry, which is copied.
+
+        Raises:
+            ConfigError: If a key is unknown or missing, or has a value that
+                it cannot have. Paths are those of the entry.
+        """
+        known = [each.name for each in fields(cls)]
+        for each in fields(cls):
+            has_default = (each.default, each.default_factory) != (
+                MISSING,
+                MISSING,
+            )
+            if not has_default and each.name not in entry:
+                raise ConfigError(
+                    each.name, valid=f'missing; {cls.meanings[each.name]}'
+                )
+        for name in entry:
+            if name not in known:
+                raise ConfigError(
+                    name, valid='no such entry; known are ' + ', '.join(known)
+                )
+        return cls(**copy.deepcopy(dict(entry)))

@@ -1,0 +1,54 @@
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from .entry import Entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgettingEntry(Entry):
+    """``forgetting``: which classes go when, and with what data.
+
+    Attributes:
+        pretrained (str): Path or URL of the stock checkpoint.
+        steps (list | dict): Class names of each step, or the arguments of a
+            :class:`~gslora_mm.datasets.ClassOrder`.
+        retain_share (float | None): Share of the retained images to use.
+        forget_share (float | None): Share of the images to forget to use.
+        shots (int | None): Images per class to use, in place of shares.
+        missing (list | str): Retained classes without replay data, or
+            ``'rest'``: all that the training set does not show.
+        learn (list): Class names to be learned at each step.
+        sampling (str): How images are drawn, see
+            :func:`~gslora_mm.datasets.select_images`.
+        other_annotations (str | dict): ``'drop'`` or ``'keep'`` objects of
+            other classes, or one of these for each half.
+        only_split_images (bool): Whether a split is scored on the images
+            that show one of its classes alone.
+        allow_pickle (bool): Whether the checkpoint may hold pickled code.
+        seed (int): Seed of the draw of images.
+    """
+
+    pretrained: str
+    steps: Any
+    retain_share: float | None = None
+    forget_share: float | None = None
+    shots: int | None = None
+    missing: Any = field(default_factory=list)
+    learn: Any = field(default_factory=list)
+    sampling: str = 'balanced'
+    other_annotations: Any = 'drop'
+    only_split_images: bool = False
+    allow_pickle: bool = False
+    seed: int = 0
+
+    meanings: ClassVar = dict(
+        pretrained='path or url of the stock checkpoint that is to forget',
+        steps='a list with the class names of each step',
+    )
+
+    def other_annotations_of(self, role: str) -> str:
+        """``'drop'`` or ``'keep'`` for the forget or the retain half."""
+        if isinstance(self.other_annotations, Mapping):
+            return self.other_annotations.get(role, 'drop')
+        return self.other_annotations

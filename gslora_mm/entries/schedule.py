@@ -1,0 +1,148 @@
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from gslora_mm.methods import BaseMethod
+from gslora_mm.utils import ConfigError
+from .entry import Entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleEntry(Entry):
+    """``schedule``: how long a step is trained, how fast, in what batches.
+
+    Attributes:
+        batch_size (int): Images of a batch, both halves together.
+        optim_wrapper (dict): As in any config of MMEngine.
+        max_iters (int | None): Iterations of a step.
+        max_epochs (int | None): The same in passes over the retain images.
+        forget_ratio (float | None): Share of a batch that is to be
+            forgotten; None is half of what the method needs.
+        param_scheduler (dict | list | None): As in any config, counting
+            iterations.
+        checkpoint_interval (int): Iterations between two saves.
+        log_interval (int): Iterations between two lines of progress.
+        hooks (list): More hooks.
+    """
+
+    batch_size: int
+    optim_wrapper: dict
+    max_iters: int | None = None
+    max_epochs: int | None = None
+    forget_ratio: float | None = None
+    param_scheduler: Any = None
+    checkpoint_interval: int = 100
+    log_interval: int = 50
+    hooks: list = field(default_factory=list)
+
+    meanings: ClassVar = dict(
+        batch_size='images of a batch, both halves together',
+        optim_wrapper="for example dict(type='OptimWrapper', "
+        "optimizer=dict(type='AdamW', lr=1e-3))",
+    )
+
+    def __post_init__(self) -> None:
+        if (self.max_iters is None) == (self.max_epochs is None):
+            raise ConfigError(
+                'max_iters',
+                self.max_iters,
+                f'with max_epochs = {self.max_epochs!r}: set exactly one of '
+                'them, the other one to None (an epoch is one pass over the '
+                'retain images)',
+            )
+        key = 'max_epochs' if self.max_iters is None else 'max_iters'
+        length = getattr(self, key)
+        if not isinstance(length, int) or length < 1:
+            raise ConfigError(key, length, 'must be an int >= 1')
+        self._check_annealing()
+        self.schedulers(1)
+
+    def _check_annealing(self) -> None:
+        """Refuse a learning rate that would end above where it began."""
+        lr = self.optim_wrapper
+        for key in ('optimizer', 'lr'):
+            lr = lr.get(key) if isinstance(lr, Mapping) else None
+        # A momentum's least value has the same name. One that is not the
+        # last may well rise, as in cycles.
+        last = [
+            scheduler
+            for scheduler in self._listed_schedulers()
+            if str(scheduler.get('type')).endswith('LR')
+        ][-1:]
+        for scheduler in last:
+            eta_min = scheduler.get('eta_min')
+            if eta_min is not None and lr is not None and eta_min > lr:
+                raise ConfigError(
+                    'param_scheduler.eta_min',
+                    eta_min,
+                    'it is above the learning rate, '
+                    f'schedule.optim_wrapper.optimizer.lr = {lr}, which would '
+                    'rise to it; set eta_min=0, or eta_min_ratio instead',
+                )
+
+    def _listed_schedulers(self) -> list[Mapping]:
+        """Configs of the schedulers: none, one or some."""
+        found = self.param_scheduler or []
+        return [found] if isinstance(found, Mapping) else list(found)
+
+    def schedulers(self, max_iters: int) -> list[dict]:
+        """Parameter schedulers that count iterations and end with a step.
+
+        Args:
+            max_iters (int): Iterations of the step: where ``end`` (and
+                ``T_max`` of cosine annealing) is, if a config does not say.
+
+        Raises:
+            ConfigError: If one counts epochs.
+        """
+        out = []
+        for config in self._listed_schedulers():
+            if config.get('by_epoch', False):
+                raise ConfigError(
+                    'param_scheduler.by_epoch',
+                    True,
+                    'the steps of a sequence count iterations: set '
+                    'by_epoch=False',
+                )
+            config = {**config, 'by_epoch': False}
+            config.setdefault('end', max_iters)
+            name = str(config.get('type')).split('.')[-1]
+            if name.startswith('CosineAnnealing'):
+                span = config['end'] - config.get('begin', 0)
+                config.setdefault('T_max', span)
+            out.append(config)
+        return out
+
+    def num_iterations(self, per_epoch: int) -> int:
+        """How long a step is trained.
+
+        Args:
+            per_epoch (int): Iterations of one pass over the retain images,
+                or the forget images where a batch has no others.
+        """
+        if self.max_iters is not None:
+            return self.max_iters
+        return self.max_epochs * per_epoch
+
+    def ratio_for(self, method: type[BaseMethod]) -> float:
+        """Share of a batch that is to be forgotten.
+
+        Args:
+            method (type[BaseMethod]): Class of the method; what it does not
+                need is not loaded unless ``forget_ratio`` says so.
+
+        Raises:
+            ConfigError: If a half that the method needs would be empty.
+        """
+        ratio = self.forget_ratio
+        if ratio is None:
+            return {('forget',): 1.0, ('retain',): 0.0}.get(method.needs, 0.5)
+        for role, lacks in dict(forget=ratio == 0, retain=ratio == 1).items():
+            if lacks and role in method.needs:
+                raise ConfigError(
+                    'forget_ratio',
+                    ratio,
+                    f'{method.__name__} needs {role} images in every batch; '
+                    'valid are numbers between 0 and 1',
+                )
+        return ratio

@@ -1,0 +1,120 @@
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mmengine.config import Config
+
+from gslora_mm.lora import inject_lora
+from gslora_mm.registry import HOOKS, METHODS, TASKS
+from gslora_mm.tasks import complete_task_config
+from gslora_mm.utils import ConfigError, config_path, unknown_name, usable
+from .forgetting import ForgettingEntry
+from .method import MethodEntry
+from .schedule import ScheduleEntry
+
+#: Entries that a sequence needs beside those of its stock model.
+NAMES = ('forgetting', 'task', 'method', 'adapter', 'schedule')
+
+#: Entries that have to be there, and what they are.
+_NEEDED = dict(
+    model='config of the stock model',
+    forgetting='what to forget, see configs/_base_/sequences',
+    method='how to forget, see configs/_base_/methods',
+    schedule='how long and how fast, see configs/_base_/schedules',
+    train_dataloader='with the training set of the stock model',
+    val_dataloader='with the validation set',
+    val_evaluator='the metric of the stock model',
+)
+
+
+@dataclass(frozen=True)
+class SequenceEntries:
+    """What a sequence config asks for.
+
+    Attributes:
+        forgetting (ForgettingEntry): What to forget.
+        schedule (ScheduleEntry): How long and how fast.
+        method (MethodEntry): How to forget.
+        adapter (dict | None): Arguments of
+            :func:`~gslora_mm.lora.inject_lora` and ``group_by``; None trains
+            all weights.
+        task (dict): Config of the task, its type told by the library if the
+            config does not say.
+    """
+
+    forgetting: ForgettingEntry
+    schedule: ScheduleEntry
+    method: MethodEntry
+    adapter: dict | None
+    task: dict
+
+    @property
+    def forget_ratio(self) -> float:
+        """Share of a batch that is to be forgotten."""
+        with config_path('schedule'):
+            return self.schedule.ratio_for(self.method.cls)
+
+    def complete(self) -> dict[str, Any]:
+        """All settings as plain data, defaults included, by entry."""
+        return {**asdict(self), 'method': self.method.complete()}
+
+
+def read_entries(cfg: Config) -> SequenceEntries:
+    """Read and check the entries of a sequence config.
+
+    Nothing but the config is looked at: no file, no data.
+
+    Args:
+        cfg (Config): The sequence config.
+
+    Raises:
+        ConfigError: If an entry is missing, a key of one is unknown, or has
+            a value that it cannot have.
+    """
+    for name, meaning in _NEEDED.items():
+        if not cfg.get(name):
+            raise ConfigError(f'{name} is missing from the config: {meaning}')
+    content = cfg.to_dict()
+    with config_path('forgetting'):
+        forgetting = ForgettingEntry.read(content['forgetting'])
+    with config_path('schedule'):
+        schedule = ScheduleEntry.read(content['schedule'])
+    adapter = content.get('adapter')
+    _check_adapter(adapter)
+    entries = SequenceEntries(
+        forgetting,
+        schedule,
+        MethodEntry(content['method']),
+        adapter,
+        complete_task_config(content.get('task'), cfg.get('default_scope')),
+    )
+    entries.forget_ratio  # noqa: B018  (checks)
+    return entries
+
+
+def build_all(entries: SequenceEntries, num_steps: int) -> None:
+    """Build what needs neither model nor data: a check of all values.
+
+    Args:
+        entries (SequenceEntries): Of a sequence.
+        num_steps (int): Its steps.
+
+    Raises:
+        ConfigError: If a setting is unknown, or has a value that it cannot
+            have.
+    """
+    TASKS.build(entries.task)
+    for step in range(1, num_steps + 1):
+        METHODS.build(entries.method.for_step(step, num_steps))
+    for hook in entries.schedule.hooks:
+        with usable('schedule.hooks'):
+            HOOKS.build(hook)
+
+
+def _check_adapter(adapter: Mapping | None) -> None:
+    """Refuse arguments that :func:`inject_lora` does not have."""
+    known = {*inspect.signature(inject_lora).parameters, 'group_by'}
+    for name in adapter or ():
+        if name not in known - {'model'}:
+            raise unknown_name('adapter', name, sorted(known - {'model'}))
