@@ -26,6 +26,7 @@ from .functional import LowRankLinear, merge_weight
 #: Names of an adapted layer's matrices A and B.
 MATRICES = ('lora_A', 'lora_B')
 
+
 class LoRALinear(nn.Linear):
     """``y = W x + b + (alpha / rank) B A dropout(x)``, W and b frozen.
 
@@ -126,9 +127,7 @@ class LoRALinear(nn.Linear):
             {k: v for k, v in self.__dict__.items() if k not in own}
         )
         linear._parameters = {
-            k: v
-            for k, v in self._parameters.items()
-            if k not in MATRICES
+            k: v for k, v in self._parameters.items() if k not in MATRICES
         }
         return linear
 

@@ -22,6 +22,7 @@ from gslora_mm.utils.checkpoint import load_checkpoint, state_dict_of
 #: import mmdet.)
 PREFIX = 'model.'
 
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Fold an adapter into the stock checkpoint that it was '
