@@ -27,40 +27,15 @@ class ForgettingModel(TaskModel):
         model (dict): Config of the stock model of mmdet or mmpretrain.
         task (dict): Config of the task, which reads the model.
         method (dict): Config of the method, which makes the loss.
-        adapter (dict, optional): Arguments of
-            :func:`~gslora_mm.lora.inject_lora` and ``group_by`` of
-            :func:`~gslora_mm.lora.lora_groups`. ``None`` trains the whole
-            model. Defaults to None.
-        checkpoint (str, optional): Stock checkpoint to start from, loaded
-            strictly. Defaults to None, which keeps the random weights.
-        allow_pickle (bool): Whether a checkpoint that holds pickled code
-            may be loaded. Defaults to False.
-        data_preprocessor (dict, optional): For models whose config keeps it
-            outside ``model``, as in mmpretrain. Defaults to None.
-
-    Attributes:
-        stock_config (dict): What another model like ``model`` can be built
-            from.
+        *args: See :class:`~gslora_mm.tasks.TaskModel`: ``adapter``,
+            ``checkpoint``, ``allow_pickle`` and ``data_preprocessor``.
+        **kwargs: The same by name.
     """
 
     def __init__(
-        self,
-        model: dict,
-        task: dict,
-        method: dict,
-        adapter: dict | None = None,
-        checkpoint: str | None = None,
-        allow_pickle: bool = False,
-        data_preprocessor: dict | None = None,
+        self, model: dict, task: dict, method: dict, *args, **kwargs
     ) -> None:
-        super().__init__(
-            model,
-            task,
-            adapter,
-            checkpoint,
-            allow_pickle,
-            data_preprocessor,
-        )
+        super().__init__(model, task, *args, **kwargs)
         self.method = METHODS.build(method)
         self.method.setup(self)
 

@@ -16,7 +16,10 @@ from gslora_mm.models import AdaptedModel, build_stock_model
 from gslora_mm.models.losses import group_sparsity_loss
 from gslora_mm.registry import MODELS
 from gslora_mm.utils import ConfigError
-from gslora_mm.utils.checkpoint import save_stock_checkpoint
+from gslora_mm.utils.checkpoint import (
+    load_state_dict_strictly,
+    save_stock_checkpoint,
+)
 from tests.classifiers import random_images, randomise, tiny_classifier_config
 from tests.detectors import random_batch, tiny_detector_config
 from tests.test_lora.helpers import perturb
@@ -129,9 +132,11 @@ def load_strictly(model, state):
     model.load_state_dict(state, strict=True)
 
 
-@pytest.mark.parametrize('load', [load_strictly, load_state_dict])
+@pytest.mark.parametrize(
+    'load', [load_strictly, load_state_dict, load_state_dict_strictly]
+)
 def test_a_stock_checkpoint_loads(name, load, caplog):
-    """In torch's way, and in that of the Runner (load_from)."""
+    """In torch's way, the Runner's (load_from) and that of tools/test.py."""
     stock, model = stock_of(name), build(name)
     adapter = [p.clone() for p in lora_parameters(model)]
     load(model, stock.state_dict())
