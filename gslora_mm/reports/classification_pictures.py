@@ -12,9 +12,9 @@ from .pictures import (
     Fate,
     Finding,
     Pictures,
-    choose_images,
     in_two_lines,
 )
+from .selection import choose_images
 from .style import COLOURS
 
 _RANKS = 3

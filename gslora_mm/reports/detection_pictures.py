@@ -9,7 +9,8 @@ from matplotlib.transforms import Bbox
 from mmengine.visualization import Visualizer
 
 from gslora_mm.registry import PICTURES
-from .pictures import Example, Fate, Finding, Pictures, choose_images
+from .pictures import Example, Fate, Finding, Pictures
+from .selection import choose_images
 from .style import COLOURS
 
 _WIDTH = 1.9  # inches

@@ -9,7 +9,8 @@ from mmengine.registry import init_default_scope
 
 import gslora_mm  # noqa: F401  (makes a mismatched torchvision importable)
 from gslora_mm.reports import pictures as pictures_module
-from gslora_mm.reports.pictures import choose_images, draw_pictures, read_image
+from gslora_mm.reports.pictures import draw_pictures, read_image
+from gslora_mm.reports.selection import choose_images
 from gslora_mm.work_dir import WorkDir
 from tests.work_dirs import make_work_dir
 
