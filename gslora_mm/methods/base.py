@@ -32,9 +32,8 @@ class BaseMethod(nn.Module):
     what the step before carried on, :meth:`prepare` once the data is there;
     then for every iteration :meth:`losses` and, before and after the
     optimizer moves the parameters, :meth:`before_update` and
-    :meth:`after_update`. Buffers that a subclass
-    registers (importances, counters, ...) are saved and resumed with the
-    step.
+    :meth:`after_update`. Buffers that a subclass registers (averages,
+    counters, ...) are saved and resumed with the step.
 
     Attributes:
         name (str): As it stands in ``report.json``.
@@ -110,7 +109,7 @@ class BaseMethod(nn.Module):
                 'adapter = dict(rank=8)',
             )
 
-    def setup(self, model: TaskModel) -> None:  # noqa: B027
+    def setup(self, model: TaskModel) -> None:
         """Look at the model before the first iteration of a step.
 
         The place to refuse a model, and to register buffers; also called
@@ -120,9 +119,7 @@ class BaseMethod(nn.Module):
             model (TaskModel): With checkpoint and adapter in place.
         """
 
-    def prepare(  # noqa: B027
-        self, model: TaskModel, dataset: ForgetRetainDataset
-    ) -> None:
+    def prepare(self, model: TaskModel, dataset: ForgetRetainDataset) -> None:
         """Look at model and data before the first iteration of a step.
 
         A resumed step, too, holds the weights here that it began with.
@@ -142,19 +139,16 @@ class BaseMethod(nn.Module):
         """What the next step is to get, as known after :meth:`prepare`.
 
         It is written to the step's ``method.safetensors``. A method with
-        ``carries_state = True``
-        is given the file of the step before in each step but
-        the first, and its own one instead of :meth:`prepare` when a step is
-        resumed.
+        ``carries_state = True`` is given the file of the step before in each
+        step but the first, and its own one instead of :meth:`prepare` when a
+        step is resumed.
 
         Returns:
             dict[str, Tensor]: By name; {} by default.
         """
         return {}
 
-    def load_carried_state(  # noqa: B027
-        self, state: dict[str, Tensor]
-    ) -> None:
+    def load_carried_state(self, state: dict[str, Tensor]) -> None:
         """Take over what :meth:`carried_state` gave.
 
         Args:
@@ -186,14 +180,14 @@ class BaseMethod(nn.Module):
             their name is trained on; the others are logged.
         """
 
-    def before_update(self) -> None:  # noqa: B027
+    def before_update(self) -> None:
         """Act on the gradients before an optimizer step.
 
         They are complete then, and the same on all processes; with mixed
         precision they are still scaled.
         """
 
-    def after_update(self, optimizer: Optimizer) -> None:  # noqa: B027
+    def after_update(self, optimizer: Optimizer) -> None:
         """Act on the parameters after an optimizer step.
 
         Args:
