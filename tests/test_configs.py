@@ -40,7 +40,7 @@ SEQUENCES = sorted(
 PRETRAINING = sorted(
     str(path.relative_to(CONFIGS))
     for path in CONFIGS.rglob('*.py')
-    if not {'_base_', 'ablations', 'baselines', 'benchmarks'} & set(path.parts)
+    if not {'_base_', 'ablations', 'benchmarks'} & set(path.parts)
     and not path.name.startswith(NAMES_OF_SEQUENCES)
 )
 SIZE = 128

@@ -66,7 +66,7 @@ def render_leaderboard(results: Mapping, figures: Mapping[str, str]) -> str:
             if len(_note(method, results)) > _MOST_OF_A_NOTE
         ],
         scores=_scores(results),
-        trials=_trials(results),
+        trials=results['tuning'] and _trials(results),
     )
     return text.rstrip('\n') + '\n'
 

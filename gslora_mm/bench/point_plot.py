@@ -92,9 +92,6 @@ def plot_points(
         axes = figure.subplots()
         for point in points:
             is_reference = point.marker == REFERENCE
-            for bar in point.ends():
-                if point.x_std or point.y_std:
-                    axes.plot(*bar.T, color=COLOURS['retain'], linewidth=0.8)
             axes.plot(
                 point.x,
                 point.y,
@@ -104,6 +101,9 @@ def plot_points(
                 markerfacecolor='white' if is_reference else None,
                 zorder=4 if is_reference else 3,
             )
+            stds = point.x_std, point.y_std
+            for bar in itertools.compress(point.ends(), stds):
+                axes.plot(*bar.T, color=COLOURS['retain'], linewidth=0.8)
         if x_scale != 'linear':
             ticks = dict(subs=(1, 2, 3, 5))
             threshold = dict(linthresh=1) if x_scale == 'symlog' else {}
@@ -161,9 +161,7 @@ def _write_names(axes: Axes, points: Sequence[Point]) -> None:
     to_pixels = axes.transData.transform
     marks = to_pixels([(point.x, point.y) for point in points])
     boxes = [Bbox([mark - _MARK, mark + _MARK]) for mark in marks]
-    lines = [
-        Path(to_pixels(bar)) for point in points for bar in point.ends()
-    ]
+    lines = [Path(to_pixels(bar)) for point in points for bar in point.ends()]
     for group in _in_one_place(marks):
         mark = marks[group[0]]
         name = '\n'.join(points[index].name for index in sorted(group))

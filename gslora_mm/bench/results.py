@@ -73,7 +73,9 @@ def collect(
                 name=name,
                 reason=reason,
                 trials=list(tried),
-                chosen=None if reason else _with_values(suite, name, best, options),
+                chosen=None
+                if reason
+                else _with_values(suite, name, best, options),
                 summary=_summary([run for run in runs if not run['error']]),
                 runs=runs,
             )
@@ -94,7 +96,9 @@ def collect(
         conditions=_conditions(ways),
         metric=first and first['pretrained']['metric'],
         pretrained=first
-        and [{key: step[key] for key in PRETRAINED} for step in first['steps']],
+        and [
+            {key: step[key] for key in PRETRAINED} for step in first['steps']
+        ],
         methods=methods,
     )
 

@@ -250,7 +250,9 @@ def _check_content(content: dict, path: Path) -> None:
         not_applicable='with a reason by each name',
     ).items():
         if not isinstance(content.get(key, {}), dict):
-            raise ConfigError(key, content[key], f'must be a dictionary {what}')
+            raise ConfigError(
+                key, content[key], f'must be a dictionary {what}'
+            )
     for name in content.get('not_applicable', ()):
         if name in runs:
             raise ConfigError(
@@ -287,7 +289,9 @@ def _files(path: Path, names: Any, key: str) -> list[str]:
     """
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list | tuple):
-        raise ConfigError(key, names, 'must be a config file or a list of them')
+        raise ConfigError(
+            key, names, 'must be a config file or a list of them'
+        )
     for name in names:
         if not isinstance(name, str) or not (path.parent / name).is_file():
             raise ConfigError(

@@ -72,7 +72,9 @@ def run_tuned(
     """
     check_amounts(seeds, jobs)
     runs = suite.selected(only)
-    plan = _planned_trials(suite, runs, seeds, options or {}) if tune else []
+    tried = [run for run in runs if run.trials and tune]
+    if tried:
+        _check_arguments(suite, tried, seeds, options or {})
     for run in runs:
         with config_path(context=f'run {run.name!r}'):
             cfg = run.config(options=options)
@@ -80,9 +82,12 @@ def run_tuned(
             for key in tried_values(run):  # the table shows them
                 setting_of(cfg, key)
     _check_alike(runs, options)
-    for run, _, trial in plan:
+    plan = []
+    for run in tried:
         with config_path(context=f'run {run.name!r}'):
-            _check_trial(run, trial, options)
+            for settings in ({}, *run.trials):
+                trial = _trial(suite, run, settings, options)
+                plan.append((run.name, settings, trial))
     folder = Path(work_dir, RUNS)
     # Before hours of trials: those that may be run as they are.
     plain = [_with_settings(run, {}) for run in runs]
@@ -107,10 +112,14 @@ def run_tuned(
             Path(work_dir, TRIALS),
             seeds=[suite.trial_seed],
         )
-        for (run, settings, _), outcome in zip(plan, outcomes, strict=True):
-            tried = trials[run.name]
-            name = outcome.run.folder.partition('/')[2]
-            tried.append(trial_record(settings, len(tried) + 1, name, outcome))
+        for (name, settings, trial), outcome in zip(
+            plan, outcomes, strict=True
+        ):
+            folder_name = trial.folder.partition('/')[2]
+            number = len(trials[name]) + 1
+            trials[name].append(
+                trial_record(settings, number, folder_name, outcome)
+            )
     chosen = [
         _with_settings(run, best['settings'])
         for run in runs
@@ -249,28 +258,21 @@ def _with_settings(run: Run, settings: Mapping, *more: Mapping) -> Run:
     )
 
 
-def _planned_trials(
-    suite: Suite, runs: Sequence[Run], seeds: Sequence[int], options: Mapping
-) -> list[tuple[Run, dict, Run]]:
-    """Each run with the settings of each of its trials, and the trial."""
-    plan = []
-    for run in runs:
-        for settings in ({}, *run.trials) if run.trials else ():
-            trial = _with_settings(run, settings, suite.trial_settings)
-            if suite.trial_steps:
-                cut = first_steps(trial.config(options=options), suite.trial_steps)
-                trial = replace(
-                    trial, settings=merged_settings(trial.settings, cut)
-                )
-            plan.append((run, settings, trial))
-    if plan and suite.trial_seed in seeds:
+def _check_arguments(
+    suite: Suite,
+    tried: Sequence[Run],
+    seeds: Sequence[int],
+    options: Mapping,
+) -> None:
+    """Refuse what would undo what the trials are for."""
+    if suite.trial_seed in seeds:
         raise ConfigError(
             'seeds',
             valid=f'{suite.trial_seed} is that of the trials '
             '(suite.trial_seed); runs need other seeds',
         )
-    owned = {'forgetting.steps', *suite.trial_settings} if plan else set()
-    owned.update(*(settings for _, settings, _ in plan))
+    owned = {'forgetting.steps', *suite.trial_settings}
+    owned.update(*map(tried_values, tried))
     for option in options:
         for key in sorted(owned):
             if f'{option}.'.startswith(f'{key}.') or key.startswith(
@@ -281,7 +283,6 @@ def _planned_trials(
                     valid=f'{option} is set by the trials of the suite '
                     f'({key}); change it there, or run without trials',
                 )
-    return plan
 
 
 def _check_alike(runs: Sequence[Run], options: Mapping | None) -> None:
@@ -303,11 +304,18 @@ def _check_alike(runs: Sequence[Run], options: Mapping | None) -> None:
             )
 
 
-def _check_trial(run: Run, trial: Run, options: Mapping | None) -> None:
-    """Refuse settings that cannot work, and to choose on images of the runs.
+def _trial(
+    suite: Suite, run: Run, settings: Mapping, options: Mapping | None
+) -> Run:
+    """One trial of a run, checked.
 
-    Both lists of images have to be there, where a config says where.
+    It is not to be scored on the images of the run, and both lists of images
+    have to be there, where a config says where.
     """
+    trial = _with_settings(run, settings, suite.trial_settings)
+    if suite.trial_steps:
+        cut = first_steps(trial.config(options=options), suite.trial_steps)
+        trial = replace(trial, settings=merged_settings(trial.settings, cut))
     cfg, tried = run.config(options=options), trial.config(options=options)
     check_settings(tried)
     for each in (cfg, tried):
@@ -327,3 +335,4 @@ def _check_trial(run: Run, trial: Run, options: Mapping | None) -> None:
             'trials would be scored on the images of the runs; set '
             'val_dataloader.dataset.ann_file, for example',
         )
+    return trial

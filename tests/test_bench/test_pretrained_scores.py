@@ -5,9 +5,10 @@ import copy
 import pytest
 from mmengine.config import Config
 
-from gslora_mm.sequence.identity import annotations_sha256
-from gslora_mm.sequence.pretrained_scores import share_pretrained_scores
+from gslora_mm.bench.pretrained_scores import share_pretrained_scores
+from gslora_mm.sequence.identity import run_identity
 from gslora_mm.utils import load_json, save_json
+from gslora_mm.work_dir import WorkDir
 
 SCORES = dict(metrics={'step_01.forget/mAP': 0.5}, eval_seconds=3.0)
 
@@ -15,32 +16,42 @@ SCORES = dict(metrics={'step_01.forget/mAP': 0.5}, eval_seconds=3.0)
 @pytest.fixture
 def other(tmp_path):
     """A run that has evaluated the model."""
-    folder = tmp_path / 'other'
-    save_json(dict(checkpoint_sha256='abc'), folder / 'sequence.json')
-    save_json(SCORES, folder / 'pretrained' / 'metrics.json')
-    text = f'work_dir = {str(folder / "pretrained")!r}\nmodel = dict(width=8)'
-    (folder / 'pretrained' / 'config.py').write_text(text)
+    folder = WorkDir(tmp_path / 'other')
+    save_json(SCORES, folder.pretrained.metrics)
+    text = f'work_dir = {str(folder.pretrained.path)!r}\nmodel = dict(width=8)'
+    folder.pretrained.config.write_text(text)
+    (tmp_path / 'pretrained.pth').write_bytes(b'one')
     return Config(
         dict(
             model=dict(type='A', width=8),
             val_dataloader=dict(dataset=dict(ann_file='val.json')),
             forgetting=dict(
-                pretrained='a.pth', steps=[['cat'], ['dog']], seed=3
+                pretrained=str(tmp_path / 'pretrained.pth'),
+                steps=[['cat'], ['dog']],
+                seed=3,
             ),
             method=dict(type='gslora_mm.DER'),
             adapter=dict(rank=4),
             schedule=dict(max_iters=3),
             randomness=dict(seed=3),
-            work_dir=str(folder),
+            work_dir=str(folder.path),
         )
     )
 
 
-def beside(other, tmp_path, **settings):
+def changed(other, tmp_path, **settings):
     cfg = copy.deepcopy(other)
     cfg.work_dir = str(tmp_path / 'new')
     cfg.merge_from_dict(settings)
     return cfg, tmp_path / 'new' / 'pretrained' / 'metrics.json'
+
+
+def share(cfg, *others):
+    return share_pretrained_scores(
+        WorkDir(cfg.work_dir),
+        run_identity(cfg),
+        [(WorkDir(each.work_dir), run_identity(each)) for each in others],
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,8 +65,8 @@ def beside(other, tmp_path, **settings):
     ],
 )
 def test_scores_are_shared(other, tmp_path, settings):
-    cfg, path = beside(other, tmp_path, **settings)
-    assert share_pretrained_scores(cfg, 'abc', [cfg, other])
+    cfg, path = changed(other, tmp_path, **settings)
+    assert share(cfg, cfg, other)
     assert load_json(path) == SCORES
     # What draws the pictures of the report builds the model with it.
     found = Config.fromfile(path.with_name('config.py'))
@@ -73,56 +84,62 @@ def test_scores_are_shared(other, tmp_path, settings):
     ],
 )
 def test_other_scores_are_not(other, tmp_path, settings):
-    cfg, path = beside(other, tmp_path, **settings)
-    assert not share_pretrained_scores(cfg, 'abc', [cfg, other])
+    cfg, path = changed(other, tmp_path, **settings)
+    assert not share(cfg, cfg, other)
     assert not path.exists()
 
 
-def test_another_checkpoint_has_other_scores(other, tmp_path):
-    cfg, path = beside(other, tmp_path)
-    assert not share_pretrained_scores(cfg, 'abd', [other])
-    assert not path.exists()
+@pytest.mark.parametrize('file', ['pretrained.pth', 'val.json'])
+def test_other_files_under_the_same_name_have_other_scores(
+    other, tmp_path, file
+):
+    other.val_dataloader.dataset.data_root = str(tmp_path)
+    (tmp_path / 'val.json').write_text('some')
+    cfg, path = changed(other, tmp_path)
+    before = (WorkDir(other.work_dir), run_identity(other))
+    (tmp_path / file).write_text('others')
+    found = share_pretrained_scores(
+        WorkDir(cfg.work_dir), run_identity(cfg), [before]
+    )
+    assert not found and not path.exists()
+    assert share(cfg, other)
 
 
-def test_other_images_under_the_same_name_have_other_scores(other, tmp_path):
-    for text, shared in (('some', False), ('others', True)):
-        (tmp_path / 'val.json').write_text(text)
-        other.val_dataloader.dataset.data_root = str(tmp_path)
-        cfg, path = beside(other, tmp_path)
-        # What the other run has does not say what it was scored on, or does.
-        assert share_pretrained_scores(cfg, 'abc', [other]) is shared
-        assert path.exists() is shared
-        (tmp_path / 'val.json').write_text('others')
-        hashes = annotations_sha256(other)
-        sequence = dict(checkpoint_sha256='abc', annotations_sha256=hashes)
-        save_json(sequence, tmp_path / 'other' / 'sequence.json')
+def test_scores_of_a_checkpoint_that_is_no_file_are_not_shared(
+    other, tmp_path
+):
+    cfg, _ = changed(other, tmp_path)
+    (tmp_path / 'pretrained.pth').unlink()
+    assert not share(cfg, other)
 
 
 def test_what_is_missing_may_depend_on_the_method(other, tmp_path):
     other.forgetting.missing = 'rest'
-    cfg, _ = beside(other, tmp_path, **{'method.type': 'gslora_mm.DELETE'})
-    assert not share_pretrained_scores(cfg, 'abc', [other])
-    cfg, _ = beside(other, tmp_path, **{'method.alpha': 0.3})
-    assert share_pretrained_scores(cfg, 'abc', [other])
+    cfg, _ = changed(other, tmp_path, **{'method.type': 'gslora_mm.DELETE'})
+    assert not share(cfg, other)
+    cfg, _ = changed(other, tmp_path, **{'method.alpha': 0.3})
+    assert share(cfg, other)
 
 
-@pytest.mark.parametrize('file', ['sequence.json', 'pretrained/metrics.json'])
+@pytest.mark.parametrize('file', ['config.py', 'metrics.json'])
 def test_half_written_scores_are_not_shared(other, tmp_path, file):
-    cfg, path = beside(other, tmp_path)
-    (tmp_path / 'other' / file).write_text('{"metrics": {')
-    assert not share_pretrained_scores(cfg, 'abc', [other])
-    (tmp_path / 'other' / file).unlink()
-    assert not share_pretrained_scores(cfg, 'abc', [other])
+    cfg, path = changed(other, tmp_path)
+    path_there = tmp_path / 'other' / 'pretrained' / file
+    if file == 'metrics.json':
+        path_there.write_text('{"metrics": {')
+        assert not share(cfg, other)
+    path_there.unlink()
+    assert not share(cfg, other)
     assert not path.exists()
 
 
 def test_a_run_that_has_begun_is_left_alone(other, tmp_path):
-    cfg, path = beside(other, tmp_path)
+    cfg, path = changed(other, tmp_path)
     save_json({}, tmp_path / 'new' / 'sequence.json')
     save_json(dict(metrics={}), path)
-    assert not share_pretrained_scores(cfg, 'abc', [other])
+    assert not share(cfg, other)
     assert load_json(path) == dict(metrics={})
     # Killed before it began, long ago.
     (tmp_path / 'new' / 'sequence.json').unlink()
-    assert not share_pretrained_scores(cfg, 'new', [other])
+    assert not share(cfg)
     assert not path.exists()
