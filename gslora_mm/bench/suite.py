@@ -23,7 +23,7 @@ from gslora_mm.sequence.resolve import (
     num_iterations,
     schedulers,
 )
-from gslora_mm.utils import ConfigError, config_path, unknown_name
+from gslora_mm.utils import ConfigError, config_path, unknown_name, usable
 
 NAME = re.compile(r'\w[\w.+-]*')
 
@@ -58,7 +58,8 @@ class Run:
             options (Mapping, optional): More settings, which win.
 
         Raises:
-            ConfigError: If a setting is of an entry that no sequence has.
+            ConfigError: If a setting is of an entry that no sequence has, or
+                cannot be merged.
         """
         cfg = Config(copy.deepcopy(self.base))
         settings = merged_settings(self.settings, options or {})
@@ -67,7 +68,8 @@ class Run:
             if key.partition('.')[0] not in known:
                 # MMEngine would add it, and nobody would ever read it.
                 raise unknown_name('settings', key.partition('.')[0], known)
-            cfg.merge_from_dict({key: copy.deepcopy(value)})
+            with usable(key):
+                cfg.merge_from_dict({key: copy.deepcopy(value)})
         for section in ('randomness', 'forgetting', 'method'):
             if section == 'method' and not _draws(cfg):
                 continue

@@ -69,7 +69,8 @@ def test_writes_configs_that_can_be_run_by_themselves(suite, tmp_path, capsys):
     assert capsys.readouterr().out == f'{folder / "low.py"}\n'
     cfg = Config.fromfile(folder / 'low.py')
     assert cfg.adapter.rank == 2 and cfg.randomness.seed == 4
-    assert cfg == load_suite(suite).runs['low'].config(4)
+    run = load_suite(suite).runs['low']
+    assert cfg.to_dict() == run.config(4).to_dict()
 
 
 def test_dumps_a_run_of_a_benchmark_as_its_name_says(tmp_path):
@@ -79,7 +80,7 @@ def test_dumps_a_run_of_a_benchmark_as_its_name_says(tmp_path):
     cfg = Config.fromfile(tmp_path / 'der.py')
     assert cfg.method.type == 'gslora_mm.DER' and cfg.schedule.max_iters == 20
     assert cfg.val_dataloader.dataset.ann_file == 'test.txt'
-    with pytest.raises(SystemExit, match="error: run 'der': adapter: .*rnk"):
+    with pytest.raises(SystemExit, match="run 'der': adapter.rnk: cannot"):
         main([*arguments, '--cfg-options', 'adapter.rnk=2'])
 
 

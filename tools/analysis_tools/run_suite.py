@@ -122,11 +122,13 @@ def render(suite: Suite, outcomes: list[Outcome]) -> str:
     return '\n'.join(parts)
 
 
-def dump(runs: list[Run], folder: Path, seed: int, options: dict | None):
+def dump(
+    runs: list[Run], folder: Path, seed: int, options: dict | None
+) -> None:
     """Write the whole config of each run as one file."""
     for run in runs:
-        cfg = run.config(seed, options)
         with config_path(context=f'run {run.name!r}'):
+            cfg = run.config(seed, options)
             check_settings(cfg)
         path = folder / f'{run.name}.py'
         with atomic_write(path, 'w') as file:
