@@ -1,7 +1,7 @@
 """The results of a suite, as its JSON file has them."""
 
 import os.path as osp
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from gslora_mm.sequence.identity import data_of
 from gslora_mm.work_dir import WorkDir
@@ -82,6 +82,8 @@ def collect(
         )
     methods.sort(key=_rank)
     ways = [conditions(each.work_dir) for each in outcomes if not each.error]
+    ways = [dict(way) for way in ways if way]
+    days = {way.pop('day') for way in ways}
     return dict(
         suite=suite.name,
         # As a user would write it: where this project lies says nothing.
@@ -92,8 +94,9 @@ def collect(
         scored_on=_images(suite, settings),
         reference=suite.reference,
         tuning=_tuning(suite, settings) if tuned else None,
-        days=sorted({way['day'] for way in ways if way}),
-        conditions=_conditions(ways),
+        days=sorted(days),
+        # Each way once.
+        conditions=[w for i, w in enumerate(ways) if w not in ways[:i]],
         metric=first and first['pretrained']['metric'],
         pretrained=first
         and [
@@ -183,13 +186,3 @@ def _images(suite: Suite, settings: Mapping) -> str:
     scored = {k: v for k, v in settings.items() if k.startswith('val_data')}
     data = data_of(run.config(options=scored).val_dataloader)
     return data.get('ann_file') or str(data.get('data_prefix'))
-
-
-def _conditions(ways: Iterable[dict | None]) -> list[dict]:
-    """How the runs were run, each way once, whatever the day."""
-    found: list[dict] = []
-    for way in filter(None, ways):
-        facts = {key: value for key, value in way.items() if key != 'day'}
-        if facts not in found:
-            found.append(facts)
-    return found

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +98,13 @@ def run_all(
             nothing has been run then.
     """
     check_amounts(seeds, jobs)
-    planned = _planned(runs, work_dir, seeds)
-    configs = [_config(*each, options, resume) for each in planned]
+    planned = planned_runs(runs, work_dir, seeds, options, resume)
 
     def start(number: int) -> Outcome:
-        run, seed, folder = planned[number]
-        cfg = configs[number]
-        label = f'[{number + 1}/{len(planned)}] {run.folder}, seed {seed}'
+        outcome, cfg = planned[number]
+        folder = outcome.work_dir
+        label = f'[{number + 1}/{len(planned)}] {outcome.run.folder}, '
+        label += f'seed {outcome.seed}'
         waiting = f'{label}: another process is at it; waiting'
         with _alone(folder, lambda: say(waiting)):
             begin = time.perf_counter()
@@ -114,16 +114,15 @@ def run_all(
                 _check_same(identity, folder)
             except ConfigError as error:
                 say(f'{label}: failed: {error}')
-                reason = _without_working_dir(str(error))
-                return Outcome(run, seed, folder, 0.0, reason)
+                return replace(outcome, error=_without_working_dir(str(error)))
             if WorkDir(folder).is_finished:
                 say(f'{label}: finished before')
-                return Outcome(run, seed, folder)
+                return outcome
             say(label)
             others = [
-                (WorkDir(other), known)
-                for _, _, other in planned
-                if (known := _record(other).get('identity'))
+                (WorkDir(other.work_dir), known)
+                for other, _ in planned
+                if (known := _record(other.work_dir).get('identity'))
             ]
             share_pretrained_scores(WorkDir(folder), identity, others)
             error = _run(command, cfg, identity, folder, jobs)
@@ -132,7 +131,7 @@ def run_all(
             say(f'{label}: failed: {error}')
         elif jobs > 1:
             say(f'{label}: {seconds:.0f} s')
-        return Outcome(run, seed, folder, seconds, error)
+        return replace(outcome, seconds=seconds, error=error)
 
     with ThreadPoolExecutor(jobs) as pool:
         outcomes = list(pool.map(start, range(len(planned))))
@@ -140,21 +139,41 @@ def run_all(
     return sorted(outcomes, key=lambda each: places[each.run.folder])
 
 
-def check_runs(
+def planned_runs(
     runs: Sequence[Run],
     work_dir: str | Path,
-    *,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int],
     options: Mapping | None = None,
-) -> None:
-    """Raise a ConfigError if :func:`run_all` could not go on there.
+    resume: bool = True,
+) -> list[tuple[Outcome, Config]]:
+    """What :func:`run_all` is going to run; nothing is written or run.
 
-    Only what is there is looked at, and nothing is written or run. Arguments
-    are those of :func:`run_all`.
+    Arguments and errors are those of :func:`run_all`.
+
+    Returns:
+        list[tuple[Outcome, Config]]: What becomes of each run and seed, as
+        long as it has not been run, and its config.
     """
-    for run, seed, folder in _planned(runs, work_dir, seeds):
-        if folder.exists():
-            _config(run, seed, folder, options, resume=True)
+    planned = []
+    # Not all seeds of a run in a row: what slows the machine down for a
+    # while is to hit many runs, not one.
+    for seed, run in itertools.product(dict.fromkeys(seeds), runs):
+        folder = Path(work_dir, run.folder, f'seed_{seed}')
+        with config_path(context=f'run {run.name!r}'):
+            cfg = run.config(seed, options)
+            check_settings(cfg)
+        cfg.work_dir = str(folder)
+        cfg = plain_config(cfg.to_dict())
+        if folder.exists() and not resume:
+            raise ConfigError(
+                'work_dir',
+                str(folder),
+                'is there already; resume to skip what is finished and go on '
+                'with the rest, or choose another',
+            )
+        _check_same(run_identity(cfg), folder)
+        planned.append((Outcome(run, seed, folder), cfg))
+    return planned
 
 
 def read_seeds(text: str) -> list[int]:
@@ -197,8 +216,7 @@ def conditions(work_dir: Path) -> dict | None:
         ``torch``; None if it was not run by :func:`run_all`.
     """
     record = _record(work_dir)
-    record.pop('identity', None)
-    return record or None
+    return {k: v for k, v in record.items() if k != 'identity'} or None
 
 
 def environment(jobs: int) -> dict[str, str]:
@@ -234,39 +252,6 @@ def num_cores() -> int:
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _planned(
-    runs: Sequence[Run], work_dir: str | Path, seeds: Sequence[int]
-) -> list[tuple[Run, int, Path]]:
-    """Run, seed and work dir of all processes, in their order."""
-    return [
-        (run, seed, Path(work_dir) / run.folder / f'seed_{seed}')
-        # Not all seeds of a run in a row: what slows the machine down for a
-        # while is to hit many runs, not one.
-        for seed in dict.fromkeys(seeds)
-        for run in runs
-    ]
-
-
-def _config(
-    run: Run, seed: int, folder: Path, options: Mapping | None, resume: bool
-) -> Config:
-    """The config of a run, compared with the one that may be there."""
-    with config_path(context=f'run {run.name!r}'):
-        cfg = run.config(seed, options)
-        cfg.work_dir = str(folder)
-        check_settings(cfg)
-        cfg = plain_config(cfg.to_dict())
-    if folder.exists() and not resume:
-        raise ConfigError(
-            'work_dir',
-            str(folder),
-            'is there already; resume to skip what is finished and go on '
-            'with the rest, or choose another',
-        )
-    _check_same(run_identity(cfg), folder)
-    return cfg
 
 
 def _check_same(identity: dict, folder: Path) -> None:
@@ -350,11 +335,12 @@ def _run(
         file.write(cfg.pretty_text)
     _remove_half_written(WorkDir(folder))
     log = _beside(folder, 'stderr')
-    with contextlib.ExitStack() as files:
-        errors = files.enter_context(open(log, 'w', encoding='utf-8'))
-        output = None
-        if jobs > 1:
-            output = files.enter_context(open(_beside(folder, 'stdout'), 'w'))
+    with (
+        open(log, 'wb') as errors,
+        open(_beside(folder, 'stdout'), 'wb')
+        if jobs > 1
+        else contextlib.nullcontext() as output,
+    ):
         done = subprocess.run(
             [*command, str(_beside(folder, 'py')), '--resume'],
             stdout=output,
@@ -365,11 +351,9 @@ def _run(
         return None
     if done.returncode < 0:
         return f'killed by signal {-done.returncode}'
-    text = log.read_text(encoding='utf-8', errors='replace')
-    lines = text.strip().splitlines()
-    reason = lines[-1].strip() if lines else 'no message'
-    reason = _without_working_dir(reason)
-    return f'exit status {done.returncode}: {reason}'
+    text = log.read_text(encoding='utf-8', errors='replace').strip()
+    reason = text.splitlines()[-1].strip() if text else 'no message'
+    return f'exit status {done.returncode}: {_without_working_dir(reason)}'
 
 
 def _without_working_dir(text: str) -> str:
@@ -386,18 +370,16 @@ def _without_working_dir(text: str) -> str:
 
 def _remove_half_written(work_dir: WorkDir) -> None:
     """Delete results that cannot be read, so that they are made again."""
-    steps = itertools.takewhile(
-        lambda step: step.path.exists(), map(work_dir.step, itertools.count(1))
-    )
+    steps = map(work_dir.step, itertools.count(1))
+    steps = itertools.takewhile(lambda step: step.path.exists(), steps)
     for path in (
         work_dir.report,
         work_dir.record,
         work_dir.pretrained.metrics,
         *(step.result for step in steps),
     ):
-        try:
-            load_json(path)
-        except FileNotFoundError:
-            pass
-        except ConfigError:
-            path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                load_json(path)
+            except ConfigError:
+                path.unlink()

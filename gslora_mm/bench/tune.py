@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from gslora_mm.sequence.identity import (
 from gslora_mm.sequence.plan import ForgettingPlan
 from gslora_mm.utils import ConfigError, config_path
 from gslora_mm.work_dir import WorkDir
-from .run import Outcome, check_amounts, check_runs, run_all
+from .run import Outcome, check_amounts, planned_runs, run_all
 from .scores import mean_h
 from .suite import Run, Suite, check_settings, merged_settings, setting_of
 
@@ -75,23 +76,22 @@ def run_tuned(
     tried = [run for run in runs if run.trials and tune]
     if tried:
         _check_arguments(suite, tried, seeds, options or {})
-    for run in runs:
-        with config_path(context=f'run {run.name!r}'):
-            cfg = run.config(options=options)
-            check_settings(cfg)
-            for key in tried_values(run):  # the table shows them
-                setting_of(cfg, key)
-    _check_alike(runs, options)
-    plan = []
-    for run in tried:
-        with config_path(context=f'run {run.name!r}'):
-            for settings in ({}, *run.trials):
-                trial = _trial(suite, run, settings, options)
-                plan.append((run.name, settings, trial))
-    folder = Path(work_dir, RUNS)
     # Before hours of trials: those that may be run as they are.
     plain = [_with_settings(run, {}) for run in runs]
-    check_runs(plain, folder, seeds=seeds, options=options)
+    planned_runs(plain, Path(work_dir, RUNS), seeds, options)
+    _check_alike(runs, options)
+    trials: dict[str, list[dict]] = {
+        name: []
+        for name in (*suite.runs, *suite.not_applicable)
+        if not only or name in only
+    }
+    plan = []
+    for run in tried:
+        for number, settings in enumerate(({}, *run.trials), 1):
+            with config_path(context=f'run {run.name!r}'):
+                plan.append(_trial(suite, run, settings, options))
+            name = plan[-1].folder.partition('/')[2]
+            trials[run.name].append(trial_record(number, settings, name))
     walk = functools.partial(
         run_all,
         command=command,
@@ -100,26 +100,15 @@ def run_tuned(
         jobs=jobs,
         say=say,
     )
-    trials: dict[str, list[dict]] = {
-        name: []
-        for name in (*suite.runs, *suite.not_applicable)
-        if not only or name in only
-    }
     if plan:
         say('trials:')
-        outcomes = walk(
-            [trial for _, _, trial in plan],
-            Path(work_dir, TRIALS),
-            seeds=[suite.trial_seed],
-        )
-        for (name, settings, trial), outcome in zip(
-            plan, outcomes, strict=True
-        ):
-            folder_name = trial.folder.partition('/')[2]
-            number = len(trials[name]) + 1
-            trials[name].append(
-                trial_record(settings, number, folder_name, outcome)
-            )
+        outcomes = walk(plan, Path(work_dir, TRIALS), seeds=[suite.trial_seed])
+        records = itertools.chain.from_iterable(trials.values())
+        for record, outcome in zip(records, outcomes, strict=True):
+            record['error'] = outcome.error
+            if outcome.error is None:
+                steps = WorkDir(outcome.work_dir).read_report()['steps']
+                record['h_mean'] = mean_h(steps)
     chosen = [
         _with_settings(run, best['settings'])
         for run in runs
@@ -127,34 +116,31 @@ def run_tuned(
     ]
     if chosen:
         say('runs:')
-    return trials, walk(chosen, folder, seeds=seeds)
+    return trials, walk(chosen, Path(work_dir, RUNS), seeds=seeds)
 
 
 def trial_record(
-    settings: dict[str, Any],
     number: int = 1,
+    settings: Mapping[str, Any] | None = None,
     name: str = AS_CONFIGURED,
-    outcome: Outcome | None = None,
 ) -> dict[str, Any]:
     """What is known of a trial, as the results have it.
 
     Args:
-        settings (dict[str, Any]): What differs from the run, by dotted key.
         number (int): From 1 on; 1 is the run as it is. Defaults to 1.
+        settings (Mapping[str, Any], optional): What differs from the run.
         name (str): Of its folder. Defaults to ``'as_configured'``.
-        outcome (Outcome, optional): What became of it.
 
     Returns:
         dict[str, Any]: The same with ``h_mean``, mean over its steps, and
-        ``error``; both None without an outcome.
+        ``error``, both None as long as it has not been run.
     """
-    h_mean = error = None
-    if outcome is not None:
-        error = outcome.error
-    if outcome is not None and error is None:
-        h_mean = mean_h(WorkDir(outcome.work_dir).read_report()['steps'])
     return dict(
-        number=number, settings=settings, h_mean=h_mean, error=error, name=name
+        number=number,
+        settings=settings or {},
+        h_mean=None,
+        error=None,
+        name=name,
     )
 
 
@@ -169,7 +155,7 @@ def best_trial(trials: Sequence[dict]) -> dict | None:
         None if all trials have failed.
     """
     if not trials:
-        return trial_record({})
+        return trial_record()
     finished = [trial for trial in trials if trial['h_mean'] is not None]
     return max(finished, key=lambda trial: trial['h_mean'], default=None)
 
@@ -286,16 +272,20 @@ def _check_arguments(
 
 
 def _check_alike(runs: Sequence[Run], options: Mapping | None) -> None:
-    """Refuse runs that are not about the same model, images or requests.
+    """Refuse runs that one table cannot show.
 
-    Their scores would stand side by side and mean different things.
+    Scores of another model, other images or other requests would stand side
+    by side and mean different things.
     """
-    first, *others = (
-        scores_identity(run_identity(run.config(options=options)))
-        for run in runs
-    )
-    for run, identity in zip(runs[1:], others, strict=True):
-        difference = first_difference(first, identity)
+    wanted = None
+    for run in runs:
+        cfg = run.config(options=options)
+        for key in tried_values(run):
+            with config_path(context=f'run {run.name!r}'):
+                setting_of(cfg, key)  # the table shows them
+        identity = scores_identity(run_identity(cfg))
+        wanted = wanted or identity
+        difference = first_difference(wanted, identity)
         if difference:
             raise ConfigError(
                 f'run {run.name!r} (here) and {runs[0].name!r} (there): '

@@ -386,8 +386,9 @@ def test_runs_and_trials_have_other_seeds(benchmark, tmp_path):
 
 
 def test_failed_trials_are_never_the_best():
-    trials = [dict(trial_record({}, n), h_mean=h) for n, h in
-              enumerate([0.4, None, 0.5, 0.5], 1)]  # fmt: skip
+    trials = [trial_record(number) for number in range(4)]
+    for trial, h_mean in zip(trials, [0.4, None, 0.5, 0.5], strict=True):
+        trial['h_mean'] = h_mean
     assert best_trial(trials) is trials[2]
     assert best_trial([trials[1]]) is None
     assert best_trial([])['settings'] == {}
