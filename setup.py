@@ -76,6 +76,7 @@ setup(
     ],
     packages=find_packages(include=['gslora_mm', 'gslora_mm.*']),
     include_package_data=False,
+    package_data={'': ['templates/*.j2']},
     python_requires='>=3.10',
     install_requires=read_requirements('runtime'),
     extras_require={

@@ -70,9 +70,9 @@ def check_arguments(function: Callable, settings: dict, key: str) -> None:
     try:
         signature.bind(**settings)
     except TypeError as error:
+        arguments = ', '.join(signature.parameters)
         raise ConfigError(
-            f'{key} = {settings}: {error}; arguments are '
-            + ', '.join(signature.parameters)
+            key, settings, f'{error}; arguments are {arguments}'
         ) from None
 
 
@@ -100,3 +100,13 @@ TRANSFORMS = _child('transform', mmengine_registry.TRANSFORMS, 'datasets')
 
 TASKS = _own('task', 'tasks')
 METHODS = _own('method', 'methods')
+
+#: By name of a task what draws its before-and-after pictures.
+PICTURES = Registry(
+    'pictures',
+    scope='gslora_mm',
+    locations=[
+        'gslora_mm.reports.detection_pictures',
+        'gslora_mm.reports.classification_pictures',
+    ],
+)

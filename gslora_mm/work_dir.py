@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ class WorkDir:
         report (Path): The report for machines.
         report_text (Path): The report as Markdown.
         figures (Path): Folder of the report's figures.
+        linear_probe (Path): Figures of linear probes.
         lock (Path): Locked by the process that writes here.
     """
 
@@ -91,11 +93,39 @@ class WorkDir:
         self.report = self.path / 'report.json'
         self.report_text = self.path / 'report.md'
         self.figures = self.path / 'report'
+        self.linear_probe = self.path / 'linear_probe.json'
         self.lock = self.path / '.lock'
 
     def step(self, number: int) -> StepDir:
         """Work dir of a step, from 1 on."""
         return StepDir(self.path / f'step_{number:02d}')
+
+    def figure(self, name: str) -> Path:
+        """A figure of the report, such as ``'scores'``."""
+        return self.figures / f'{name}.png'
+
+    def models(self, steps: Iterable[int]) -> dict[str, tuple[str, bool]]:
+        """Checkpoints of the pre-trained model and of those after steps.
+
+        Args:
+            steps (Iterable[int]): Numbers of the steps.
+
+        Returns:
+            dict[str, tuple[str, bool]]: By title, such as ``'after step 1'``,
+            path or URL and whether it may be unpickled without restriction.
+
+        Raises:
+            ConfigError: If this is not the work dir of a sequence.
+        """
+        record = self.read_record()
+        pretrained = record['pretrained_path']
+        return {
+            'pre-trained': (pretrained, record.get('allow_pickle', False)),
+            **{
+                f'after step {step}': (str(self.step(step).merged), False)
+                for step in steps
+            },
+        }
 
     @property
     def has_results(self) -> bool:
@@ -108,9 +138,7 @@ class WorkDir:
         Raises:
             ConfigError: If this is not the work dir of a sequence.
         """
-        return self._read(
-            self.record, 'valid is the work dir of a sequence'
-        )
+        return self._read(self.record, 'valid is the work dir of a sequence')
 
     def read_pretrained(self) -> dict:
         """``metrics`` of the pre-trained model and ``eval_seconds``.

@@ -10,6 +10,7 @@ from gslora_mm.bench.tune import best_trial, run_tuned
 
 #: All that is checked before a run.
 BASE = """
+default_scope = 'mmdet'
 model = dict(type='Unused')
 train_dataloader = dict(dataset=dict(metainfo=dict(classes=['zero', 'one'])))
 val_dataloader = dict(dataset=dict(ann_file='val.json'))
@@ -51,7 +52,7 @@ for number, names in enumerate(cfg['forgetting']['steps'], 1):
         iterations=10 * number, trainable_share=0.5, peak_memory_mb=number,
         prepare_seconds=1.0, train_seconds=2.0 * number))
 report = dict(
-    pretrained=dict(metric='mAP'), steps=steps,
+    task='detection', pretrained=dict(metric='mAP'), steps=steps,
     requests=cfg['forgetting']['steps'])
 (folder / 'report.json').write_text(json.dumps(report))
 """

@@ -13,7 +13,7 @@ from gslora_mm.bench.suite import check_settings, load_suite, setting_of
 from gslora_mm.bench.tune import run_tuned, settings_name, tried_values
 from gslora_mm.datasets import build_dataset
 from gslora_mm.registry import METHODS, class_of
-from gslora_mm.sequence.identity import data_of
+from gslora_mm.sequence.identity import dataset_config
 from gslora_mm.toy_data import (
     make_mini_coco,
     make_mini_digits,
@@ -153,10 +153,10 @@ def test_trials_and_runs_are_scored_on_images_of_their_own(
 ):
     make = dict(
         mini_coco=lambda root: make_mini_coco(
-            root, 4, 2, num_tune=3, num_test=5
+            root, num_train=4, num_val=2, num_tune=3, num_test=5
         ),
         mini_digits=lambda root: make_mini_digits(
-            root, 2, 2, max_scans=1, test_copies=3
+            root, train_copies=2, val_copies=2, max_scans=1, test_copies=3
         ),
         mini_faces=lambda root: make_mini_faces(
             root, num_train=2, num_val=2, num_pairs=1, num_tune=1, num_test=2
@@ -173,7 +173,7 @@ def test_trials_and_runs_are_scored_on_images_of_their_own(
     )
     for part, (settings, sizes) in parts.items():
         cfg = run.config(options=settings)
-        data = copy.deepcopy(data_of(cfg.val_dataloader))
+        data = copy.deepcopy(dataset_config(cfg.val_dataloader))
         data.data_root = str(root)
         dataset = build_dataset(data.to_dict())
         dataset.full_init()
@@ -196,7 +196,7 @@ def test_nothing_is_wrong_before_the_first_process(
     files = []
     for settings in ({}, benchmark.trial_settings):
         cfg = benchmark.runs['gs_lora'].config(options=settings)
-        data = data_of(cfg.val_dataloader)
+        data = dataset_config(cfg.val_dataloader)
         files.append(Path(data.data_root, data.ann_file))
     files[0].parent.mkdir(parents=True)
     files[0].touch()

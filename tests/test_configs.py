@@ -14,21 +14,23 @@ from mmengine.registry import RUNNERS, init_default_scope
 from PIL import Image
 
 from gslora_mm.datasets import class_order
+from gslora_mm.datasets.imagenet_100 import IMAGENET_100
+from gslora_mm.entries import MethodEntry, read_entries
+from gslora_mm.lora import inject_lora, lora_groups
+from gslora_mm.registry import METHODS
+from gslora_mm.sequence import (
+    ForgettingPlan,
+    ForgettingSequence,
+    check_sequence,
+)
 from gslora_mm.toy_data import (
     make_mini_coco,
     make_mini_digits,
     make_mini_faces,
 )
-from gslora_mm.datasets.face_pairs import face_pairs, list_images, save_pairs
-from gslora_mm.datasets.imagenet_100 import IMAGENET_100
-from gslora_mm.sequence import ForgettingSequence
-from gslora_mm.sequence.plan import ForgettingPlan
-from gslora_mm.sequence.dry_run import check_sequence
-from gslora_mm.sequence.resolve import method_for_step
-from gslora_mm.lora import inject_lora, lora_groups
-from gslora_mm.registry import METHODS
 from gslora_mm.utils import load_json
 from gslora_mm.utils.checkpoint import save_stock_checkpoint
+from gslora_mm.utils.face_pairs import face_pairs, list_images, save_pairs
 
 CONFIGS = Path(__file__).parent.parent / 'configs'
 NAMES_OF_SEQUENCES = ('gs-lora', 'knowledge-swapping')
@@ -136,7 +138,12 @@ def data(tmp_path_factory):
         root / 'mini_coco', num_train=200, num_val=4, num_tune=0, num_test=0
     )
     make_mini_digits(
-        root / 'mini_digits', 1, 1, max_scans=200, tune_copies=0, test_copies=0
+        root / 'mini_digits',
+        train_copies=1,
+        val_copies=1,
+        max_scans=200,
+        tune_copies=0,
+        test_copies=0,
     )
     make_mini_faces(
         root / 'mini_faces',
@@ -200,7 +207,9 @@ def load(name: str, data: Path, tmp_path: Path) -> Config:
         )
         for loader in ('val_dataloader', 'test_dataloader'):
             cfg[loader].dataset.indices = list(tested)
-    cfg.model.backbone.init_cfg = None
+    # Of a LoRA config, the stock model is within the model.
+    cfg.model.get('model', cfg.model).backbone.init_cfg = None
+    cfg.load_from = None
     cfg.work_dir = str(tmp_path / 'run')
     return cfg
 
@@ -263,7 +272,7 @@ def test_pretraining(name, data, tmp_path):
     cfg.default_hooks.checkpoint = dict(
         type='CheckpointHook', by_epoch=False, interval=2
     )
-    cfg.runner_type = 'gslora_mm.QuietRunner'
+    cfg.runner_type = 'gslora_mm.Runner'
     RUNNERS.build(cfg).train()
     assert (tmp_path / 'run' / cfg.custom_hooks[-1].filename).is_file()
 
@@ -298,6 +307,10 @@ def test_size_of_the_face_transformer():
     assert {sum(p.numel() for p in g) for g in groups.values()} == {40_960}
 
 
+def plan_of(cfg, classes):
+    return ForgettingPlan.make(read_entries(cfg).forgetting, classes)
+
+
 def test_steps_on_a_hundred_classes():
     """Order as in the papers' code, kept in every setting."""
     name = 'face_transformer/gs-lora-pp_face-transformer_casia-100_{}.py'
@@ -306,13 +319,13 @@ def test_steps_on_a_hundred_classes():
     order = class_order(classes, 1337, 'python')
     for setting in ('4x20', '4x20_4shot', '4x20_missing'):
         cfg = Config.fromfile(CONFIGS / name.format(setting))
-        plan = ForgettingPlan.from_config(cfg.forgetting, classes)
+        plan = plan_of(cfg, classes)
         for t in range(4):
             assert list(plan.steps[t]) == order[80 - 20 * t : 100 - 20 * t]
     assert list(plan.missing) == order[:5]
     for count in (5, 10, 50, 90):
         cfg = Config.fromfile(CONFIGS / name.format(f'{100 - count}-{count}'))
-        plan = ForgettingPlan.from_config(cfg.forgetting, classes)
+        plan = plan_of(cfg, classes)
         assert [list(names) for names in plan.steps] == [order[-count:]]
 
 
@@ -324,7 +337,7 @@ def test_settings_of_the_papers(name):
     cfg = Config.fromfile(CONFIGS / name)
     steps = cfg.forgetting.steps.num_steps
     for step in range(1, steps + 1):
-        METHODS.build(method_for_step(cfg.method, step, steps))
+        METHODS.build(MethodEntry(cfg.method).for_step(step, steps))
     assert cfg.method.bound == 105.0
     assert cfg.method.type == (
         'gslora_mm.GSLoRAPP' if 'lora-pp' in name else 'gslora_mm.GSLoRA'

@@ -12,6 +12,7 @@ import os.path as osp
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS, init_default_scope
 
+from gslora_mm.registry import TASKS
 from gslora_mm.utils import ConfigError, SaveError, save_json
 from gslora_mm.utils.quiet import hush, no_prints
 
@@ -19,9 +20,10 @@ hush()
 with no_prints():
     import mmdet.datasets  # noqa: F401  (greets on import)
 
-    from gslora_mm.training import init_processes, leave
-    from gslora_mm.training.hooks.method_hook import model_of
     from gslora_mm.models import load_stock_checkpoint
+    from gslora_mm.tasks import BaseTask, complete_task_config
+    from gslora_mm.training import init_processes, leave
+    from gslora_mm.utils.distributed import model_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -87,45 +89,34 @@ def evaluation_config(cfg: Config) -> Config:
         cfg.pop(key, None)
     hooks = cfg.get('default_hooks') or {}
     cfg.default_hooks = {**hooks, 'checkpoint': None}
-    cfg.runner_type = 'gslora_mm.QuietRunner'
+    cfg.runner_type = 'gslora_mm.Runner'
     cfg.console = ('logger_hook',)
     return cfg
 
 
-def add_outputs(cfg: Config, args: argparse.Namespace) -> None:
+def add_outputs(cfg: Config, task: BaseTask, args: argparse.Namespace) -> None:
     """Predictions to a file, pictures to a folder or a screen."""
-    classifies = cfg.get('default_scope') == 'mmpretrain'
     if args.out:
         if not args.out.endswith(('.pkl', '.pickle')):
-            raise ConfigError(f'--out = {args.out!r}: must end in .pkl')
+            raise ConfigError('--out', args.out, 'must end in .pkl')
         evaluators = cfg.test_evaluator
         if isinstance(evaluators, dict):
             evaluators = [evaluators]
-        dump = dict(
-            type='DumpResults' if classifies else 'DumpDetResults',
-            out_file_path=args.out,
-        )
+        dump = dict(type=task.prediction_dump, out_file_path=args.out)
         cfg.test_evaluator = [*evaluators, dump]
-    if not args.show and not args.show_dir:
-        return
-    if classifies:
-        cfg.default_hooks.visualization = dict(
-            type='VisualizationHook',
-            enable=True,
-            interval=1,
+    if args.show or args.show_dir:
+        hook = task.picture_hook(
+            args.show_dir,
+            cfg.work_dir,
             show=args.show,
             wait_time=args.wait_time,
-            out_dir=args.show_dir
-            and osp.join(cfg.work_dir, args.show_dir),
         )
-    else:
-        cfg.default_hooks.visualization = dict(
-            type='DetVisualizationHook',
-            draw=True,
-            show=args.show,
-            wait_time=args.wait_time,
-            test_out_dir=args.show_dir,
-        )
+        if hook is None:
+            raise ConfigError(
+                '--show and --show-dir: no predictions are painted for '
+                f'{type(task).__name__}'
+            )
+        cfg.default_hooks.visualization = hook
 
 
 def test(args: argparse.Namespace) -> None:
@@ -133,6 +124,9 @@ def test(args: argparse.Namespace) -> None:
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    scope = cfg.get('default_scope', 'mmdet')
+    is_step = 'forgetting_step' in cfg
+    task = cfg.model.task if is_step else cfg.get('task')
     cfg = evaluation_config(cfg)
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = (
@@ -141,8 +135,9 @@ def test(args: argparse.Namespace) -> None:
     if args.launcher != 'none':
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
         init_processes(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    add_outputs(cfg, args)
+    init_default_scope(scope)
+    if args.out or args.show or args.show_dir:
+        add_outputs(cfg, TASKS.build(complete_task_config(task, scope)), args)
     runner = RUNNERS.build(cfg)
     load_stock_checkpoint(
         model_of(runner), args.checkpoint, args.allow_pickle, 'CHECKPOINT'

@@ -23,6 +23,9 @@ with no_prints(), nothing_is_garbage():
     from gslora_mm.sequence import ForgettingSequence, run_step
     from gslora_mm.training import enable_amp, init_processes, leave
 
+#: Command-line flags of what errors of the library name.
+FLAGS = {'work_dir': '--work-dir'}
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -104,7 +107,7 @@ def train(args: argparse.Namespace) -> None:
 
 def train_stock_model(cfg: Config, resume: str | None) -> None:
     """An ordinary training run, resumed as mmdet's own tool would."""
-    cfg.setdefault('runner_type', 'gslora_mm.QuietRunner')
+    cfg.setdefault('runner_type', 'gslora_mm.Runner')
     if resume == 'auto':
         if find_latest_checkpoint(cfg.work_dir):
             cfg.resume, cfg.load_from = True, None
@@ -117,7 +120,9 @@ def main() -> None:
     args = parse_args()
     try:
         train(args)
-    except (ConfigError, SaveError, FloatingPointError) as error:
+    except ConfigError as error:
+        leave(f'ConfigError: {error.at(renamed=FLAGS)}')
+    except (SaveError, FloatingPointError) as error:
         # What the user can mend needs no traceback.
         leave(f'{type(error).__name__}: {error}')
     leave()

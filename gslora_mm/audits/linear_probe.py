@@ -6,10 +6,14 @@ the frozen features tells the two apart, as in the papers (GS-LoRA++, arXiv
 2501.09705).
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from gslora_mm.utils import ConfigError
@@ -25,10 +29,11 @@ class LinearProbe:
         \frac{1}{N} \sum_i CE(W^T x_i + b, y_i)
         + \frac{\lambda}{2} \Vert W \Vert_2^2
 
-    It is convex, and solved with L-BFGS in float64. The penalty is chosen
-    on rows held out of the *training* features, a share of every class; of
-    equally good ones the strongest wins. Then all rows are fitted. The same
-    rows and seed give the same probe.
+    It is convex, and solved by scikit-learn's ``LogisticRegression`` with
+    L-BFGS in float64. The penalty is chosen on rows held out of the
+    *training* features, a share of every class; of equally good ones the
+    strongest wins. Then all rows are fitted. The same rows and seed give the
+    same probe.
 
     Args:
         penalties (Sequence[float]): Values of :math:`\lambda` to choose
@@ -43,6 +48,8 @@ class LinearProbe:
         penalty (float): The one chosen.
         holdout_accuracy (float | None): Accuracy on the held-out rows that
             it was chosen for; None where no class had two rows.
+        classifier (LogisticRegression): The classifier of standardised
+            features.
     """
 
     def __init__(
@@ -71,21 +78,22 @@ class LinearProbe:
             ConfigError: If there are fewer than two classes, or features
                 are not finite.
         """
-        self._classes, labels = labels.unique(return_inverse=True)
-        if len(self._classes) < 2:
+        classes = labels.unique()
+        if len(classes) < 2:
             raise ConfigError(
-                f'linear probe: {len(labels)} rows of '
-                f'{len(self._classes)} classes; it needs at least two '
-                'classes to tell apart'
+                'linear probe',
+                valid=f'{len(labels)} rows of {len(classes)} classes; it '
+                'needs at least two classes to tell apart',
             )
-        features = _checked(features)
-        self._mean = features.mean(0)
-        scale = features.std(0, correction=0)
+        rows, ids = _finite(features), labels.cpu().numpy()
         # A feature that never changes says nothing, and stays at 0.
-        self._scale = scale.where(scale > 0, 1)
-        features = (features - self._mean) / self._scale
-        self.penalty, self.holdout_accuracy = self._choose(features, labels)
-        self._weights = self._solve(features, labels, self.penalty)
+        self._scaler = StandardScaler()
+        rows = self._scaler.fit_transform(rows)
+        self.penalty, self.holdout_accuracy = self._choose_penalty(
+            rows, ids, held_out_rows(labels, self.holdout, self.seed)
+        )
+        self.classifier = self._new_classifier()
+        _fit(self.classifier, rows, ids, self.penalty)
         return self
 
     def predict(self, features: Tensor) -> Tensor:
@@ -95,59 +103,53 @@ class LinearProbe:
             features (Tensor): Shape (N, C).
 
         Returns:
-            Tensor: Shape (N, ).
+            Tensor: Shape (N, ), on the CPU.
         """
-        features = (_checked(features) - self._mean) / self._scale
-        return self._classes[_scores(features, self._weights).argmax(1)]
+        rows = self._scaler.transform(_finite(features))
+        return torch.from_numpy(self.classifier.predict(rows))
 
-    def _choose(
-        self, features: Tensor, labels: Tensor
+    def _choose_penalty(
+        self, rows: np.ndarray, ids: np.ndarray, held_out: Tensor
     ) -> tuple[float, float | None]:
         """The best penalty, and its accuracy on held-out rows."""
-        held_out = held_out_rows(labels, self.holdout, self.seed)
+        held_out = held_out.cpu().numpy()
         if not held_out.any():
             return self.penalties[len(self.penalties) // 2], None
         best = (self.penalties[0], -1.0)
         # Each fit starts where that with the next stronger penalty ended.
-        weights = None
+        classifier = self._new_classifier()
         for penalty in self.penalties:
-            weights = self._solve(
-                features[~held_out], labels[~held_out], penalty, weights
-            )
-            found = _scores(features[held_out], weights).argmax(1)
-            accuracy = (found == labels[held_out]).double().mean().item()
+            _fit(classifier, rows[~held_out], ids[~held_out], penalty)
+            accuracy = classifier.score(rows[held_out], ids[held_out])
             if accuracy > best[1]:
-                best = (penalty, accuracy)
+                best = (penalty, float(accuracy))
         return best
 
-    def _solve(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        penalty: float,
-        start: Tensor | None = None,
-    ) -> Tensor:
-        """Weights, shape (C + 1, classes); the last row is the bias."""
-        shape = (features.shape[1] + 1, len(self._classes))
-        weights = features.new_zeros(shape) if start is None else start.clone()
-        weights.requires_grad_()
-        optimizer = torch.optim.LBFGS(
-            [weights],
-            max_iter=self.max_iter,
-            tolerance_grad=1e-6,
-            line_search_fn='strong_wolfe',
+    def _new_classifier(self) -> LogisticRegression:
+        return LogisticRegression(
+            tol=1e-6, max_iter=self.max_iter, warm_start=True
         )
 
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(_scores(features, weights), labels)
-            loss = loss + penalty / 2 * weights[:-1].square().sum()
-            loss.backward()
-            return loss
 
-        with torch.enable_grad():
-            optimizer.step(closure)
-        return weights.detach()
+def _fit(
+    classifier: LogisticRegression,
+    rows: np.ndarray,
+    ids: np.ndarray,
+    penalty: float,
+) -> None:
+    """Minimise the probe's loss from where the classifier stands.
+
+    scikit-learn has C times the sum of all rows' losses and half the squared
+    norm. Of two classes it keeps the difference of their weights only, w =
+    w_1 - w_0, whose squared norm is twice that of the softmax's W = (-w / 2,
+    w / 2).
+    """
+    factor = 2 if len(np.unique(ids)) == 2 else 1
+    classifier.set_params(C=factor / (penalty * len(rows)))
+    with warnings.catch_warnings():
+        # Weak penalties may take more iterations than it has.
+        warnings.simplefilter('ignore', ConvergenceWarning)
+        classifier.fit(rows, ids)
 
 
 def held_out_rows(labels: Tensor, share: float, seed: int = 0) -> Tensor:
@@ -170,24 +172,6 @@ def held_out_rows(labels: Tensor, share: float, seed: int = 0) -> Tensor:
         count = min(max(1, round(share * len(rows))), len(rows) - 1)
         held_out[rows[order[:count].to(rows.device)]] = True
     return held_out
-
-
-def class_accuracies(
-    labels: Tensor, predictions: Tensor, classes: Sequence[str]
-) -> dict[str, float | None]:
-    """Share of correct rows of each class.
-
-    Args:
-        labels (Tensor): True class ids, shape (N, ).
-        predictions (Tensor): Class ids found, shape (N, ).
-        classes (Sequence[str]): Names of the ids 0, 1, ...
-
-    Returns:
-        dict[str, float | None]: Fractions of 1 by class name; None for a
-        class without rows.
-    """
-    each = {name: [name] for name in classes}
-    return split_accuracies(labels, predictions, classes, each)
 
 
 def split_accuracies(
@@ -218,16 +202,14 @@ def split_accuracies(
     return scores
 
 
-def _scores(features: Tensor, weights: Tensor) -> Tensor:
-    return features @ weights[:-1] + weights[-1]
-
-
-def _checked(features: Tensor) -> Tensor:
+def _finite(features: Tensor) -> np.ndarray:
+    """Features in float64, all of them finite."""
     finite = features.isfinite().all(1)
     if not finite.all():
         raise ConfigError(
-            f'linear probe: {int((~finite).sum())} of {len(features)} '
-            'feature rows are not finite; the checkpoint that they come '
-            'from is damaged or has diverged'
+            'linear probe',
+            valid=f'{int((~finite).sum())} of {len(features)} feature rows '
+            'are not finite; the checkpoint that they come from is damaged '
+            'or has diverged',
         )
-    return features.double()
+    return features.cpu().double().numpy()

@@ -2,29 +2,29 @@
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from gslora_mm.datasets import ClassSubset, LabelTable, build_dataset
-from .linear_probe import LinearProbe, class_accuracies, split_accuracies
-from gslora_mm.models import load_stock_checkpoint
+from gslora_mm.models import build_stock_model, load_stock_checkpoint
+from gslora_mm.registry import TASKS
 from gslora_mm.tasks import BaseTask
-from gslora_mm.registry import MODELS, TASKS
-from gslora_mm.utils import ConfigError, load_json
+from gslora_mm.utils import ConfigError
 from gslora_mm.utils.checkpoint import local_path, sha256_of
 from gslora_mm.utils.quiet import no_prints
+from gslora_mm.work_dir import WorkDir
+from .linear_probe import LinearProbe, split_accuracies
 
-PRETRAINED = 'pre-trained'
 RETRAINED = 'retrained'
 
 
@@ -43,6 +43,29 @@ class Features:
     features: Tensor
     labels: Tensor
     predictions: Tensor
+
+
+class Predictions(NamedTuple):
+    """Class ids of the validation rows of one model, each of shape (N, ).
+
+    Attributes:
+        labels (Tensor): The true ones.
+        probe (Tensor): By a probe.
+        head (Tensor): By the model's own class layer.
+    """
+
+    labels: Tensor
+    probe: Tensor
+    head: Tensor
+
+    def accuracies(
+        self, classes: Sequence[str], splits: Mapping[str, Sequence[str]]
+    ) -> dict[str, dict[str, float | None]]:
+        """Accuracy of ``probe`` and ``head`` by split."""
+        return {
+            kind: split_accuracies(self.labels, found, classes, splits)
+            for kind, found in (('probe', self.probe), ('head', self.head))
+        }
 
 
 class LabelledImages(Dataset):
@@ -75,26 +98,22 @@ class LabelledImages(Dataset):
         return data
 
 
-def _on_input(instances: list[dict], metainfo: dict) -> Any:
+def _on_input(instances: list[dict], metainfo: dict) -> InstanceData:
     """Ground truth in pixels of the resized image, without crowds."""
-    from mmengine.structures import InstanceData
-
     if 'scale_factor' not in metainfo:
         raise ConfigError(
-            'val_dataloader.dataset.pipeline packs no scale_factor, which '
-            'ground truth needs to be put on the resized image; add a Resize '
-            "and meta_keys=(..., 'scale_factor')"
+            'val_dataloader.dataset.pipeline',
+            valid='packs no scale_factor, which ground truth needs to be put '
+            'on the resized image; add a Resize and meta_keys=(..., '
+            "'scale_factor')",
         )
     kept = [each for each in instances if not each.get('ignore_flag')]
-    boxes = torch.tensor(
-        [each['bbox'] for each in kept], dtype=torch.float
-    ).reshape(-1, 4)
+    boxes = torch.tensor([each['bbox'] for each in kept], dtype=torch.float)
+    labels = [each['bbox_label'] for each in kept]
     scale = torch.tensor(metainfo['scale_factor'], dtype=torch.float)
     return InstanceData(
-        bboxes=boxes * scale.repeat(2),
-        labels=torch.tensor(
-            [each['bbox_label'] for each in kept], dtype=torch.long
-        ),
+        bboxes=boxes.reshape(-1, 4) * scale.repeat(2),
+        labels=torch.tensor(labels, dtype=torch.long),
     )
 
 
@@ -180,53 +199,44 @@ def probe_work_dir(
             is not finished, or a checkpoint does not fit or is not that of
             the sequence.
     """
-    work_dir = Path(work_dir)
-    sequence = _sequence(work_dir)
-    results = _results(work_dir, len(sequence['steps']), step)
-    checkpoints = {PRETRAINED: _pretrained(sequence)}
-    for result in results:
-        folder = work_dir / f'step_{result["step"]:02d}'
-        checkpoints[_step_name(result)] = (folder / 'merged.pth', False)
+    run = WorkDir(work_dir)
+    results = _results_to_probe(run, step)
+    checkpoints = run.models(result['step'] for result in results)
+    _check_pretrained(run)
     if retrained is not None:
         checkpoints[RETRAINED] = (retrained, False)
 
-    cfg = Config.fromfile(
-        work_dir / f'step_{results[0]["step"]:02d}' / 'config.py'
-    )
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    cfg = Config.fromfile(run.step(results[0]['step']).config)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
     task = TASKS.build(cfg.model.task)
-    classes = sequence['classes']
+    classes = run.read_record()['classes']
     training, validation = _images(cfg, share, shots, seed)
-    loading = dict(
-        batch_size=cfg.val_dataloader.get('batch_size', 1),
-        num_workers=cfg.val_dataloader.get('num_workers', 0),
+    model = build_stock_model(
+        cfg.model.model.to_dict(),
+        cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor'),
     )
-    model = _build(cfg)
     task.check_model(model)
     for name, (path, allow_pickle) in checkpoints.items():
         # All of them before the first hour of work on one.
         load_stock_checkpoint(model, path, allow_pickle, name)
     model.to(get_device())
+    loading = dict(
+        batch_size=cfg.val_dataloader.get('batch_size', 1),
+        num_workers=cfg.val_dataloader.get('num_workers', 0),
+    )
     models, found = {}, {}
     for name, (path, allow_pickle) in checkpoints.items():
         load_stock_checkpoint(model, path, allow_pickle, name)
         seen = extract_features(model, task, training, **loading)
         unseen = extract_features(model, task, validation, **loading)
         probe = LinearProbe(seed=seed).fit(seen.features, seen.labels)
-        found[name] = dict(
-            labels=unseen.labels,
-            probe=probe.predict(unseen.features),
-            head=unseen.predictions,
+        found[name] = Predictions(
+            unseen.labels, probe.predict(unseen.features), unseen.predictions
         )
         models[name] = dict(
             penalty=probe.penalty,
             holdout_accuracy=probe.holdout_accuracy,
-            **{
-                kind: class_accuracies(
-                    unseen.labels, found[name][kind], classes
-                )
-                for kind in ('probe', 'head')
-            },
+            **found[name].accuracies(classes, {c: [c] for c in classes}),
         )
         say(
             f'{name}: {len(seen.labels)} training and {len(unseen.labels)} '
@@ -245,92 +255,65 @@ def probe_work_dir(
             validation_rows=len(unseen.labels),
         ),
         models=models,
-        steps=[
-            _step_entry(result, classes, found, result is results[-1])
-            for result in results
-        ],
+        steps=_steps(results, classes, found),
     )
 
 
-def _step_entry(
-    result: dict, classes: list[str], found: dict[str, dict], last: bool
-) -> dict:
-    """One step's splits, and the models that are compared on them."""
-    splits = {
-        split: result[split]
-        for split in ('forget', 'old', 'retain', 'missing', 'learned')
-        if result.get(split)
-    }
-    names = [PRETRAINED, _step_name(result)]
-    if last and RETRAINED in found:
-        names.append(RETRAINED)
-    return dict(
-        step=result['step'],
-        splits=splits,
-        rows=[
-            dict(
-                model=name,
-                **{
-                    kind: split_accuracies(
-                        found[name]['labels'],
-                        found[name][kind],
-                        classes,
-                        splits,
-                    )
-                    for kind in ('probe', 'head')
-                },
-            )
+def _steps(
+    results: Sequence[dict],
+    classes: Sequence[str],
+    found: Mapping[str, Predictions],
+) -> list[dict]:
+    """The splits of each step, and the models that are compared on them."""
+    pretrained, *others = found
+    steps = []
+    for result, name in zip(results, others, strict=False):
+        splits = {
+            split: result[split]
+            for split in ('forget', 'old', 'retain', 'missing', 'learned')
+            if result.get(split)
+        }
+        names = [pretrained, name]
+        if result is results[-1] and RETRAINED in found:
+            names.append(RETRAINED)
+        rows = [
+            dict(model=name, **found[name].accuracies(classes, splits))
             for name in names
-        ],
-    )
+        ]
+        steps.append(dict(step=result['step'], splits=splits, rows=rows))
+    return steps
 
 
-def _step_name(result: dict) -> str:
-    return f'after step {result["step"]}'
-
-
-def _sequence(work_dir: Path) -> dict:
-    try:
-        return load_json(work_dir / 'sequence.json')
-    except FileNotFoundError:
-        raise ConfigError(
-            f'work_dir: {str(work_dir)!r} has no sequence.json; valid is the '
-            'work dir of a sequence'
-        ) from None
-
-
-def _results(work_dir: Path, steps: int, step: int | None) -> list[dict]:
+def _results_to_probe(run: WorkDir, step: int | None) -> list[dict]:
     """Results of the steps to probe, in order."""
-    finished = {}
-    for number in range(1, steps + 1):
-        path = work_dir / f'step_{number:02d}' / 'result.json'
-        if path.exists():
-            finished[number] = load_json(path)
+    finished = {result['step']: result for result in run.read_results()}
     if not finished:
-        raise ConfigError(
-            f'work_dir: {str(work_dir)!r} holds no finished step'
-        )
+        raise ConfigError('work_dir', str(run.path), 'holds no finished step')
     if step is None:
         return list(finished.values())
     if step not in finished:
         raise ConfigError(
-            f'step = {step}: not a finished step of {str(work_dir)!r}; '
-            f'finished are {", ".join(map(str, finished))}'
+            'step',
+            step,
+            f'not a finished step of {str(run.path)!r}; finished are '
+            f'{", ".join(map(str, finished))}',
         )
     return [finished[step]]
 
 
-def _pretrained(sequence: dict) -> tuple[str, bool]:
-    """The checkpoint that the sequence began with, the same to the bit."""
-    path = sequence['pretrained_path']
+def _check_pretrained(run: WorkDir) -> None:
+    """Refuse another file in place of what the sequence began with."""
+    record = run.read_record()
+    path, expected = record['pretrained_path'], record['checkpoint_sha256']
     digest = sha256_of(local_path(path))
-    if digest != sequence['checkpoint_sha256']:
+    if digest != expected:
         raise ConfigError(
-            f'forgetting.pretrained = {path!r} is not the file that this '
-            f'sequence started from: its SHA-256 is {digest[:12]}..., that '
-            f'of sequence.json {sequence["checkpoint_sha256"][:12]}...'
+            'forgetting.pretrained',
+            path,
+            'is not the file that this sequence started from: its SHA-256 '
+            f'is {digest[:12]}..., that of {run.record.name} '
+            f'{expected[:12]}...',
         )
-    return path, sequence.get('allow_pickle', False)
 
 
 def _images(
@@ -354,14 +337,3 @@ def _images(
         )
         validation = build_dataset(validation_cfg)
     return LabelledImages(base, chosen.indices), LabelledImages(validation)
-
-
-def _build(cfg: Config) -> nn.Module:
-    """The stock model of a step's config."""
-    model_cfg = cfg.model.model.to_dict()
-    preprocessor = cfg.model.get('data_preprocessor') or cfg.get(
-        'data_preprocessor'
-    )
-    if preprocessor is not None:
-        model_cfg.setdefault('data_preprocessor', preprocessor.to_dict())
-    return MODELS.build(model_cfg)

@@ -1,11 +1,13 @@
 """The result of linear probes as Markdown."""
 
-import textwrap
 from collections.abc import Mapping
 
-from gslora_mm.reports.tables import markdown_table
+from gslora_mm.evaluation.splits import LETTERS
+from gslora_mm.reports.rendering import Table, render_template
+from gslora_mm.tasks import task_named
+from gslora_mm.utils.text import percent
 
-_LETTERS = dict(forget='f', old='o', retain='r', missing='m', learned='l')
+#: Splits in the order of the columns, and what became of their classes.
 _MEANINGS = dict(
     forget='forgotten at a step',
     old='forgotten before',
@@ -24,58 +26,38 @@ def render_probe(result: Mapping) -> str:
     Returns:
         str: A table a step; accuracies in percent.
     """
-    data = result['data']
-    kind = 'objects' if result['task'] == 'detection' else 'images'
+    data, steps = result['data'], result['steps']
     chosen = 'all training images'
     if data['shots'] is not None:
         chosen = f'{data["shots"]} training images for each class'
     elif data['share'] is not None:
         chosen = f'{data["share"]:.0%} of the training images'
-    present = [
-        f'{letter}: {_MEANINGS[name]}'
-        for name, letter in _LETTERS.items()
-        if any(name in step['splits'] for step in result['steps'])
-    ]
-    parts = ['# Linear probe']
-    parts.append(
-        textwrap.fill(
-            'Accuracy in percent on classes by what became of them '
-            f'({", ".join(present)}). Probe: a new linear classifier, '
-            f'trained on the frozen features of {chosen} '
-            f'({data["training_rows"]} {kind} of all classes). Head: the '
-            'class layer of the model itself. Both on '
-            f'{data["validation_rows"]} {kind} of the validation set. Seed '
-            f'of all choices: {data["seed"]}.',
-            79,
-        )
+    context = dict(
+        data=data,
+        unit=task_named(result['task']).unit,
+        chosen=chosen,
+        splits=[
+            f'{LETTERS[split]}: {meaning}'
+            for split, meaning in _MEANINGS.items()
+            if any(split in step['splits'] for step in steps)
+        ],
+        steps=steps,
+        tables=[_table(step) for step in steps],
     )
-    for step in result['steps']:
-        splits = [name for name in _LETTERS if name in step['splits']]
-        header = ['Model'] + [
-            f'{title} {_LETTERS[name]}'
-            for title in ('Probe', 'Head')
-            for name in splits
-        ]
-        rows = [
-            [row['model']]
-            + [
-                _percent(row[title][name])
-                for title in ('probe', 'head')
-                for name in splits
-            ]
-            for row in step['rows']
-        ]
-        parts.append(f'## Step {step["step"]}')
-        parts.append(
-            textwrap.fill(
-                'Forgets ' + ', '.join(step['splits']['forget']) + '.',
-                79,
-                break_on_hyphens=False,
-            )
-        )
-        parts.append(markdown_table(header, rows))
-    return '\n\n'.join(parts) + '\n'
+    return render_template('gslora_mm.audits', 'linear_probe.md.j2', context)
 
 
-def _percent(score: float | None) -> str:
-    return '-' if score is None else f'{100 * score:.1f}'
+def _table(step: Mapping) -> Table:
+    """A row for each model, columns for both classifiers and all splits."""
+    columns = [
+        (kind, split)
+        for kind in ('probe', 'head')
+        for split in _MEANINGS
+        if split in step['splits']
+    ]
+    header = [f'{kind.title()} {LETTERS[split]}' for kind, split in columns]
+    rows = [
+        [row['model'], *(percent(row[kind][split]) for kind, split in columns)]
+        for row in step['rows']
+    ]
+    return Table(['Model', *header], rows, left=1)

@@ -3,12 +3,9 @@
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from gslora_mm.reports.report import SCORE_NAMES
+from gslora_mm.reports.rendering import render_template
 from gslora_mm.reports.tables import markdown_table
 from gslora_mm.utils.text import percent
 
@@ -36,45 +33,32 @@ def render_leaderboard(results: Mapping, figures: Mapping[str, str]) -> str:
     Returns:
         str: The text.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        bullets=_bullets,
-        paragraph=_paragraph,
-        percent=percent,
-        span=_span,
-        pairs=_pairs,
-    )
-    text = environment.get_template('leaderboard.md.j2').render(
-        results,
-        figures=figures,
-        score=score_name(results),
-        leaderboard=_leaderboard(results),
-        chosen='; '.join(
-            f'{method["name"]} {_chosen(method)}'
-            for method in results['methods']
-            if method['chosen'] and method['chosen']['values']
+    text = render_template(
+        'gslora_mm.bench',
+        'leaderboard.md.j2',
+        dict(
+            results,
+            figures=figures,
+            leaderboard=_leaderboard(results),
+            chosen='; '.join(
+                f'{method["name"]} {_chosen(method)}'
+                for method in results['methods']
+                if method['chosen'] and method['chosen']['values']
+            ),
+            long_notes=[
+                f'* {method["name"]}: {note}'
+                for method in results['methods']
+                for note in _notes(method, results['reference'])
+                if len(_note(method, results)) > _MOST_OF_A_NOTE
+            ],
+            scores=_scores(results),
+            trials=results['tuning'] and _trials(results),
         ),
-        long_notes=[
-            f'* {method["name"]}: {note}'
-            for method in results['methods']
-            for note in _notes(method, results['reference'])
-            if len(_note(method, results)) > _MOST_OF_A_NOTE
-        ],
-        scores=_scores(results),
-        trials=results['tuning'] and _trials(results),
+        filters=dict(
+            bullets=_bullets, paragraph=_paragraph, span=_span, pairs=_pairs
+        ),
     )
     return text.rstrip('\n') + '\n'
-
-
-def score_name(results: Mapping) -> str:
-    """Short name of the score, e.g. 'AP'."""
-    metric = results['metric'] or 'score'
-    return SCORE_NAMES.get(metric, metric)
 
 
 def _bullets(text: str) -> str:
@@ -180,7 +164,7 @@ def _scores(results: Mapping) -> str:
         for split in ('forget', 'retain', 'old')
         if step[f'{split}_before'] is not None
     ]
-    score = score_name(results)
+    score = results['score']
     header = [
         f'{score}_{split[0]} {before[index]["step"]}'
         for index, split in columns

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from .leaderboard import score_name
 from .point_plot import REFERENCE, Point, plot_points
 
 
@@ -19,7 +18,7 @@ def plot_benchmark(results: Mapping, folder: Path) -> dict[str, str]:
         dict[str, str]: File of each figure in the folder, by its title;
         empty if no method has a result.
     """
-    reference, score = results['reference'], score_name(results)
+    reference, score = results['reference'], results['score']
     summaries = {
         method['name']: method['summary']
         for method in results['methods']

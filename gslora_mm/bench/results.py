@@ -3,7 +3,8 @@
 import os.path as osp
 from collections.abc import Mapping, Sequence
 
-from gslora_mm.sequence.identity import data_of
+from gslora_mm.reports.report import score_name
+from gslora_mm.sequence.identity import dataset_config
 from gslora_mm.work_dir import WorkDir
 from .run import Outcome, conditions
 from .scores import run_figures, spread, step_figures
@@ -98,6 +99,7 @@ def collect(
         # Each way once.
         conditions=[w for i, w in enumerate(ways) if w not in ways[:i]],
         metric=first and first['pretrained']['metric'],
+        score=score_name(first) if first else 'score',
         pretrained=first
         and [
             {key: step[key] for key in PRETRAINED} for step in first['steps']
@@ -184,5 +186,5 @@ def _images(suite: Suite, settings: Mapping) -> str:
     """The list of images that runs are scored on."""
     run = next(iter(suite.runs.values()))
     scored = {k: v for k, v in settings.items() if k.startswith('val_data')}
-    data = data_of(run.config(options=scored).val_dataloader)
+    data = dataset_config(run.config(options=scored).val_dataloader)
     return data.get('ann_file') or str(data.get('data_prefix'))

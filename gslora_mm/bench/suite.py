@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -12,17 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from gslora_mm.datasets import ClassOrder
-from gslora_mm.lora import inject_lora
-from gslora_mm.registry import HOOKS, METHODS, TASKS, class_of
-from gslora_mm.sequence.dry_run import check_entries
-from gslora_mm.sequence.resolve import (
-    SEQUENCE_KEYS,
-    complete_forgetting,
-    complete_schedule,
-    method_for_step,
-    num_iterations,
-    schedulers,
-)
+from gslora_mm.entries import NAMES, build_all, read_entries
 from gslora_mm.utils import ConfigError, config_path, unknown_name, usable
 
 NAME = re.compile(r'\w[\w.+-]*')
@@ -63,7 +52,7 @@ class Run:
         """
         cfg = Config(copy.deepcopy(self.base))
         settings = merged_settings(self.settings, options or {})
-        known = {*cfg, *SEQUENCE_KEYS, 'randomness'}
+        known = {*cfg, *NAMES, 'randomness'}
         for key, value in settings.items():
             if key.partition('.')[0] not in known:
                 # MMEngine would add it, and nobody would ever read it.
@@ -206,8 +195,8 @@ def load_suite(path: str | Path, base: str | None = None) -> Suite:
         runs = {}
         for name, own in content.pop('runs').items():
             with config_path(f'runs.{name}'):
-                files = _files(path, own.pop('base', shared), 'base')
-                files = files if base is None else [base]
+                files = own.pop('base', shared)
+                files = [base] if base else _files(path, files, 'base')
                 if not files:
                     raise ConfigError(
                         '', valid='neither it nor suite.base names a config'
@@ -313,28 +302,19 @@ def setting_of(cfg: Config, key: str) -> Any:
         key (str): Dotted key.
 
     Raises:
-        ConfigError: If neither the config nor, of a setting of the method,
-            its class says.
+        ConfigError: If neither says, or the config cannot be read.
     """
-    value: Any = cfg.to_dict()
-    parts = key.split('.')
+    value: Any = {**cfg.to_dict(), **read_entries(cfg).complete()}
     try:
-        for part in parts:
+        for part in key.split('.'):
             value = value[int(part) if isinstance(value, list) else part]
-        return value
     except (KeyError, IndexError, ValueError, TypeError):
-        pass
-    if parts[0] == 'method' and cfg.get('method'):
-        method = class_of(cfg['method'], METHODS)
-        arguments = inspect.signature(method.__init__).parameters
-        argument = arguments.get('.'.join(parts[1:]))
-        if argument and argument.default is not argument.empty:
-            return argument.default
-    raise ConfigError(
-        key,
-        valid='is to be tried out, but is not in the config; write down there '
-        'what it is if nothing is tried',
-    )
+        raise ConfigError(
+            key,
+            valid='is to be tried out, but is not in the config; write down '
+            'there what it is if nothing is tried',
+        ) from None
+    return value
 
 
 def _draws(cfg: Config) -> bool:
@@ -357,23 +337,10 @@ def check_settings(cfg: Config) -> None:
         ConfigError: If an entry is missing, unknown, or has a value that it
             cannot have.
     """
-    check_entries(cfg)
-    forgetting = complete_forgetting(cfg.forgetting.to_dict())
-    schedule = complete_schedule(cfg.schedule.to_dict())
-    num_iterations(schedule, per_epoch=1)
-    steps, count = forgetting['steps'], 1
+    entries = read_entries(cfg)
+    steps, count = entries.forgetting.steps, 1
     if isinstance(steps, dict):
         count = steps.get('num_steps', ClassOrder.num_steps)
     elif isinstance(steps, list | tuple):
         count = len(steps)
-    for step in range(1, count + 1):
-        METHODS.build(method_for_step(cfg.method.to_dict(), step, count))
-    schedulers(schedule['param_scheduler'], 1)
-    for hook in schedule['hooks']:
-        HOOKS.build(hook)
-    if cfg.get('task') and 'type' in cfg.task:
-        TASKS.build(cfg.task.to_dict())
-    known = {*inspect.signature(inject_lora).parameters, 'group_by'}
-    for name in cfg.get('adapter') or ():
-        if name not in known - {'model'}:
-            raise unknown_name('adapter', name, sorted(known - {'model'}))
+    build_all(entries, count)

@@ -12,9 +12,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from gslora_mm.entries import read_entries
 from gslora_mm.registry import METHODS, class_of
 from gslora_mm.sequence.identity import (
-    data_of,
+    dataset_config,
     first_difference,
     run_identity,
     scores_identity,
@@ -211,12 +212,12 @@ def first_steps(cfg: Config, count: int) -> dict[str, Any]:
     Raises:
         ConfigError: If the config does not say what the steps are.
     """
-    forgetting = cfg.forgetting.to_dict()
-    steps = forgetting['steps']
+    entry = read_entries(cfg).forgetting
+    steps = entry.steps
     if isinstance(steps, dict):
-        data = data_of(cfg.train_dataloader)
+        data = dataset_config(cfg.train_dataloader)
         classes = data.get('metainfo', {}).get('classes')
-        if not classes or forgetting.get('missing') == 'rest':
+        if not classes or entry.missing == 'rest':
             raise ConfigError(
                 'suite.trial_steps',
                 count,
@@ -224,10 +225,10 @@ def first_steps(cfg: Config, count: int) -> dict[str, Any]:
                 'write the names out in forgetting.steps, or leave '
                 'trial_steps out',
             )
-        steps = ForgettingPlan.from_config(forgetting, classes).steps
+        steps = ForgettingPlan.make(entry, classes).steps
     settings = {'forgetting.steps': [list(names) for names in steps[:count]]}
-    if forgetting.get('learn'):
-        settings['forgetting.learn'] = forgetting['learn'][:count]
+    if entry.learn:
+        settings['forgetting.learn'] = list(entry.learn[:count])
     for name in class_of(cfg.method, METHODS).per_step:
         if isinstance(cfg.method.get(name), list | tuple):
             settings[f'method.{name}'] = list(cfg.method[name])[:count]
@@ -309,7 +310,7 @@ def _trial(
     cfg, tried = run.config(options=options), trial.config(options=options)
     check_settings(tried)
     for each in (cfg, tried):
-        data = data_of(each.val_dataloader)
+        data = dataset_config(each.val_dataloader)
         root, file = data.get('data_root'), data.get('ann_file')
         if root and file and not Path(root, file).is_file():
             raise ConfigError(
@@ -318,7 +319,9 @@ def _trial(
                 f'no such file in {root!r}; make it before hours of trials '
                 '(make mini-coco and so on complete the embedded data sets)',
             )
-    if data_of(tried.val_dataloader) == data_of(cfg.val_dataloader):
+    if dataset_config(tried.val_dataloader) == dataset_config(
+        cfg.val_dataloader
+    ):
         raise ConfigError(
             'suite.trial_settings',
             valid='leave the data set of val_dataloader as it is, so that '

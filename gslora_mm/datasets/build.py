@@ -19,7 +19,8 @@ def build_dataset(dataset: BaseDataset | dict) -> BaseDataset:
     Raises:
         ConfigError: The annotation file is missing or not what the data set
             expects, or this is a wrapper of data sets, whose annotations
-            cannot be filtered before its pipeline.
+            cannot be filtered before its pipeline. Its path is relative to
+            the data set.
     """
     if isinstance(dataset, dict):
         name, ann_file = dataset.get('type'), dataset.get('ann_file')
@@ -31,24 +32,19 @@ def build_dataset(dataset: BaseDataset | dict) -> BaseDataset:
             dataset = DATASETS.build(dataset)
         if isinstance(dataset, BaseDataset):
             dataset.full_init()
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-        RuntimeError,  # mmpretrain's, of a folder without images
-    ) as error:
+    except ConfigError:
+        raise
+    except Exception as error:
         raise ConfigError(
-            f'dataset.ann_file={ann_file!r}: cannot be read as a {name}: '
-            f'{type(error).__name__}: {error}'
+            'ann_file',
+            ann_file,
+            f'cannot be read as a {name}: {type(error).__name__}: {error}',
         ) from error
     if not isinstance(dataset, BaseDataset):
         raise ConfigError(
-            f'dataset.type={name!r}: must be a data set '
-            'that reads annotations itself (a BaseDataset of MMEngine, such '
-            'as CocoDataset), not a wrapper'
+            'type',
+            name,
+            'must be a data set that reads annotations itself (a BaseDataset '
+            'of MMEngine, such as CocoDataset), not a wrapper',
         )
     return dataset

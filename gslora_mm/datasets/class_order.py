@@ -77,22 +77,22 @@ class ClassOrder:
 
         Raises:
             ConfigError: No step, an empty step, or no class left to retain.
+                Its path is an argument of this class.
         """
         for name in ('num_steps', 'classes_per_step'):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f'forgetting.steps.{name}='
-                    f'{getattr(self, name)}: must be at least 1'
-                )
+            value = getattr(self, name)
+            if value < 1:
+                raise ConfigError(name, value, 'must be at least 1')
         forgotten = self.num_steps * self.classes_per_step
         if forgotten >= len(classes):
             raise ConfigError(
-                f'forgetting.steps: num_steps={self.num_steps} times '
-                f'classes_per_step={self.classes_per_step} forgets {forgotten}'
-                f' of {len(classes)} classes; at least one must be retained'
+                'num_steps',
+                self.num_steps,
+                f'times classes_per_step = {self.classes_per_step} forgets '
+                f'{forgotten} of {len(classes)} classes; at least one must '
+                'be retained',
             )
         order = class_order(classes, self.seed, self.scheme)
-        ends = range(
-            len(order), len(order) - forgotten, -self.classes_per_step
-        )
-        return [order[end - self.classes_per_step : end] for end in ends]
+        size = self.classes_per_step
+        ends = range(len(order), len(order) - forgotten, -size)
+        return [order[end - size : end] for end in ends]

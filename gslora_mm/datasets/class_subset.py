@@ -1,4 +1,4 @@
-"""The part of a data set that shows certain classes."""
+"""The images of a data set that show certain classes."""
 
 import logging
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from gslora_mm.registry import DATASETS
-from gslora_mm.utils.errors import ConfigError, unknown_name
+from gslora_mm.utils.errors import ConfigError, config_path, unknown_name
 from .build import build_dataset
 from .label_table import LabelTable
 from .replay import Sampling, select_images, unique_pairs
@@ -58,7 +58,8 @@ class ClassSubset(Dataset):
 
     Raises:
         ConfigError: A class is unknown, has no image or fewer than
-            ``shots``, or another argument is out of range.
+            ``shots``, or another argument is out of range. Its path is that
+            argument.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class ClassSubset(Dataset):
         role: str | None = None,
         table: LabelTable | None = None,
     ) -> None:
-        self.dataset = build_dataset(dataset)
+        with config_path('dataset'):
+            self.dataset = build_dataset(dataset)
+            table = table or LabelTable.scan(self.dataset)
         self.role = role
         self.other_annotations = other_annotations
         for name, value, known in (
@@ -83,32 +86,27 @@ class ClassSubset(Dataset):
             ('sampling', sampling, ('balanced', 'random')),
         ):
             if value not in known:
-                raise unknown_name(self._key(name), value, known)
+                raise unknown_name(name, value, known)
         if share is not None and shots is not None:
             raise ConfigError(
-                f'{self._key("share")}={share} and {self._key("shots")}='
-                f'{shots}: give one of them, the other must be None'
+                'shots',
+                shots,
+                f'there is a share of {share}, too; give one of them, the '
+                'other must be None',
             )
         if share is not None and not 0 < share <= 1:
-            raise ConfigError(
-                f'{self._key("share")}={share}: must be in (0, 1]'
-            )
+            raise ConfigError('share', share, 'must be in (0, 1]')
         if shots is not None and shots < 1:
-            raise ConfigError(
-                f'{self._key("shots")}={shots}: must be at least 1'
-            )
+            raise ConfigError('shots', shots, 'must be at least 1')
 
-        table = table or LabelTable.scan(self.dataset)
-        self.labels = self._labels_of('classes', classes, table)
-        excluded = self._labels_of('exclude', exclude, table)
+        self.labels = _labels_of('classes', classes, table)
+        excluded = _labels_of('exclude', exclude, table)
         if not len(self.labels):
-            raise ConfigError(f'{self._key("classes")}: names no class')
+            raise ConfigError('classes', valid='names no class')
         both = np.intersect1d(self.labels, excluded)
         if len(both):
-            raise ConfigError(
-                f'{self._key("exclude")}: {table.classes[both[0]]!r} is in '
-                f'{self._key("classes")}, too'
-            )
+            name = table.classes[both[0]]
+            raise ConfigError('exclude', valid=f'{name!r} is in classes, too')
 
         belongs = (
             np.isin(table.labels, self.labels)
@@ -121,22 +119,20 @@ class ClassSubset(Dataset):
             table.images[belongs], table.labels[belongs]
         )
         self._kept = frozenset(self.labels.tolist())
-        if not is_used:
-            self.indices = np.zeros(0, int)
-            self.class_counts = self._count(self.indices, table)
-            return
-        self._check_counts(self._count(labels, table), shots)
-        self.indices = select_images(
-            images, labels, share, shots, sampling, seed
-        )
+        self.indices = np.zeros(0, int)
+        if is_used:
+            _check_counts(self._count(labels, table), shots)
+            self.indices = select_images(
+                images, labels, share, shots, sampling, seed
+            )
         self.class_counts = self._count(
             labels[np.isin(images, self.indices)], table
         )
         unseen = [name for name, n in self.class_counts.items() if not n]
-        if unseen:
+        if is_used and unseen:
             print_log(
-                f'{self._key("share")}={share} of the images leaves none for '
-                f'{unseen}',
+                f'{f"{role}." if role else ""}share = {share} of the images '
+                f'leaves none for {unseen}',
                 'current',
                 logging.WARNING,
             )
@@ -197,34 +193,34 @@ class ClassSubset(Dataset):
             'paths and the random crops'
         )
 
-    def _key(self, name: str) -> str:
-        return f'{self.role}.{name}' if self.role else name
-
-    def _labels_of(
-        self, key: str, names: Iterable[str], table: LabelTable
-    ) -> np.ndarray:
-        labels = []
-        for name in [names] if isinstance(names, str) else names:
-            if name not in table.classes:
-                raise unknown_name(self._key(key), name, table.classes)
-            labels.append(table.classes.index(name))
-        return np.unique(np.array(labels, int))
-
     def _count(self, labels: np.ndarray, table: LabelTable) -> dict[str, int]:
         return {
             table.classes[label]: int((labels == label).sum())
             for label in self.labels
         }
 
-    def _check_counts(self, counts: dict[str, int], shots: int | None) -> None:
-        for name, count in counts.items():
-            if not count:
-                raise ConfigError(
-                    f'{self._key("classes")}: no image shows {name!r}'
-                )
-            if shots is not None and count < shots:
-                raise ConfigError(
-                    f'{self._key("shots")}={shots}: only {count} images show '
-                    f'{name!r}; at most {min(counts.values())} shots exist '
-                    'for every class'
-                )
+
+def _labels_of(
+    argument: str, names: Iterable[str], table: LabelTable
+) -> np.ndarray:
+    """Labels of named classes, ascending and unique."""
+    labels = []
+    for name in [names] if isinstance(names, str) else names:
+        if name not in table.classes:
+            raise unknown_name(argument, name, table.classes)
+        labels.append(table.classes.index(name))
+    return np.unique(np.array(labels, int))
+
+
+def _check_counts(counts: dict[str, int], shots: int | None) -> None:
+    """Refuse classes without an image, or with fewer than are asked for."""
+    for name, count in counts.items():
+        if not count:
+            raise ConfigError('classes', valid=f'no image shows {name!r}')
+        if shots is not None and count < shots:
+            raise ConfigError(
+                'shots',
+                shots,
+                f'only {count} images show {name!r}; at most '
+                f'{min(counts.values())} shots exist for every class',
+            )

@@ -1,6 +1,5 @@
 """The training data of one step."""
 
-import bisect
 import contextlib
 import random
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from mmengine.dataset import BaseDataset
 from torch.utils.data import ConcatDataset
 
 from gslora_mm.registry import DATASETS
+from gslora_mm.utils.errors import config_path
 from .build import build_dataset
 from .class_subset import ClassSubset
 from .label_table import LabelTable
@@ -39,7 +39,8 @@ class ForgetRetainDataset(ConcatDataset):
         cumulative_sizes (list[int]): Where each of them ends.
 
     Raises:
-        ConfigError: See :class:`ClassSubset`.
+        ConfigError: See :class:`ClassSubset`; its path begins with
+            ``forget`` or ``retain``.
     """
 
     def __init__(
@@ -49,14 +50,16 @@ class ForgetRetainDataset(ConcatDataset):
         retain: dict,
         table: LabelTable | None = None,
     ) -> None:
-        base = build_dataset(dataset)
-        table = table or LabelTable.scan(base)
-        super().__init__(
-            [
-                ClassSubset(base, **forget, role='forget', table=table),
-                ClassSubset(base, **retain, role='retain', table=table),
-            ]
-        )
+        with config_path('dataset'):
+            base = build_dataset(dataset)
+            table = table or LabelTable.scan(base)
+        subsets = []
+        for role, settings in (('forget', forget), ('retain', retain)):
+            with config_path(role):
+                subsets.append(
+                    ClassSubset(base, **settings, role=role, table=table)
+                )
+        super().__init__(subsets)
 
     @property
     def metainfo(self) -> dict:
@@ -102,8 +105,9 @@ class ForgetRetainDataset(ConcatDataset):
         if not -len(self) <= index < len(self):
             raise IndexError(f'index {index} of {len(self)} images')
         index %= len(self)
-        half = bisect.bisect_right(self.cumulative_sizes, index)
-        return half, index - (self.cumulative_sizes[0] if half else 0)
+        num_forget = self.cumulative_sizes[0]
+        half = int(index >= num_forget)
+        return half, index - half * num_forget
 
 
 @contextlib.contextmanager

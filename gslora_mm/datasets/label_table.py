@@ -53,41 +53,23 @@ class LabelTable:
         classes = dataset.metainfo.get('classes')
         if not classes:
             raise ConfigError(
-                'dataset.metainfo.classes: missing; the names are needed to '
-                f'say what to forget, and {type(dataset).__name__} has none '
-                'of its own'
+                'metainfo.classes',
+                valid='missing; the names are needed to say what to forget, '
+                f'and {type(dataset).__name__} has none of its own',
             )
         _check_order(dataset, classes)
-        images, labels, ignored = [], [], []
-        for index, info in enumerate(_annotations(dataset)):
-            if 'instances' in info:
-                found = [
-                    (
-                        instance['bbox_label'],
-                        bool(instance.get('ignore_flag', 0)),
-                    )
-                    for instance in info['instances']
-                ]
-            else:
-                found = [
-                    (label, False)
-                    for label in np.atleast_1d(info.get('gt_label', []))
-                ]
-            for label, ignore in found:
-                images.append(index)
-                labels.append(int(label))
-                ignored.append(ignore)
-        if not images:
+        rows = [
+            (index, int(label), bool(is_ignored))
+            for index, info in enumerate(_annotations(dataset))
+            for label, is_ignored in _objects(info)
+        ]
+        if not rows:
             raise ConfigError(
-                f'dataset: {type(dataset).__name__} of {len(dataset)} images '
-                'has no labels (neither `instances` nor `gt_label`)'
+                '',
+                valid=f'{type(dataset).__name__} of {len(dataset)} images '
+                'has no labels (neither `instances` nor `gt_label`)',
             )
-        return cls(
-            tuple(classes),
-            np.array(images),
-            np.array(labels),
-            np.array(ignored),
-        )
+        return cls(tuple(classes), *map(np.array, zip(*rows, strict=True)))
 
 
 def _annotations(dataset: BaseDataset) -> Iterator[dict]:
@@ -95,6 +77,16 @@ def _annotations(dataset: BaseDataset) -> Iterator[dict]:
     if dataset.serialize_data:
         return map(dataset.get_data_info, range(len(dataset)))
     return iter(dataset.data_list)
+
+
+def _objects(info: dict) -> Iterator[tuple[int, bool]]:
+    """Label of each object of an image, and whether to ignore the object."""
+    if 'instances' in info:
+        for instance in info['instances']:
+            yield instance['bbox_label'], instance.get('ignore_flag', 0)
+    else:
+        for label in np.atleast_1d(info.get('gt_label', [])):
+            yield label, False
 
 
 def _check_order(dataset: BaseDataset, classes: tuple[str, ...]) -> None:
@@ -109,29 +101,24 @@ def _check_order(dataset: BaseDataset, classes: tuple[str, ...]) -> None:
     with get_local_path(
         dataset.ann_file, backend_args=getattr(dataset, 'backend_args', None)
     ) as path:
-        names = {
-            category['id']: category.get('name')
-            for category in _read_categories(path)
-        }
+        names = _category_names(path)
     in_file = [names.get(category_id) for category_id in dataset.cat_ids]
-    wrong = [
-        name
-        for label, name in enumerate(in_file)
-        if name in classes and classes.index(name) != label
-    ]
-    if wrong:
-        raise ConfigError(
-            f'dataset.metainfo.classes={list(classes)}: labels follow the '
-            f'order of the categories in {dataset.ann_file}, where '
-            f'{wrong[0]!r} has label {in_file.index(wrong[0])}; write the '
-            f'classes in that order: {in_file}'
-        )
+    for label, name in enumerate(in_file):
+        if name in classes and classes.index(name) != label:
+            raise ConfigError(
+                'metainfo.classes',
+                list(classes),
+                'labels follow the order of the categories in '
+                f'{dataset.ann_file}, where {name!r} has label {label}; '
+                f'write the classes in that order: {in_file}',
+            )
 
 
-def _read_categories(path: str) -> list[dict]:
-    """The categories of a COCO file, without reading all of it.
+def _category_names(path: str) -> dict[int, str]:
+    """Names of the categories of a COCO file, by id.
 
-    They take a few kilobytes of files of up to half a gigabyte.
+    Of a file of up to half a gigabyte only the kilobytes that hold them are
+    read, where they are found.
     """
     with (
         open(path, 'rb') as file,
@@ -141,11 +128,9 @@ def _read_categories(path: str) -> list[dict]:
         excerpt = content[start : start + 2**20].decode(errors='ignore')
     try:
         categories, _ = json.JSONDecoder().raw_decode(excerpt)
-        if all(
-            'id' in category and 'name' in category for category in categories
-        ):
-            return categories
-    except (ValueError, TypeError):
+        return {each['id']: each['name'] for each in categories}
+    except (ValueError, TypeError, KeyError):
         pass  # not where expected: read the file as a whole
     with open(path, encoding='utf-8') as file:
-        return json.load(file).get('categories', [])
+        categories = json.load(file).get('categories', [])
+    return {each['id']: each.get('name') for each in categories}

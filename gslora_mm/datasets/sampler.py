@@ -1,5 +1,6 @@
-"""Batches of which one part is to be forgotten and the other retained."""
+"""Batches of which one half is to be forgotten and the other retained."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,9 +14,9 @@ from .forget_retain import ForgetRetainDataset
 
 @DATA_SAMPLERS.register_module()
 class ForgetRetainSampler(Sampler):
-    """Endless indices, the forget part of each batch before the retain part.
+    """Endless indices, the forget half of each batch before the retain half.
 
-    Each part walks through its own set in an order that is shuffled anew
+    Each half walks through its own set in an order that is shuffled anew
     every time around. What stands at a position follows from the seed and
     the position alone: training goes on after a resume as if it had never
     stopped, and the processes of a distributed run together draw what one
@@ -26,13 +27,13 @@ class ForgetRetainSampler(Sampler):
         dataset (ForgetRetainDataset): The forget and the retain set.
         batch_size (int): Batch size per process, that of the data loader.
         forget_ratio (float): Share of a batch that is to be forgotten; with
-            0 or 1 exactly, batches have one part only. Defaults to 0.5.
+            0 or 1 exactly, batches have one half only. Defaults to 0.5.
         shuffle (bool): Whether the sets are shuffled. Defaults to True.
         seed (int, optional): Seed of orders and augmentations; with None one
             is drawn and shared among the processes. Defaults to 0.
 
     Raises:
-        ConfigError: One part of the batch, or the set that it is drawn from,
+        ConfigError: One half of the batch, or the set that it is drawn from,
             would be empty.
     """
 
@@ -48,24 +49,27 @@ class ForgetRetainSampler(Sampler):
         is_mixed = forget_ratio not in (0, 1)
         if is_mixed and not 0 < num_forget < batch_size:
             raise ConfigError(
-                f'sampler.forget_ratio={forget_ratio} of sampler.batch_size='
-                f'{batch_size} gives {num_forget} images to forget and '
-                f'{batch_size - num_forget} to retain; both must be at '
-                'least 1, or forget_ratio 0 or 1 exactly'
+                'forget_ratio',
+                forget_ratio,
+                f'of batch_size = {batch_size} gives {num_forget} images to '
+                f'forget and {batch_size - num_forget} to retain; both must '
+                'be at least 1, or forget_ratio 0 or 1 exactly',
             )
-        part_sizes = (num_forget, batch_size - num_forget)
-        for half, size in zip(dataset.datasets, part_sizes, strict=True):
-            if size and not len(half):
+        half_sizes = (num_forget, batch_size - num_forget)
+        for subset, size in zip(dataset.datasets, half_sizes, strict=True):
+            if size and not len(subset):
                 raise ConfigError(
-                    f'sampler.forget_ratio={forget_ratio} needs {half.role} '
-                    f'images, and the dataset has {half.role}.is_used=False'
+                    'forget_ratio',
+                    forget_ratio,
+                    f'needs {subset.role} images, and the dataset has '
+                    f'{subset.role}.is_used=False',
                 )
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.rank, self.world_size = get_dist_info()
-        self.part_sizes = part_sizes
+        self.half_sizes = half_sizes
         self._start = 0
         # Order of each set, with the time around that it is for.
         self._orders: list[tuple[int, np.ndarray] | None] = [None, None]
@@ -76,10 +80,7 @@ class ForgetRetainSampler(Sampler):
         The seed is that of the sample's augmentation, see
         :meth:`ForgetRetainDataset.__getitem__`.
         """
-        position = self._start
-        while True:
-            yield self._sample(position)
-            position += 1
+        yield from map(self._sample, itertools.count(self._start))
 
     @property
     def iterations_per_epoch(self) -> int:
@@ -87,9 +88,9 @@ class ForgetRetainSampler(Sampler):
 
         Over the forget images if there are no others in a batch.
         """
-        part = int(self.part_sizes[1] > 0)
-        per_iteration = self.part_sizes[part] * self.world_size
-        return -(-len(self.dataset.datasets[part]) // per_iteration)
+        half = int(self.half_sizes[1] > 0)
+        per_iteration = self.half_sizes[half] * self.world_size
+        return -(-len(self.dataset.datasets[half]) // per_iteration)
 
     def __len__(self) -> int:
         """Number of images of both sets."""
@@ -116,24 +117,24 @@ class ForgetRetainSampler(Sampler):
     def _sample(self, position: int) -> tuple[int, int]:
         """Index and seed at a position of this process."""
         iteration, slot = divmod(position, self.batch_size)
-        part = int(slot >= self.part_sizes[0])
-        slot -= part * self.part_sizes[0]
+        half = int(slot >= self.half_sizes[0])
+        slot -= half * self.half_sizes[0]
         # Position in what all processes together draw from this set.
         turn = iteration * self.world_size + self.rank
-        joint = turn * self.part_sizes[part] + slot
-        round_, place = divmod(joint, len(self.dataset.datasets[part]))
-        index = int(self._order(part, round_)[place])
-        if part:
+        joint = turn * self.half_sizes[half] + slot
+        round_, place = divmod(joint, len(self.dataset.datasets[half]))
+        index = int(self._order(half, round_)[place])
+        if half:
             index += self.dataset.cumulative_sizes[0]
-        seed = np.random.SeedSequence([self.seed, part, joint])
+        seed = np.random.SeedSequence([self.seed, half, joint])
         return index, int(seed.generate_state(1)[0])
 
-    def _order(self, part: int, round_: int) -> np.ndarray:
-        cached = self._orders[part]
+    def _order(self, half: int, round_: int) -> np.ndarray:
+        cached = self._orders[half]
         if cached is None or cached[0] != round_:
-            order = np.arange(len(self.dataset.datasets[part]))
+            order = np.arange(len(self.dataset.datasets[half]))
             if self.shuffle:
-                rng = np.random.RandomState([self.seed, part, round_])
+                rng = np.random.RandomState([self.seed, half, round_])
                 rng.shuffle(order)
-            self._orders[part] = cached = (round_, order)
+            self._orders[half] = cached = (round_, order)
         return cached[1]

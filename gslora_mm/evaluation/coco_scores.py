@@ -1,12 +1,12 @@
 """From pycocotools' precisions to the figures of a split."""
 
-import contextlib
 import copy
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from pycocotools.cocoeval import COCOeval, Params
+
+from gslora_mm.utils.quiet import no_prints
 
 # Names of mmdet's CocoMetric: (IoU threshold or None for all, area range).
 COCO_ITEMS = {
@@ -75,28 +75,6 @@ def precision_on_own_images(
     part.evalImgs = matches[:, :, np.isin(params.imgIds, list(shown))].ravel()
     part.evalImgs = part.evalImgs.tolist()
     part._paramsEval = part.params
-    with quiet():
+    with no_prints():
         part.accumulate()
     return part.eval['precision']
-
-
-def score_table(rows: Sequence[tuple[str, int, dict[str, float]]]) -> str:
-    """The figures in percent, one line per split, as plain text."""
-    width = max(len(name) for name, _, _ in rows)
-    head = [f'{"split":<{max(width, 5)}}', 'classes']
-    lines = ['  '.join(head + [f'{key:>6}' for key in COCO_ITEMS])]
-    for name, count, items in rows:
-        cells = [f'{name:<{max(width, 5)}}', f'{count:>7}']
-        cells += [
-            f'{"-":>6}' if np.isnan(items[key]) else f'{items[key]:>6.1%}'
-            for key in COCO_ITEMS
-        ]
-        lines.append('  '.join(cells))
-    return '\n'.join(lines)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep pycocotools' prints away from the console."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield

@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 from mmengine.dataset import BaseDataset
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from gslora_mm.registry import METRICS
 from gslora_mm.utils import ConfigError, unknown_name
-from .splits import check_split_names
-from .verification_scores import verification_scores
+from .splits import SplitMetric
 
 KEY = 'val_evaluator.pairs'
 
@@ -28,7 +26,7 @@ class Pair(NamedTuple):
 
 
 @METRICS.register_module()
-class FaceVerification(BaseMetric):
+class FaceVerification(SplitMetric):
     """Tell from embeddings whether two images show one identity.
 
     What a user of a face system looks at: identification names one of the
@@ -91,13 +89,13 @@ class FaceVerification(BaseMetric):
             )
         ):
             raise ConfigError(
-                f'val_evaluator.far = {far!r}: must be a list of rates in '
-                '[0, 1), such as (1e-3, 1e-2)'
+                'val_evaluator.far',
+                far,
+                'must be a list of rates in [0, 1), such as (1e-3, 1e-2)',
             )
         if not isinstance(folds, int) or folds < 2:
             raise ConfigError(
-                f'val_evaluator.folds = {folds!r}: must be an int of at '
-                'least 2'
+                'val_evaluator.folds', folds, 'must be an int of at least 2'
             )
         self.far = tuple(far)
         self.folds = folds
@@ -107,25 +105,13 @@ class FaceVerification(BaseMetric):
             else [_pair(pair, f'{KEY}[{i}]') for i, pair in enumerate(pairs)]
         )
         if not self.pairs:
-            raise ConfigError(f'{KEY}: the list is empty')
+            raise ConfigError(KEY, valid='the list is empty')
         self.splits = {
             split: list(names) for split, names in (splits or {}).items()
         }
         self._listed = {
             name for pair in self.pairs for name in (pair.first, pair.second)
         }
-
-    @property
-    def dataset_meta(self) -> dict | None:
-        """dict, optional: Meta information of the dataset."""
-        return self._dataset_meta
-
-    @dataset_meta.setter
-    def dataset_meta(self, dataset_meta: dict | None) -> None:
-        # Set before the first image is seen: a wrong name costs no time.
-        if dataset_meta:
-            check_split_names(self.splits, dataset_meta['classes'])
-        self._dataset_meta = dataset_meta
 
     def check_dataset(self, dataset: BaseDataset) -> None:
         """Compare the list of pairs with the images there are.
@@ -140,11 +126,8 @@ class FaceVerification(BaseMetric):
                 or more than one, or a pair is said to be of one identity
                 and is not, or the reverse.
         """
-        found = []
-        for index in range(len(dataset)):
-            info = dataset.get_data_info(index)
-            names = self._names_of(info['img_path'])
-            found.append((names, info['img_path'], int(info['gt_label'])))
+        infos = map(dataset.get_data_info, range(len(dataset)))
+        found = [(info['img_path'], int(info['gt_label'])) for info in infos]
         self._identities(found, dataset.metainfo.get('classes') or ())
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -156,25 +139,21 @@ class FaceVerification(BaseMetric):
                 ``gt_label`` and ``embedding``.
         """
         for sample in data_samples:
-            names = self._names_of(sample['img_path'])
-            if not names:
+            if not self._names_of(sample['img_path']):
                 # The processes' results are put together one by one.
                 self.results.append(None)
                 continue
             if 'embedding' not in sample:
                 raise ConfigError(
-                    'val_evaluator: FaceVerification needs embeddings, which '
-                    'the head does not give; model.head.type may be '
+                    'val_evaluator',
+                    valid='FaceVerification needs embeddings, which the head '
+                    'does not give; model.head.type may be '
                     "'gslora_mm.CosFaceClsHead' or "
-                    "'gslora_mm.ArcFaceEmbeddingHead'"
+                    "'gslora_mm.ArcFaceEmbeddingHead'",
                 )
+            embedding = sample['embedding'].detach().cpu().double().numpy()
             self.results.append(
-                (
-                    names,
-                    sample['img_path'],
-                    int(sample['gt_label']),
-                    sample['embedding'].detach().cpu().double().numpy(),
-                )
+                (sample['img_path'], int(sample['gt_label']), embedding)
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -186,33 +165,34 @@ class FaceVerification(BaseMetric):
         Returns:
             dict: Metric values by name (see the class).
         """
+        # scikit-learn takes a second to import.
+        from .verification_scores import verification_scores
+
         results = [result for result in results if result is not None]
         classes = (self.dataset_meta or {}).get('classes') or ()
         identities = self._identities(
-            [result[:3] for result in results], classes
+            [(path, label) for path, label, _ in results], classes
         )
         embeddings = {
             name: embedding / max(np.linalg.norm(embedding), 1e-12)
-            for names, _, _, embedding in results
-            for name in names
+            for path, _, embedding in results
+            for name in self._names_of(path)
         }
+        firsts, seconds, same = zip(*self.pairs, strict=True)
         scores = np.array(
             [
-                embeddings[pair.first] @ embeddings[pair.second]
-                for pair in self.pairs
+                embeddings[first] @ embeddings[second]
+                for first, second in zip(firsts, seconds, strict=True)
             ]
         )
-        same = np.array([pair.same for pair in self.pairs])
+        same = np.array(same)
         labels = np.array(
-            [
-                (identities[pair.first], identities[pair.second])
-                for pair in self.pairs
-            ]
+            [[identities[name] for name in side] for side in (firsts, seconds)]
         )
         metrics = verification_scores(scores, same, self.far, self.folds)
         for split, names in self.splits.items():
             members = [classes.index(name) for name in names]
-            own = np.isin(labels, members).all(axis=1)
+            own = np.isin(labels, members).all(axis=0)
             figures = verification_scores(
                 scores[own], same[own], self.far, self.folds
             )
@@ -233,24 +213,24 @@ class FaceVerification(BaseMetric):
 
     def _identities(
         self,
-        found: Sequence[tuple[list[str], str, int]],
+        found: Sequence[tuple[str, int]],
         classes: Sequence[str],
     ) -> dict[str, int]:
         """Labels of the listed images, once all is well with the list.
 
         Args:
-            found (Sequence[tuple]): Names in the list, path and label of
-                images.
+            found (Sequence[tuple[str, int]]): Path and label of images.
             classes (Sequence[str]): Names of the labels.
         """
         paths: dict[str, str] = {}
         labels: dict[str, int] = {}
-        for names, path, label in found:
-            for name in names:
+        for path, label in found:
+            for name in self._names_of(path):
                 if paths.setdefault(name, path) != path:
                     raise ConfigError(
-                        f'{KEY}: {name!r} may be {paths[name]!r} or '
-                        f'{path!r}; write more of its path'
+                        KEY,
+                        valid=f'{name!r} may be {paths[name]!r} or {path!r}; '
+                        'write more of its path',
                     )
                 labels[name] = label
         for number, pair in enumerate(self.pairs, 1):
@@ -262,14 +242,16 @@ class FaceVerification(BaseMetric):
                 if identity and classes and identity not in classes:
                     raise unknown_name(where, identity, classes)
                 raise ConfigError(
-                    f'{where}: {name!r} is no image of the validation set; '
-                    'paths are relative to its data prefix'
+                    where,
+                    valid=f'{name!r} is no image of the validation set; '
+                    'paths are relative to its data prefix',
                 )
             if pair.same != (labels[pair.first] == labels[pair.second]):
                 raise ConfigError(
-                    f'{where}: {pair.first!r} and {pair.second!r} are said '
-                    f'to show {"one identity" if pair.same else "two"}, but '
-                    'the validation set says otherwise'
+                    where,
+                    valid=f'{pair.first!r} and {pair.second!r} are said to '
+                    f'show {"one identity" if pair.same else "two"}, but the '
+                    'validation set says otherwise',
                 )
         return labels
 
@@ -288,8 +270,10 @@ def read_pairs(path: str | os.PathLike) -> list[Pair]:
         lines = Path(path).read_text(encoding='utf-8').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f'{KEY} = {str(path)!r}: cannot be read ({error}); must be a '
-            'text file with two paths and 1 or 0 a line'
+            KEY,
+            str(path),
+            f'cannot be read ({error}); must be a text file with two paths '
+            'and 1 or 0 a line',
         ) from error
     return [
         _pair(line.split(), f'{KEY} = {str(path)!r}, line {number}')
@@ -301,8 +285,9 @@ def read_pairs(path: str | os.PathLike) -> list[Pair]:
 def _pair(fields: Sequence, where: str) -> Pair:
     if len(fields) != 3 or str(fields[2]) not in ('0', '1', 'True', 'False'):
         raise ConfigError(
-            f'{where}: {" ".join(map(str, fields))!r}; must be two paths and '
-            '1 (one identity) or 0'
+            where,
+            valid=f'{" ".join(map(str, fields))!r}; must be two paths and 1 '
+            '(one identity) or 0',
         )
     first, second, same = fields
     return Pair(_normal(first), _normal(second), str(same) in ('1', 'True'))

@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from gslora_mm.registry import METRICS
 from gslora_mm.utils import ConfigError
-from .splits import check_split_names, read_splits
+from .splits import SplitMetric, read_splits, score_table
 
 
 @METRICS.register_module()
-class ForgettingAccuracy(BaseMetric):
+class ForgettingAccuracy(SplitMetric):
     """Top-k accuracy over all images, per split and per class.
 
     A prediction counts as mmpretrain's ``Accuracy`` counts it: the true
@@ -53,31 +52,21 @@ class ForgettingAccuracy(BaseMetric):
         values = [topk] if isinstance(topk, int) else list(topk)
         if not all(isinstance(k, int) and k >= 1 for k in values):
             raise ConfigError(
-                f'val_evaluator.topk = {topk!r}: must be whole numbers >= 1, '
-                'such as (1, 5)'
+                'val_evaluator.topk',
+                topk,
+                'must be whole numbers >= 1, such as (1, 5)',
             )
         self.splits = read_splits(splits)
         self.topk = sorted({1, *values})
 
-    @property
-    def dataset_meta(self) -> dict | None:
-        """dict, optional: Meta information of the dataset."""
-        return self._dataset_meta
-
-    @dataset_meta.setter
-    def dataset_meta(self, dataset_meta: dict | None) -> None:
-        # Set before the first image is seen: a wrong name costs no time.
-        if dataset_meta is not None:
-            self._check(dataset_meta['classes'])
-        self._dataset_meta = dataset_meta
-
-    def _check(self, classes: Sequence[str]) -> None:
+    def check_classes(self, classes: Sequence[str]) -> None:
         if self.topk[-1] > len(classes):
             raise ConfigError(
-                f'val_evaluator.topk = {tuple(self.topk)}: there are only '
-                f'{len(classes)} classes'
+                'val_evaluator.topk',
+                tuple(self.topk),
+                f'there are only {len(classes)} classes',
             )
-        check_split_names(self.splits, classes)
+        super().check_classes(classes)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Note label and place of the true class of each image.
@@ -106,33 +95,21 @@ class ForgettingAccuracy(BaseMetric):
         classes = list(self.dataset_meta['classes'])
         label_of = {name: label for label, name in enumerate(classes)}
 
-        metrics = self._accuracies('', places)
-        rows = [('all', len(classes), places)]
-        for split, names in self.splits.items():
+        keys = [f'top{k}' for k in self.topk]
+        metrics, rows = {}, []
+        for split, names in {'': classes, **self.splits}.items():
             shown = places[np.isin(labels, [label_of[n] for n in names])]
-            metrics.update(self._accuracies(f'{split}/', shown))
-            rows.append((split, len(names), shown))
+            found = [accuracy(shown, k) for k in self.topk]
+            prefix = f'{split}/' if split else ''
+            metrics.update(
+                {prefix + key: v for key, v in zip(keys, found, strict=True)}
+            )
+            rows.append((split or 'all', (len(names), len(shown)), found))
         for label, name in enumerate(classes):
             metrics[f'per_class/{name}'] = accuracy(places[labels == label], 1)
-        MMLogger.get_current_instance().info('\n' + self._table(rows))
+        table = score_table('classes images', keys, rows)
+        MMLogger.get_current_instance().info('\n' + table)
         return metrics
-
-    def _accuracies(self, prefix: str, places: np.ndarray) -> dict:
-        return {f'{prefix}top{k}': accuracy(places, k) for k in self.topk}
-
-    def _table(self, rows: Sequence[tuple[str, int, np.ndarray]]) -> str:
-        """The figures in percent, one line per split, as plain text."""
-        width = max(5, *(len(name) for name, _, _ in rows))
-        heads = [f'{"top" + str(k):>6}' for k in self.topk]
-        lines = ['  '.join([f'{"split":<{width}}', 'classes images', *heads])]
-        for name, count, places in rows:
-            cells = [f'{name:<{width}}', f'{count:>7} {len(places):>6}']
-            cells += [
-                f'{accuracy(places, k):>6.1%}' if len(places) else f'{"-":>6}'
-                for k in self.topk
-            ]
-            lines.append('  '.join(cells))
-        return '\n'.join(lines)
 
 
 def true_places(

@@ -11,17 +11,17 @@ from mmengine.logging import MMLogger
 
 from gslora_mm.registry import METRICS
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.quiet import no_prints
 from .coco_scores import (
+    COCO_ITEMS,
     average_precision,
     precision_on_own_images,
-    quiet,
-    score_table,
 )
-from .splits import check_split_names, read_splits
+from .splits import SplitMetric, read_splits, score_table
 
 
 @METRICS.register_module()
-class ForgettingCocoMetric(CocoMetric):
+class ForgettingCocoMetric(SplitMetric, CocoMetric):
     """COCO AP over all categories, per split and per category, unrounded.
 
     Detections are matched to the ground truth once; COCO matches within one
@@ -62,38 +62,30 @@ class ForgettingCocoMetric(CocoMetric):
         metric, ann_file = kwargs.get('metric', 'bbox'), kwargs.get('ann_file')
         if metric not in ('bbox', ['bbox']):
             raise ConfigError(
-                f'val_evaluator.metric: {metric!r} is not supported by '
-                "ForgettingCocoMetric; valid is 'bbox'"
+                'val_evaluator.metric',
+                metric,
+                "is not supported by ForgettingCocoMetric; valid is 'bbox'",
             )
         # Twice, to tell the file's errors from those of other arguments.
         super().__init__(**{**kwargs, 'ann_file': None})
         try:
-            with quiet():
+            with no_prints():
                 super().__init__(**kwargs)
         except FileNotFoundError as error:
             raise ConfigError(
-                f'val_evaluator.ann_file: {ann_file!r} does not exist; it '
-                'must be a COCO annotation file'
+                'val_evaluator.ann_file',
+                ann_file,
+                'does not exist; it must be a COCO annotation file',
             ) from error
         except (ValueError, AssertionError, KeyError, TypeError) as error:
             raise ConfigError(
-                f'val_evaluator.ann_file: {ann_file!r} is not a COCO '
-                f'annotation file ({type(error).__name__}: {error})'
+                'val_evaluator.ann_file',
+                ann_file,
+                f'is not a COCO annotation file ({type(error).__name__}: '
+                f'{error})',
             ) from error
         self.splits = read_splits(splits)
         self.only_split_images = only_split_images
-
-    @property
-    def dataset_meta(self) -> dict | None:
-        """dict, optional: Meta information of the dataset."""
-        return self._dataset_meta
-
-    @dataset_meta.setter
-    def dataset_meta(self, dataset_meta: dict | None) -> None:
-        # Set before the first image is seen: a wrong name costs no time.
-        if dataset_meta is not None:
-            self._check_names(dataset_meta['classes'])
-        self._dataset_meta = dataset_meta
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute all figures from the collected results.
@@ -109,7 +101,7 @@ class ForgettingCocoMetric(CocoMetric):
             return super().compute_metrics(results)
         ground_truths = [ground_truth for ground_truth, _ in results]
         predictions = [prediction for _, prediction in results]
-        with quiet():
+        with no_prints():
             self._prepare_ground_truth(ground_truths)
             if self.outfile_prefix is not None and predictions:
                 self.results2json(predictions, self.outfile_prefix)
@@ -119,12 +111,13 @@ class ForgettingCocoMetric(CocoMetric):
             for category in self._coco_api.load_cats(self.cat_ids)
         ]
         metrics, rows = self._collect(evaluation, names)
-        MMLogger.get_current_instance().info('\n' + score_table(rows))
+        table = score_table('classes', list(COCO_ITEMS), rows)
+        MMLogger.get_current_instance().info('\n' + table)
         return metrics
 
-    def _check_names(self, classes: Sequence[str]) -> None:
+    def check_classes(self, classes: Sequence[str]) -> None:
         """Refuse splits and annotation files that do not fit the classes."""
-        check_split_names(self.splits, classes)
+        super().check_classes(classes)
         if self._coco_api is None:
             return
         annotated = {cat['name'] for cat in self._coco_api.cats.values()}
@@ -132,9 +125,10 @@ class ForgettingCocoMetric(CocoMetric):
         if absent:
             # mmdet would go on and shift the label of every later category.
             raise ConfigError(
-                f'val_evaluator.ann_file: no category {absent[0]!r} '
-                f'({len(absent)} of {len(classes)} classes of the dataset '
-                'are missing); it must list all of them'
+                'val_evaluator.ann_file',
+                valid=f'no category {absent[0]!r} ({len(absent)} of '
+                f'{len(classes)} classes of the dataset are missing); it '
+                'must list all of them',
             )
 
     def _prepare_ground_truth(self, ground_truths: list[dict]) -> None:
@@ -195,34 +189,38 @@ class ForgettingCocoMetric(CocoMetric):
         self, evaluation: COCOeval, names: list[str]
     ) -> tuple[dict[str, float], list[tuple]]:
         """All metrics, and the rows of the table in the log."""
-        cat_id_of = dict(zip(names, self.cat_ids, strict=True))
-        index_of = {
-            cat_id: index
-            for index, cat_id in enumerate(evaluation.params.catIds)
-        }
+        params = evaluation.params
         precision = evaluation.eval['precision']
+        cat_id_of = dict(zip(names, self.cat_ids, strict=True))
 
-        metrics, rows = {}, []
-        items = average_precision(precision, evaluation.params)
-        metrics.update({f'bbox_{key}': ap for key, ap in items.items()})
-        rows.append(('all', len(names), items))
-
-        for split, members in self.splits.items():
+        def of(members: Sequence[str], own_images: bool) -> dict[str, float]:
             cat_ids = sorted(cat_id_of[name] for name in members)
-            if self.only_split_images:
+            if own_images:
                 chosen = precision_on_own_images(evaluation, cat_ids)
             else:
-                chosen = precision[:, :, [index_of[i] for i in cat_ids]]
-            items = average_precision(chosen, evaluation.params)
-            metrics.update({f'{split}/{key}': ap for key, ap in items.items()})
-            rows.append((split, len(members), items))
+                places = np.searchsorted(params.catIds, cat_ids)
+                chosen = precision[:, :, places]
+            return average_precision(chosen, params)
 
-        for name in names:
-            index = index_of[cat_id_of[name]]
-            items = average_precision(
-                precision[:, :, index : index + 1], evaluation.params
-            )
+        overall = of(names, False)
+        splits = {
+            split: of(members, self.only_split_images)
+            for split, members in self.splits.items()
+        }
+        categories = {name: of([name], False) for name in names}
+        metrics = {f'bbox_{key}': ap for key, ap in overall.items()}
+        for split, items in splits.items():
+            metrics.update({f'{split}/{key}': ap for key, ap in items.items()})
+        for name, items in categories.items():
             metrics[f'per_class/{name}'] = items['mAP']
-            if self.classwise:
-                rows.append((name, 1, items))
+
+        rows = [('all', (len(names),), list(overall.values()))]
+        for split, items in splits.items():
+            count = len(self.splits[split])
+            rows.append((split, (count,), list(items.values())))
+        if self.classwise:
+            rows += [
+                (name, (1,), list(items.values()))
+                for name, items in categories.items()
+            ]
         return metrics, rows

@@ -1,8 +1,56 @@
-"""The splits that a metric is asked for."""
+"""Splits: classes by what becomes of them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
 
 from gslora_mm.utils import ConfigError, unknown_name
+
+#: Letter of each split in names of scores, such as AP_f.
+LETTERS = dict(forget='f', retain='r', old='o', missing='m', learned='l')
+
+
+class SplitMetric(BaseMetric):
+    """A metric that scores splits of the classes apart.
+
+    Attributes:
+        splits (dict[str, list[str]]): Class names by split name.
+    """
+
+    splits: dict[str, list[str]]
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """dict, optional: Meta information of the dataset.
+
+        Set before the first image is seen, so that a wrong class name costs
+        no time.
+        """
+        return super().dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict | None) -> None:
+        if dataset_meta is not None:
+            self.check_classes(dataset_meta['classes'])
+        BaseMetric.dataset_meta.fset(self, dataset_meta)
+
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Refuse splits with a class that the dataset does not have.
+
+        Args:
+            classes (Sequence[str]): Class names of the dataset.
+
+        Raises:
+            ConfigError: With the nearest names.
+        """
+        known = set(classes)
+        for split, names in self.splits.items():
+            for name in names:
+                if name not in known:
+                    raise unknown_name(
+                        f'val_evaluator.splits.{split}', name, classes
+                    )
 
 
 def read_splits(splits: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -17,24 +65,39 @@ def read_splits(splits: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     for split, names in splits.items():
         if isinstance(names, str) or len(set(names)) < len(names):
             raise ConfigError(
-                f'val_evaluator.splits.{split}: {names!r} must be a list of '
-                'different class names'
+                f'val_evaluator.splits.{split}',
+                names,
+                'must be a list of different class names',
             )
     return {split: list(names) for split, names in splits.items()}
 
 
-def check_split_names(
-    splits: Mapping[str, Sequence[str]], classes: Sequence[str]
-) -> None:
-    """Refuse splits with a class that the dataset does not have.
+def score_table(
+    counts: str,
+    scores: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[int], Sequence[Any]]],
+) -> str:
+    """The figures in percent, one line a split, as plain text.
 
-    Raises:
-        ConfigError: With the nearest names.
+    Args:
+        counts (str): Titles of the counts, such as ``'classes images'``.
+        scores (Sequence[str]): Titles of the scores.
+        rows (Sequence[tuple]): Name of a split, counts and scores, which
+            are fractions of 1; NaN is shown as ``-``.
     """
-    known = set(classes)
-    for split, names in splits.items():
-        for name in names:
-            if name not in known:
-                raise unknown_name(
-                    f'val_evaluator.splits.{split}', name, classes
-                )
+    width = max(5, *(len(name) for name, _, _ in rows))
+    widths = [len(title) for title in counts.split()]
+    lines = [[f'{"split":<{width}}', counts, *(f'{s:>6}' for s in scores)]]
+    for name, numbers, values in rows:
+        cells = zip(numbers, widths, strict=True)
+        lines.append(
+            [
+                f'{name:<{width}}',
+                ' '.join(f'{number:>{space}}' for number, space in cells),
+                *(
+                    f'{value:>6.1%}' if value == value else f'{"-":>6}'
+                    for value in values
+                ),
+            ]
+        )
+    return '\n'.join(map('  '.join, lines))

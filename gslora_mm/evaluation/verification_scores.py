@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.metrics import roc_auc_score, roc_curve
 
 
 def verification_scores(
@@ -115,9 +116,10 @@ def tar_at_far(scores: np.ndarray, same: np.ndarray, far: float) -> float:
     """
     if same.all() or not same.any():
         return math.nan
-    others = np.sort(scores[~same])[::-1]
-    allowed = math.floor(far * len(others) + 1e-9)
-    return float(np.mean(scores[same] > others[allowed]))
+    false_rates, true_rates, _ = roc_curve(
+        same, scores, drop_intermediate=False
+    )
+    return float(true_rates[false_rates <= far + 1e-9].max())
 
 
 def area_under_curve(scores: np.ndarray, same: np.ndarray) -> float:
@@ -134,7 +136,4 @@ def area_under_curve(scores: np.ndarray, same: np.ndarray) -> float:
     """
     if same.all() or not same.any():
         return math.nan
-    others = np.sort(scores[~same])
-    below = np.searchsorted(others, scores[same], side='left')
-    up_to = np.searchsorted(others, scores[same], side='right')
-    return float(np.mean(below + up_to) / (2 * len(others)))
+    return float(roc_auc_score(same, scores))

@@ -5,30 +5,33 @@ save, load. It needs torch only; mmcv's, mmdet's and mmpretrain's modules are
 recognised, not imported.
 """
 
-from .blocks import TransformerBlock, transformer_blocks
+from .files import adapter_settings, load_adapter, read_adapter, save_adapter
+from .find import TransformerBlock, transformer_blocks
+from .functional import merge_weight
 from .groups import group_norms, lora_groups
-from .inject import inject_lora, merge_lora, unmerge_lora
-from .layers import (
+from .inject import (
     count_parameters,
     disable_lora,
+    inject_lora,
     lora_layers,
     lora_parameters,
+    stock_layers,
 )
-from .linear import LoRALinear
-from .merge import merge_adapter
-from .projection import LoRAProjection
-from .state import (
+from .layer import LoRALinear, LoRAProjection
+from .merge import (
     adapter_state_dict,
-    load_adapter,
+    merge_adapter,
+    merge_lora,
     merged_state_dict,
-    read_adapter,
-    save_adapter,
+    split_adapter,
+    unmerge_lora,
 )
 
 __all__ = [
     'LoRALinear',
     'LoRAProjection',
     'TransformerBlock',
+    'adapter_settings',
     'adapter_state_dict',
     'count_parameters',
     'disable_lora',
@@ -40,9 +43,12 @@ __all__ = [
     'lora_parameters',
     'merge_adapter',
     'merge_lora',
+    'merge_weight',
     'merged_state_dict',
     'read_adapter',
     'save_adapter',
+    'split_adapter',
+    'stock_layers',
     'transformer_blocks',
     'unmerge_lora',
 ]

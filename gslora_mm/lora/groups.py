@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from gslora_mm.utils import ConfigError
-from .blocks import is_inside, transformer_blocks
-from .layers import lora_layers
-from .linear import LoRALinear
+from .find import is_inside, transformer_blocks
+from .inject import lora_layers
+from .layer import MATRICES, LoRALinear
 
 GROUPINGS = ('block', 'lora', 'matrix')
 
@@ -84,13 +84,13 @@ def _members(
     """Groups as pairs of a layer and the name of its matrix."""
     if group_by not in GROUPINGS:
         raise ConfigError(
-            f'adapter.group_by = {group_by!r}: it must be one of {GROUPINGS}'
+            'adapter.group_by', group_by, f'it must be one of {GROUPINGS}'
         )
     layers = lora_layers(model)
     groups: dict[str, list[tuple[LoRALinear, str]]] = {}
     names = _block_groups(model, list(layers)) if group_by == 'block' else {}
     for name, layer in layers.items():
-        for matrix in ('lora_A', 'lora_B'):
+        for matrix in MATRICES:
             group = names.get(name, name)
             if group_by == 'matrix':
                 group = f'{name}.{matrix}'

@@ -1,16 +1,14 @@
-"""Putting the adapter into a model and folding it in again."""
+"""Putting an adapter into a model, listing it, switching it off."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from torch import nn
 
 from gslora_mm.utils import ConfigError
-from .blocks import find_linears, is_attention
-from .layers import lora_layers
-from .linear import LoRALinear
-from .projection import LoRAProjection
-from .settings import check_settings
+from .find import find_linears, is_attention
+from .layer import LoRALinear, LoRAProjection, check_settings
 
 
 def inject_lora(
@@ -29,8 +27,8 @@ def inject_lora(
     ``nn.MultiheadAttention`` are one parameter (``in_proj_weight``) and no
     linear layer: of that class only ``out_proj`` is adapted.
 
-    Initialise the model before: the ``init_weights`` of mmdet's detectors
-    would overwrite A and B.
+    Initialise the model before, or within :func:`stock_layers`: the
+    ``init_weights`` of mmdet's detectors would overwrite A and B.
 
     Args:
         model: Model to adapt.
@@ -68,36 +66,86 @@ def inject_lora(
         holder = model.get_submodule(name.rpartition('.')[0])
         kind = LoRAProjection if _may_read_weights(holder) else LoRALinear
         new[id(linear)] = kind.from_linear(linear, rank, alpha, dropout)
-    _replace(model, new)
+    replace_layers(model, new)
     # What merge_lora needs to leave no trace, and save_adapter to record.
     model.lora_injection = dict(target=target, frozen=frozen)
     return names
 
 
-def merge_lora(model: nn.Module) -> nn.Module:
-    """Fold the updates in and put the stock layers back: no trace is left.
+def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
+    """Adapted layers by name, in the order of the modules, each once."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, LoRALinear)
+    }
 
-    Parameters that :func:`inject_lora` froze are trainable again. A model
-    without adapters is returned as it is.
 
-    Returns:
-        nn.Module: The model, changed in place.
+def lora_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """``lora_A`` and ``lora_B`` of every adapted layer, for an optimizer."""
+    return [
+        parameter
+        for layer in lora_layers(model).values()
+        for parameter in (layer.lora_A, layer.lora_B)
+    ]
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Number of trainable parameters, and of all with the adapter's."""
+    parameters = list(model.parameters())
+    trainable = sum(p.numel() for p in parameters if p.requires_grad)
+    return trainable, sum(p.numel() for p in parameters)
+
+
+@contextmanager
+def disable_lora(model: nn.Module) -> Iterator[nn.Module]:
+    """Within this context the model computes what its stock model does.
+
+    Merged layers included. The state found is put back at the end, also
+    after an exception, so that contexts can be nested. With the adapter off
+    an adapted model is its own frozen teacher.
+
+    Yields:
+        nn.Module: The model.
     """
-    if isinstance(model, LoRALinear):
-        return model.to_linear()
-    layers = lora_layers(model).values()
-    _replace(model, {id(layer): layer.to_linear() for layer in layers})
-    for module in model.modules():
-        injection = module.__dict__.pop('lora_injection', None)
-        for name in injection['frozen'] if injection else ():
-            module.get_parameter(name).requires_grad_(True)
-    return model
+    before = [(layer, layer.enabled) for layer in lora_layers(model).values()]
+    try:
+        for layer, _ in before:
+            layer.enabled = False
+        yield model
+    finally:
+        for layer, enabled in before:
+            layer.enabled = enabled
 
 
-def unmerge_lora(model: nn.Module) -> None:
-    """Undo :meth:`LoRALinear.merge` in every layer, bit for bit."""
-    for layer in lora_layers(model).values():
-        layer.unmerge()
+@contextmanager
+def stock_layers(model: nn.Module) -> Iterator[nn.Module]:
+    """Within this context the model has no adapter, and its stock classes.
+
+    For code that goes through modules and parameters by class, such as the
+    ``init_weights`` of mmdet. The layers share their weights and biases with
+    the adapted ones, which are put back at the end.
+
+    Yields:
+        nn.Module: The model.
+    """
+    pairs = [
+        (layer, layer.without_adapter())
+        for layer in lora_layers(model).values()
+    ]
+    replace_layers(model, {id(layer): stock for layer, stock in pairs})
+    try:
+        yield model
+    finally:
+        replace_layers(model, {id(stock): layer for layer, stock in pairs})
+
+
+def replace_layers(model: nn.Module, new: Mapping[int, nn.Module]) -> None:
+    """Put ``new[id(module)]`` wherever that module stands in the model."""
+    for holder in model.modules():
+        for key, child in holder._modules.items():
+            if id(child) in new:
+                holder._modules[key] = new[id(child)]
 
 
 def _refuse_tied(model: nn.Module, names: Sequence[str], target: str) -> None:
@@ -107,8 +155,10 @@ def _refuse_tied(model: nn.Module, names: Sequence[str], target: str) -> None:
     for name in names:
         if owners[id(model.get_parameter(f'{name}.weight'))] > 1:
             raise ConfigError(
-                f'adapter.target = {target!r}: the weight of {name} is tied '
-                'to another module, which the update would change as well'
+                'adapter.target',
+                target,
+                f'the weight of {name} is tied to another module, which the '
+                'update would change as well',
             )
 
 
@@ -117,11 +167,3 @@ def _may_read_weights(holder: nn.Module) -> bool:
     return is_attention(holder) or isinstance(
         holder, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
     )
-
-
-def _replace(model: nn.Module, new: Mapping[int, nn.Module]) -> None:
-    """Put ``new[id(module)]`` wherever that module stands in the model."""
-    for holder in model.modules():
-        for key, child in holder._modules.items():
-            if id(child) in new:
-                holder._modules[key] = new[id(child)]

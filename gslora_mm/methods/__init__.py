@@ -9,21 +9,24 @@ from .fine_tune import FineTune
 from .gradient_ascent import GradientAscent
 from .gs_lora import GSLoRA
 from .gs_lora_pp import GSLoRAPP
+from .ingredients.proximal import group_soft_threshold
 from .knowledge_swapping import KnowledgeSwapping
 from .l2 import L2
 from .lirf import LIRF
 from .lwf import LwF
 from .mas import MAS
 from .neg_grad_plus import NegGradPlus
-from gslora_mm.methods.ingredients.proximal import group_soft_threshold
 from .random_drop import RandomDrop
 from .random_labels import RandomLabels
 from .retrain import Retrain
 from .scrub import SCRUB
 from .scrub_s import SCRUBS
+from .settings import Bound, Count, PerStep, Seed, Share, Weight
 
 __all__ = [
     'BaseMethod',
+    'Bound',
+    'Count',
     'DELETE',
     'DER',
     'DERPP',
@@ -40,10 +43,14 @@ __all__ = [
     'LwF',
     'MAS',
     'NegGradPlus',
+    'PerStep',
     'RandomDrop',
     'RandomLabels',
     'Retrain',
     'SCRUB',
     'SCRUBS',
+    'Seed',
+    'Share',
+    'Weight',
     'group_soft_threshold',
 ]

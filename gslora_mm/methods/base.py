@@ -1,20 +1,31 @@
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, get_type_hints
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.training import ForgettingModel
-    from gslora_mm.tasks import HalfBatch
+from gslora_mm.datasets import ForgetRetainDataset
+from gslora_mm.tasks import HalfBatch, TaskModel
+from gslora_mm.utils import ConfigError
+from .settings import check_setting, is_per_step
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BaseMethod(nn.Module):
     """How a forget and a retain batch become a loss.
+
+    A subclass writes its settings as annotated class attributes; each of
+    them becomes a field of a dataclass, and a keyword argument::
+
+        class Mine(BaseMethod):
+            name = 'mine'
+            beta: PerStep[Weight] = 1.0
+
+    :mod:`~gslora_mm.methods.settings` has the types; values that break their
+    rules are refused. A subclass may write an ``__init__`` instead, and has
+    to check its arguments there.
 
     The life of a method in one step of a sequence: :meth:`setup` once the
     model has its checkpoint and its adapter, :meth:`load_carried_state` with
@@ -35,9 +46,12 @@ class BaseMethod(nn.Module):
             not learned them, nor by one that looks at no retain image.
         ends_at_zero (bool): Whether a ``loss_forget`` of zero means that all
             is forgotten.
-        per_step (tuple[str, ...]): Arguments that may be lists in a config,
-            with one entry for each step of the sequence.
-        state_argument (str, optional): Argument that may name a file with a
+        carries_state (bool): Whether a step hands something to the next one,
+            see :meth:`carried_state`.
+        per_step (tuple[str, ...]): Settings that may be lists in a config,
+            with one entry for each step of the sequence; follows from the
+            fields.
+        state_argument (str, optional): Setting that may name a file with a
             carried state for the first step to begin with.
         iteration (int): Iterations finished so far in this step, set by the
             hook that drives the method.
@@ -48,31 +62,70 @@ class BaseMethod(nn.Module):
             may be stopped before.
     """
 
-    name: str
-    needs: tuple[str, ...] = ('forget', 'retain')
-    can_learn: bool = True
-    ends_at_zero: bool = True
-    per_step: tuple[str, ...] = ()
-    state_argument: str | None = None
+    name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ('forget', 'retain')
+    can_learn: ClassVar[bool] = True
+    ends_at_zero: ClassVar[bool] = True
+    carries_state: ClassVar[bool] = False
+    per_step: ClassVar[tuple[str, ...]] = ()
+    state_argument: ClassVar[str | None] = None
+    _init_is_written: ClassVar[bool] = False
 
-    def __init__(self) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # A written __init__ serves its class and all below it.
+        cls._init_is_written |= '__init__' in vars(cls)
+        init = not cls._init_is_written
+        dataclass(eq=False, repr=False, kw_only=True, init=init)(cls)
+        lists = [k for k, hint in cls._types().items() if is_per_step(hint)]
+        cls.per_step = tuple(dict.fromkeys((*cls.per_step, *lists)))
+        if 'carried_state' in vars(cls) and not cls.carries_state:
+            raise TypeError(
+                f'{cls.__name__} has a carried_state, which is only used '
+                'with carries_state = True'
+            )
+
+    def __post_init__(self) -> None:
+        # The fields are plain attributes, which a module may get before.
         super().__init__()
         self.iteration = 0
         self.iterations_per_epoch = 1
         self.max_iters = 1
+        for name, hint in self._types().items():
+            check_setting(f'method.{name}', getattr(self, name), hint)
 
-    def setup(self, model: ForgettingModel) -> None:  # noqa: B027
+    @classmethod
+    def _types(cls) -> dict[str, Any]:
+        """The types of the settings, by name."""
+        hints = get_type_hints(cls, include_extras=True)
+        return {field.name: hints[field.name] for field in fields(cls)}
+
+    def require_adapter(self, model: TaskModel) -> None:
+        """Raise a ConfigError if a model has no adapter."""
+        if not model.groups:
+            raise ConfigError(
+                'adapter',
+                None,
+                f'{type(self).__name__} needs an adapter, for example '
+                'adapter = dict(rank=8)',
+            )
+
+    def setup(self, model: TaskModel) -> None:  # noqa: B027
         """Look at the model before the first iteration of a step.
 
+        The place to refuse a model, and to register buffers; also called
+        where nothing is trained afterwards.
+
         Args:
-            model (ForgettingModel): With checkpoint and adapter in place.
+            model (TaskModel): With checkpoint and adapter in place.
         """
 
     def prepare(  # noqa: B027
-        self, model: ForgettingModel, dataset: ForgetRetainDataset
+        self, model: TaskModel, dataset: ForgetRetainDataset
     ) -> None:
-        """Look at the data before the first iteration of a step.
+        """Look at model and data before the first iteration of a step.
 
+        A resumed step, too, holds the weights here that it began with.
         All processes call this at the same time, and all have to come to
         the same result. It may be repeated, when a step is killed early and
         resumed, and has to give the same then: whatever is random must come
@@ -81,15 +134,16 @@ class BaseMethod(nn.Module):
         must be put back.
 
         Args:
-            model (ForgettingModel): As in :meth:`setup`, on its device.
+            model (TaskModel): As in :meth:`setup`, on its device.
             dataset (ForgetRetainDataset): The replay images of the step.
         """
 
     def carried_state(self) -> dict[str, Tensor]:
         """What the next step is to get, as known after :meth:`prepare`.
 
-        It is written to the step's ``method.safetensors``. A method that
-        overrides this is given the file of the step before in each step but
+        It is written to the step's ``method.safetensors``. A method with
+        ``carries_state = True``
+        is given the file of the step before in each step but
         the first, and its own one instead of :meth:`prepare` when a step is
         resumed.
 

@@ -1,25 +1,15 @@
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from gslora_mm.models.losses import distillation_loss
 from gslora_mm.registry import METHODS
-from gslora_mm.utils import ConfigError
 from gslora_mm.utils.distributed import row_weight
-from .arguments import check_weights
 from .base import BaseMethod
-from gslora_mm.methods.ingredients.teacher import Teacher
+from .ingredients.teacher import Teacher
+from .settings import PerStep, Weight
 
-if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.training import ForgettingModel
-    from gslora_mm.tasks import HalfBatch
-
-MASKS = ('own', 'step')
 #: A logit whose probability is exactly 0. Minus infinity would make the
 #: divergence 0 times infinity.
 MASKED = -1e4
@@ -54,53 +44,35 @@ class DELETE(BaseMethod):
     with their sign, as in :class:`GSLoRA`; a classifier has none.
 
     Args:
-        mask (str): What is masked: a row's ``'own'`` class (the paper), or
-            all classes that the ``'step'`` forgets, so that none of them
-            inherits from another. Defaults to ``'own'``.
-        w_rest (float): Weight of the other losses of the forget half; a
-            list in a config has one value a step. Defaults to 1.0.
+        mask: What is masked: a row's ``'own'`` class (the paper), or all
+            classes that the ``'step'`` forgets, so that none of them
+            inherits from another.
+        w_rest: Weight of the other losses of the forget half.
     """
 
     name = 'delete'
     needs = ('forget',)
-    per_step = ('w_rest',)
+    mask: Literal['own', 'step'] = 'own'
+    w_rest: PerStep[Weight] = 1.0
 
-    def __init__(self, mask: str = 'own', w_rest: float = 1.0) -> None:
-        super().__init__()
-        if mask not in MASKS:
-            raise ConfigError(
-                f'method.mask = {mask!r}: must be one of {MASKS}'
-            )
-        check_weights(w_rest=w_rest)
-        self.mask = mask
-        self.w_rest = w_rest
-        self._teacher: Teacher | None = None
-        self._always_masked: list[int] = []
+    def prepare(self, model, dataset):
+        self.teacher = Teacher(model, dataset)
+        labels = dataset.datasets[0].labels.tolist()
+        self.always_masked = labels if self.mask == 'step' else []
 
-    def setup(self, model: ForgettingModel) -> None:
-        self._teacher = Teacher(model)
-
-    def prepare(
-        self, model: ForgettingModel, dataset: ForgetRetainDataset
-    ) -> None:
-        if self.mask == 'step':
-            self._always_masked = dataset.datasets[0].labels.tolist()
-
-    def losses(
-        self, forget: HalfBatch, retain: HalfBatch
-    ) -> Iterator[dict[str, Tensor]]:
+    def losses(self, forget, retain):
         kl = distillation_loss(
             forget.logits, self.target(forget), activation=forget.activation
         )
-        part = {'loss_forget': row_weight(forget.logits) * kl}
+        terms = {'loss_forget': row_weight(forget.logits) * kl}
         rest = forget.loss_rest
         if isinstance(rest, Tensor):
-            part['loss_forget_rest'] = self.w_rest * rest
-        yield part
+            terms['loss_forget_rest'] = self.w_rest * rest
+        yield terms
 
-    def target(self, forget: HalfBatch) -> Tensor:
+    def target(self, forget):
         """The teacher's logits, masked, shape (N, columns)."""
-        logits = self._teacher.sees(forget).logits
+        logits = self.teacher.sees(forget).logits
         is_masked = F.one_hot(forget.labels, logits.shape[1]).bool()
-        is_masked[:, self._always_masked] = True
+        is_masked[:, self.always_masked] = True
         return logits.masked_fill(is_masked, MASKED)

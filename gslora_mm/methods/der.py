@@ -1,13 +1,13 @@
-from __future__ import annotations
-
-from torch import Tensor
-
 from gslora_mm.registry import METHODS
-from .distillation import Distillation
+from gslora_mm.utils.distributed import row_weight
+from .base import BaseMethod
+from .ingredients.teacher import Teacher
+from .ingredients.wrong_labels import WrongLabels
+from .settings import PerStep, Weight
 
 
 @METHODS.register_module()
-class DER(Distillation):
+class DER(BaseMethod):
     r"""Dark Experience Replay.
 
     Buzzega, Boschini, Porrello, Abati and Calderara, "Dark Experience for
@@ -30,20 +30,28 @@ class DER(Distillation):
     this is the original.
 
     Args:
-        beta (float): Weight of the forget half; a list in a config has one
-            value a step. Defaults to 1.0 (the paper).
-        alpha (float): Weight of the replayed logits; a list in a config has
-            one value a step. Defaults to 0.5. (The paper tunes it for each
-            data set.)
+        beta: Weight of the forget half, 1 in the paper.
+        alpha: Weight of the replayed logits; the paper tunes it for each
+            data set.
     """
 
     name = 'der'
+    can_learn = False  # the teacher has not
+    beta: PerStep[Weight] = 1.0
+    alpha: PerStep[Weight] = 0.5
 
-    def __init__(self, beta: float = 1.0, alpha: float = 0.5) -> None:
-        super().__init__(beta, alpha)
+    def prepare(self, model, dataset):
+        self.wrong_labels = WrongLabels(model, dataset)
+        self.teacher = Teacher(model, dataset)
 
-    def distance(
-        self, student: Tensor, teacher: Tensor, activation: str
-    ) -> Tensor:
+    def losses(self, forget, retain):
+        yield {'loss_forget': self.beta * self.wrong_labels.loss(forget)}
+        student, teacher = self.teacher.kept_logits(retain)
         # Not mse_loss, which is not a number without rows.
-        return (student - teacher).square().sum() / max(student.numel(), 1)
+        square = (student - teacher).square().sum() / max(student.numel(), 1)
+        distance = row_weight(student) * square
+        replay = retain.loss_background + retain.loss_rest
+        yield {
+            'loss_retain': self.alpha * distance + replay,
+            'distance_retain': distance.detach(),
+        }

@@ -1,19 +1,13 @@
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from torch import Tensor
-
 from gslora_mm.registry import METHODS
-from .arguments import check_weights
-from .der import DER
-
-if TYPE_CHECKING:
-    from gslora_mm.tasks import HalfBatch
+from gslora_mm.utils.distributed import row_weight
+from .base import BaseMethod
+from .ingredients.teacher import Teacher
+from .ingredients.wrong_labels import WrongLabels
+from .settings import PerStep, Weight
 
 
 @METHODS.register_module()
-class DERPP(DER):
+class DERPP(BaseMethod):
     r"""DER++: Dark Experience Replay, and labels.
 
     Buzzega, Boschini, Porrello, Abati and Calderara, "Dark Experience for
@@ -29,21 +23,30 @@ class DERPP(DER):
     half an iteration, which serves both.
 
     Args:
-        beta (float): As in :class:`DER`. Defaults to 1.0.
-        alpha (float): As in :class:`DER`. Defaults to 0.5.
-        gamma (float): Weight of the replayed labels, :math:`\beta` of the
-            paper; a list in a config has one value a step. Defaults to 0.5.
+        beta: Weight of the forget half.
+        alpha: Weight of the replayed logits; the paper tunes it for each
+            data set.
+        gamma: Weight of the replayed labels, :math:`\beta` of the paper.
     """
 
     name = 'der_pp'
-    per_step = (*DER.per_step, 'gamma')
+    can_learn = False  # the teacher has not
+    beta: PerStep[Weight] = 1.0
+    alpha: PerStep[Weight] = 0.5
+    gamma: PerStep[Weight] = 0.5
 
-    def __init__(
-        self, beta: float = 1.0, alpha: float = 0.5, gamma: float = 0.5
-    ) -> None:
-        super().__init__(beta, alpha)
-        check_weights(gamma=gamma)
-        self.gamma = gamma
+    def prepare(self, model, dataset):
+        self.wrong_labels = WrongLabels(model, dataset)
+        self.teacher = Teacher(model, dataset)
 
-    def replay(self, retain: HalfBatch) -> Tensor:
-        return self.gamma * retain.loss_cls + retain.loss_rest
+    def losses(self, forget, retain):
+        yield {'loss_forget': self.beta * self.wrong_labels.loss(forget)}
+        student, teacher = self.teacher.kept_logits(retain)
+        # Not mse_loss, which is not a number without rows.
+        square = (student - teacher).square().sum() / max(student.numel(), 1)
+        distance = row_weight(student) * square
+        replay = self.gamma * retain.loss_cls + retain.loss_rest
+        yield {
+            'loss_retain': self.alpha * distance + replay,
+            'distance_retain': distance.detach(),
+        }

@@ -1,21 +1,16 @@
-from __future__ import annotations
-
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from gslora_mm.registry import METHODS
-from .l2 import L2
-
-if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.methods.ingredients.weight_drift import WeightDrift
+from .base import BaseMethod
+from .ingredients.weight_drift import WeightDrift
+from .ingredients.wrong_labels import WrongLabels
+from .settings import PerStep, Weight
 
 
 @METHODS.register_module()
-class EWC(L2):
+class EWC(BaseMethod):
     r"""Forgetting by wrong labels, with elastic weight consolidation.
 
     "Overcoming catastrophic forgetting in neural networks", PNAS 2017,
@@ -39,22 +34,25 @@ class EWC(L2):
     too, and neither is kept beyond it.
 
     Args:
-        beta (float): Weight of the forget half; a list in a config has one
-            value a step. Defaults to 1.0.
-        weight (float): :math:`\lambda`; a list in a config has one value a
-            step. Defaults to 100.0.
+        beta: Weight of the forget half.
+        weight: :math:`\lambda`.
     """
 
     name = 'ewc'
     can_learn = False
+    beta: PerStep[Weight] = 1.0
+    weight: PerStep[Weight] = 100.0
 
-    def __init__(self, beta: float = 1.0, weight: float = 100.0) -> None:
-        super().__init__(beta, weight)
+    def prepare(self, model, dataset):
+        self.wrong_labels = WrongLabels(model, dataset)
+        self.drift = WeightDrift(model)
+        self.fisher = self.drift.importance(
+            dataset, attrgetter('loss'), torch.square
+        )
 
-    def importance(
-        self, drift: WeightDrift, dataset: ForgetRetainDataset
-    ) -> dict[str, Tensor]:
-        return drift.importance(dataset, attrgetter('loss'), torch.square)
-
-    def penalty(self) -> Tensor:
-        return super().penalty() / 2
+    def losses(self, forget, retain):
+        yield {'loss_forget': self.beta * self.wrong_labels.loss(forget)}
+        yield {'loss_retain': retain.loss}
+        yield {
+            'loss_penalty': self.weight * self.drift.squared(self.fisher) / 2
+        }

@@ -1,14 +1,15 @@
-from __future__ import annotations
-
 import torch
-from torch import Tensor
 
 from gslora_mm.registry import METHODS
-from .distillation import Distillation
+from gslora_mm.utils.distributed import row_weight
+from .base import BaseMethod
+from .ingredients.teacher import Teacher
+from .ingredients.wrong_labels import WrongLabels
+from .settings import PerStep, Weight
 
 
 @METHODS.register_module()
-class FDR(Distillation):
+class FDR(BaseMethod):
     r"""Function Distance Regularisation.
 
     Benjamin, Rolnick and Kording, "Measuring and Regularizing Networks in
@@ -28,23 +29,30 @@ class FDR(Distillation):
     detectors the distance over queries in place of classes.)
 
     Args:
-        beta (float): Weight of the forget half; a list in a config has one
-            value a step. Defaults to 1.0.
-        alpha (float): Weight of the distance; a list in a config has one
-            value a step. Defaults to 1.0.
+        beta: Weight of the forget half.
+        alpha: Weight of the distance.
     """
 
     name = 'fdr'
+    can_learn = False  # the teacher has not
+    beta: PerStep[Weight] = 1.0
+    alpha: PerStep[Weight] = 1.0
 
-    def __init__(self, beta: float = 1.0, alpha: float = 1.0) -> None:
-        super().__init__(beta, alpha)
+    def prepare(self, model, dataset):
+        self.wrong_labels = WrongLabels(model, dataset)
+        self.teacher = Teacher(model, dataset)
 
-    def distance(
-        self, student: Tensor, teacher: Tensor, activation: str
-    ) -> Tensor:
-        if activation == 'softmax':
+    def losses(self, forget, retain):
+        yield {'loss_forget': self.beta * self.wrong_labels.loss(forget)}
+        student, teacher = self.teacher.kept_logits(retain)
+        if retain.activation == 'softmax':
             difference = student.softmax(1) - teacher.softmax(1)
         else:
             difference = student.sigmoid() - teacher.sigmoid()
         norms = torch.linalg.vector_norm(difference, dim=1)
-        return norms.sum() / max(len(norms), 1)
+        distance = row_weight(student) * (norms.sum() / max(len(norms), 1))
+        replay = retain.loss_background + retain.loss_rest
+        yield {
+            'loss_retain': self.alpha * distance + replay,
+            'distance_retain': distance.detach(),
+        }

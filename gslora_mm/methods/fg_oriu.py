@@ -1,35 +1,30 @@
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.optim import Optimizer
 
-from gslora_mm.lora import LoRALinear, lora_layers
+from gslora_mm.lora import lora_layers
 from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
-from .arguments import check_counts, check_weights
-from .bounded import BoundedForgetting
-from gslora_mm.methods.ingredients.subspaces import (
+from .base import BaseMethod
+from .ingredients.bounded import bounded_forgetting
+from .ingredients.losses import LossConfig, build_loss
+from .ingredients.subspaces import (
+    FEATURES,
     joint_basis,
-    leading_directions,
-    second_moments,
-    without,
+    norm_outside,
+    nuclear_norm_inside,
+    project_out,
+    replay_subspaces,
 )
+from .settings import Bound, Count, PerStep, Weight, number
 
-if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.training import ForgettingModel
-    from gslora_mm.tasks import HalfBatch
-
-#: Beside the names of the adapted layers.
-FEATURES = 'features'
+Energy = Annotated[
+    float, number('must be a number in (0, 1)', lambda x: 0 < x < 1)
+]
 
 
 @METHODS.register_module()
-class FGOrIU(BoundedForgetting):
+class FGOrIU(BaseMethod):
     r"""FG-OrIU: orthogonal features, and orthogonal gradients.
 
     Feng et al., "FG-OrIU: Towards Better Forgetting via Feature-Gradient
@@ -87,110 +82,81 @@ class FGOrIU(BoundedForgetting):
       and is left out.
 
     Args:
-        beta (float): Weight of the bounded forgetting loss; a list in a
-            config has one value a step. Defaults to 0.0.
-        bound (float): BND, as in :class:`GSLoRA`. Defaults to 15.0.
-        w_f (float): Weight of the forget features; a list in a config has
-            one value a step. Defaults to 0.7 (faces; ImageNet-100: 3.5).
-        w_r (float): Weight of the retain features; a list in a config has
-            one value a step. Defaults to 0.07 (faces; ImageNet-100: 7).
-        energy (float): Share of the sum of the fourth powers of the singular
-            values that each subspace holds, in (0, 1); a list in a config
-            has one value a step. Defaults to 0.99.
-        batch_size (int): Images of a batch while the subspaces are made.
-            Defaults to 16.
+        beta: Weight of the bounded forgetting loss.
+        bound: BND, as in :class:`GSLoRA`.
+        w_f: Weight of the forget features (faces; ImageNet-100: 3.5).
+        w_r: Weight of the retain features (faces; ImageNet-100: 7).
+        energy: Share of the sum of the fourth powers of the singular values
+            that each subspace holds, in (0, 1).
+        batch_size: Images of a batch while the subspaces are made.
+        loss_forget: As in :class:`GSLoRA`.
     """
 
     name = 'fg_oriu'
     can_learn = False
-    per_step = (*BoundedForgetting.per_step, 'w_f', 'w_r', 'energy')
+    carries_state = True
+    beta: PerStep[Weight] = 0.0
+    bound: PerStep[Bound] = 15.0
+    w_f: PerStep[Weight] = 0.7
+    w_r: PerStep[Weight] = 0.07
+    energy: PerStep[Energy] = 0.99
+    batch_size: Count = 16
+    loss_forget: LossConfig = 'gslora_mm.BoundedForgettingLoss'
 
-    def __init__(
-        self,
-        beta: float = 0.0,
-        bound: float = 15.0,
-        w_f: float = 0.7,
-        w_r: float = 0.07,
-        energy: float = 0.99,
-        batch_size: int = 16,
-    ) -> None:
-        super().__init__(beta, bound)
-        check_weights(w_f=w_f, w_r=w_r)
-        check_counts(batch_size=batch_size)
-        if not isinstance(energy, int | float) or not 0 < energy < 1:
-            raise ConfigError(
-                f'method.energy = {energy!r}: must be a number in (0, 1)'
+    def __post_init__(self):
+        super().__post_init__()
+        self.forgetting_loss = build_loss(
+            'method.loss_forget', self.loss_forget, bound=self.bound
+        )
+        # Orthonormal bases by the name of a layer, and of the features. They
+        # are in a file of their own.
+        self.bases = dict(forget={}, retain={})
+
+    def setup(self, model):
+        self.require_adapter(model)
+        self.layers = lora_layers(model.model)
+
+    def prepare(self, model, dataset):
+        old = self.bases['forget']
+        forget, retain = (
+            replay_subspaces(
+                model,
+                dataset,
+                role,
+                self.layers,
+                self.energy,
+                self.batch_size,
             )
-        self.w_f = w_f
-        self.w_r = w_r
-        self.energy = energy
-        self.batch_size = batch_size
-        self._layers: dict[str, LoRALinear] = {}
-        # Bases by the name of a layer, and of the features. They are in a
-        # file of their own.
-        self._forget: dict[str, Tensor] = {}
-        self._retain: dict[str, Tensor] = {}
-
-    def setup(self, model: ForgettingModel) -> None:
-        self._layers = lora_layers(model.model)
-        if not self._layers:
-            raise ConfigError(
-                'adapter = None: FGOrIU needs an adapter, for example '
-                'adapter = dict(rank=8)'
-            )
-
-    def prepare(
-        self, model: ForgettingModel, dataset: ForgetRetainDataset
-    ) -> None:
-        old = self._forget
-        forget = self._subspaces(model, dataset, 'forget')
-        retain = self._subspaces(model, dataset, 'retain')
+            for role in ('forget', 'retain')
+        )
         if old:
             forget = {k: joint_basis(old[k], forget[k]) for k in forget}
-            retain |= {k: joint_basis(old[k], retain[k]) for k in self._layers}
-        if all(retain[k].shape[0] == retain[k].shape[1] for k in self._layers):
+            retain |= {k: joint_basis(old[k], retain[k]) for k in self.layers}
+        if all(retain[k].shape[0] == retain[k].shape[1] for k in self.layers):
             raise ConfigError(
-                f'method.energy = {self.energy!r}: what is to be left alone '
-                'fills the inputs of all adapted layers, and nothing can be '
-                'trained; lower it'
+                'method.energy',
+                self.energy,
+                'what is to be left alone fills the inputs of all adapted '
+                'layers, and nothing can be trained; lower it',
             )
-        self._forget, self._retain = forget, retain
+        self.bases = dict(forget=forget, retain=retain)
         self._confine()
 
-    def _subspaces(
-        self, model: ForgettingModel, dataset: ForgetRetainDataset, role: str
-    ) -> dict[str, Tensor]:
-        inputs, features = second_moments(
-            model, dataset, role, self._layers, self.batch_size
-        )
-        unseen = [name for name in self._layers if name not in inputs]
-        if unseen:
-            raise ConfigError(
-                f'adapter.target: {unseen[0]} is not called, its weight is '
-                'only read, so that FGOrIU cannot see its inputs; valid is '
-                "for example 'ffn'"
-            )
-        return {
-            name: leading_directions(moments, self.energy)
-            for name, moments in {**inputs, FEATURES: features}.items()
-        }
-
-    def carried_state(self) -> dict[str, Tensor]:
+    def carried_state(self):
         return {
             f'{role}.{name}': basis
-            for role, bases in self._bases().items()
+            for role, bases in self.bases.items()
             for name, basis in bases.items()
         }
 
-    def load_carried_state(self, state: dict[str, Tensor]) -> None:
-        sizes = {k: layer.in_features for k, layer in self._layers.items()}
-        device = next(iter(self._layers.values())).lora_A.device
-        for role, bases in self._bases().items():
-            found = {
-                name.removeprefix(f'{role}.'): basis.to(device)
-                for name, basis in state.items()
-                if name.startswith(f'{role}.')
-            }
+    def load_carried_state(self, state):
+        sizes = {k: layer.in_features for k, layer in self.layers.items()}
+        device = next(iter(self.layers.values())).lora_A.device
+        bases = dict(forget={}, retain={})
+        for key, basis in state.items():
+            role, _, name = key.partition('.')
+            bases.setdefault(role, {})[name] = basis.to(device)
+        for role, found in bases.items():
             shapes = {name: basis.shape[0] for name, basis in found.items()}
             width = shapes.pop(FEATURES, None)
             if shapes != sizes or width is None:
@@ -198,73 +164,35 @@ class FGOrIU(BoundedForgetting):
                     f'its {role} subspaces are of layers {shapes}, not of '
                     f'{sizes}'
                 )
-            bases.clear()
-            bases.update(found)
+        self.bases = bases
 
-    def _bases(self) -> dict[str, dict[str, Tensor]]:
-        return dict(forget=self._forget, retain=self._retain)
+    def losses(self, forget, retain):
+        terms = bounded_forgetting(forget, self.forgetting_loss, self.beta)
+        inside = nuclear_norm_inside(
+            forget.features, self.bases['forget'][FEATURES]
+        )
+        terms['loss_forget'] = terms['loss_forget'] + self.w_f * inside
+        yield {**terms, 'inside_forget': inside.detach()}
+        loss_retain = retain.loss
+        outside = norm_outside(retain.features, self.bases['retain'][FEATURES])
+        yield {
+            'loss_retain': loss_retain,
+            'loss_outside_retain': self.w_r * outside,
+        }
 
-    def forget_part(self, forget: HalfBatch) -> dict[str, Tensor]:
-        part = super().forget_part(forget)
-        inside = nuclear_norm_inside(forget.features, self._forget[FEATURES])
-        part['loss_forget'] = part['loss_forget'] + self.w_f * inside
-        part['inside_forget'] = inside.detach()
-        return part
-
-    def retain_part(self, retain: HalfBatch) -> dict[str, Tensor]:
-        part = super().retain_part(retain)
-        outside = norm_outside(retain.features, self._retain[FEATURES])
-        part['loss_outside_retain'] = self.w_r * outside
-        return part
-
-    def before_update(self) -> None:
-        for name, layer in self._layers.items():
+    def before_update(self):
+        for name, layer in self.layers.items():
             grad = layer.lora_A.grad
             if grad is not None:
-                grad.copy_(without(grad, self._retain[name].to(grad)))
+                basis = self.bases['retain'][name].to(grad)
+                grad.copy_(project_out(grad, basis))
 
-    def after_update(self, optimizer: Optimizer) -> None:
+    def after_update(self, optimizer):
         self._confine()
 
     @torch.no_grad()
-    def _confine(self) -> None:
+    def _confine(self):
         """Take out of every A what would act on what is to stay."""
-        for name, layer in self._layers.items():
+        for name, layer in self.layers.items():
             rows = layer.lora_A
-            rows.copy_(without(rows, self._retain[name].to(rows)))
-
-
-def nuclear_norm_inside(features: Tensor, basis: Tensor) -> Tensor:
-    """How much of unit features, and how spread, is in a subspace.
-
-    Args:
-        features (Tensor): Shape (N, C).
-        basis (Tensor): Orthonormal, (C, rank).
-
-    Returns:
-        Tensor: Scalar; zero without features.
-    """
-    with torch.autocast(features.device.type, enabled=False):
-        rows = _unit_rows(features)
-        return torch.linalg.matrix_norm(rows @ basis.to(rows), ord='nuc')
-
-
-def norm_outside(features: Tensor, basis: Tensor) -> Tensor:
-    """How much of unit features is outside of a subspace.
-
-    Args:
-        features (Tensor): Shape (N, C).
-        basis (Tensor): Orthonormal, (C, rank).
-
-    Returns:
-        Tensor: Scalar, the root mean square over the features.
-    """
-    with torch.autocast(features.device.type, enabled=False):
-        rows = _unit_rows(features)
-        return torch.linalg.vector_norm(without(rows, basis.to(rows)))
-
-
-def _unit_rows(features: Tensor) -> Tensor:
-    """Features of length 1, over the root of their number."""
-    dtype = torch.promote_types(features.dtype, torch.float32)
-    return F.normalize(features.to(dtype)) / max(len(features), 1) ** 0.5
+            rows.copy_(project_out(rows, self.bases['retain'][name].to(rows)))

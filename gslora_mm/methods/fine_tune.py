@@ -1,15 +1,5 @@
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from torch import Tensor
-
 from gslora_mm.registry import METHODS
 from .base import BaseMethod
-
-if TYPE_CHECKING:
-    from gslora_mm.tasks import HalfBatch
 
 
 @METHODS.register_module()
@@ -28,7 +18,5 @@ class FineTune(BaseMethod):
     name = 'fine_tune'
     needs = ('retain',)
 
-    def losses(
-        self, forget: HalfBatch, retain: HalfBatch
-    ) -> Iterator[dict[str, Tensor]]:
+    def losses(self, forget, retain):
         yield {'loss_retain': retain.loss}

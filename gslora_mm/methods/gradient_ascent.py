@@ -1,18 +1,8 @@
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from torch import Tensor
-
 from gslora_mm.models.losses import bounded_forgetting_loss
 from gslora_mm.registry import METHODS
 from gslora_mm.utils.distributed import mean_over_processes
-from .arguments import check_bounds
 from .base import BaseMethod
-
-if TYPE_CHECKING:
-    from gslora_mm.tasks import HalfBatch
+from .settings import Bound, PerStep
 
 
 @METHODS.register_module()
@@ -34,24 +24,15 @@ class GradientAscent(BaseMethod):
     :math:`L = \mathrm{ReLU}(BND - CE_f)` has the same gradient up to there.
 
     Args:
-        bound (float, optional): BND, the classification loss at which the
-            ascent ends; a list in a config has one value a step. Defaults
-            to None, which is never.
+        bound: BND, the classification loss at which the ascent ends; None
+            is never.
     """
 
     name = 'gradient_ascent'
     needs = ('forget',)
-    per_step = ('bound',)
+    bound: PerStep[Bound | None] = None
 
-    def __init__(self, bound: float | None = None) -> None:
-        super().__init__()
-        if bound is not None:
-            check_bounds(bound=bound)
-        self.bound = bound
-
-    def losses(
-        self, forget: HalfBatch, retain: HalfBatch
-    ) -> Iterator[dict[str, Tensor]]:
+    def losses(self, forget, retain):
         # The bound is for the joint batch of all processes.
         ce = mean_over_processes({'ce': forget.loss_cls})['ce']
         loss = -ce

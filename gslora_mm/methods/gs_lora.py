@@ -1,27 +1,17 @@
-from __future__ import annotations
+from typing import Literal
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from torch import Tensor
-from torch.optim import Optimizer
-
-from gslora_mm.models.losses import group_sparsity_loss
+from gslora_mm.models.losses import GroupSparsityLoss
 from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
-from .arguments import check_weights
-from .bounded import BoundedForgetting
-from gslora_mm.methods.ingredients.proximal import group_soft_threshold
-
-if TYPE_CHECKING:
-    from gslora_mm.training import ForgettingModel
-    from gslora_mm.tasks import HalfBatch
-
-SPARSITY = ('subgradient', 'proximal')
+from .base import BaseMethod
+from .ingredients.bounded import bounded_forgetting
+from .ingredients.losses import LossConfig, build_loss
+from .ingredients.proximal import ProximalSteps
+from .settings import Bound, PerStep, Weight
 
 
 @METHODS.register_module()
-class GSLoRA(BoundedForgetting):
+class GSLoRA(BaseMethod):
     r"""Group-sparse LoRA.
 
     "Continual Forgetting for Pre-trained Vision Models", CVPR 2024,
@@ -39,67 +29,59 @@ class GSLoRA(BoundedForgetting):
     none. :math:`\theta_g` are the LoRA matrices of one Transformer block.
 
     With ``sparsity='proximal'`` the group lasso is not a term of the loss
-    but a proximal step after each optimizer step (see
-    :func:`~gslora_mm.methods.ingredients.proximal.group_soft_threshold`), which has the
-    same stationary points and reaches exact zeros; a subgradient only
-    hovers around them.
+    but a proximal step after each optimizer step
+    (:func:`~gslora_mm.methods.group_soft_threshold`), which has the same
+    stationary points and reaches exact zeros; a subgradient only hovers
+    around them.
 
     Args:
-        beta (float): Weight of the forgetting loss; a list in a config has
-            one value a step. Defaults to 0.15 (COCO, step 1).
-        bound (float): BND, the classification loss at which a class counts
-            as forgotten. Defaults to 15.0 (COCO).
-        alpha_s (float): Weight of the group sparsity; a list in a config
-            has one value a step. Defaults to 3e-4 (COCO).
-        warmup_iters (int): Iterations at the start of a step in which
-            ``alpha_s`` counts as 0. Defaults to 0.
-        warmup_epochs (int): The same in passes over the retain images; the
-            longer of the two counts. Defaults to 0.
-        sparsity (str): ``'subgradient'`` (the papers) or ``'proximal'``.
-            Defaults to ``'subgradient'``.
+        beta: Weight of the forgetting loss (COCO, step 1).
+        bound: BND, the classification loss at which a class counts as
+            forgotten (COCO).
+        alpha_s: Weight of the group sparsity (COCO).
+        warmup_iters: Iterations at the start of a step in which ``alpha_s``
+            counts as 0.
+        warmup_epochs: The same in passes over the retain images; the longer
+            of the two counts.
+        sparsity: ``'subgradient'`` (the papers) or ``'proximal'``.
+        loss_forget: Type or config of the module that gives
+            :math:`\mathrm{ReLU}(BND - CE_f)` for :math:`CE_f`.
+        loss_structure: Type or config of the module that gives
+            :math:`L_{structure}` for the groups.
     """
 
     name = 'gs_lora'
-    per_step = (
-        *BoundedForgetting.per_step,
-        'alpha_s',
-        'warmup_iters',
-        'warmup_epochs',
-    )
+    beta: PerStep[Weight] = 0.15
+    bound: PerStep[Bound] = 15.0
+    alpha_s: PerStep[Weight] = 3e-4
+    warmup_iters: PerStep[Weight] = 0
+    warmup_epochs: PerStep[Weight] = 0
+    sparsity: Literal['subgradient', 'proximal'] = 'subgradient'
+    loss_forget: LossConfig = 'gslora_mm.BoundedForgettingLoss'
+    loss_structure: LossConfig = 'gslora_mm.GroupSparsityLoss'
 
-    def __init__(
-        self,
-        beta: float = 0.15,
-        bound: float = 15.0,
-        alpha_s: float = 3e-4,
-        warmup_iters: int = 0,
-        warmup_epochs: int = 0,
-        sparsity: str = 'subgradient',
-    ) -> None:
-        super().__init__(beta, bound)
-        check_weights(
-            alpha_s=alpha_s,
-            warmup_iters=warmup_iters,
-            warmup_epochs=warmup_epochs,
+    def __post_init__(self):
+        super().__post_init__()
+        self.forgetting_loss = build_loss(
+            'method.loss_forget', self.loss_forget, bound=self.bound
         )
-        if sparsity not in SPARSITY:
+        self.structure_loss = build_loss(
+            'method.loss_structure', self.loss_structure
+        )
+        if self.sparsity == 'proximal' and not isinstance(
+            self.structure_loss, GroupSparsityLoss
+        ):
             raise ConfigError(
-                f'method.sparsity = {sparsity!r}: must be one of {SPARSITY}'
+                'method.loss_structure',
+                self.loss_structure,
+                "the steps of method.sparsity = 'proximal' are those of "
+                'gslora_mm.GroupSparsityLoss; leave one of the two out',
             )
-        self.alpha_s = alpha_s
-        self.warmup_iters = warmup_iters
-        self.warmup_epochs = warmup_epochs
-        self.sparsity = sparsity
-        self._groups: dict[str, list[Tensor]] = {}
-        self._optimizer_steps: float | None = None
+        self.proximal = ProximalSteps()
 
-    def setup(self, model: ForgettingModel) -> None:
-        if not model.groups:
-            raise ConfigError(
-                f'adapter = None: {type(self).__name__} needs an adapter, '
-                'for example adapter = dict(rank=8)'
-            )
-        self._groups = model.groups
+    def setup(self, model):
+        self.require_adapter(model)
+        self.groups = model.groups
 
     @property
     def current_alpha_s(self) -> float:
@@ -109,29 +91,20 @@ class GSLoRA(BoundedForgetting):
         )
         return self.alpha_s if self.iteration >= warmup else 0.0
 
-    def losses(
-        self, forget: HalfBatch, retain: HalfBatch
-    ) -> Iterator[dict[str, Tensor]]:
-        yield from super().losses(forget, retain)
-        yield self.structure_part()
+    def losses(self, forget, retain):
+        yield bounded_forgetting(forget, self.forgetting_loss, self.beta)
+        yield {'loss_retain': retain.loss}
+        yield self.structure()
 
-    def structure_part(self) -> dict[str, Tensor]:
-        """The term of the adapter alone."""
-        structure = group_sparsity_loss(self._groups)
-        part = {'structure': structure.detach()}
+    def structure(self):
+        """The terms of the adapter alone."""
+        structure = self.structure_loss(self.groups)
+        terms = {'structure': structure.detach()}
         if self.sparsity == 'subgradient':
-            part['loss_structure'] = self.current_alpha_s * structure
-        return part
+            terms['loss_structure'] = self.current_alpha_s * structure
+        return terms
 
-    def after_update(self, optimizer: Optimizer) -> None:
-        if self.sparsity != 'proximal' or not self.current_alpha_s:
-            return
-        # Mixed precision skips the optimizer's step when gradients overflow.
-        steps = [
-            float(s['step']) for s in optimizer.state.values() if 'step' in s
-        ]
-        stepped = not steps or steps[0] != self._optimizer_steps
-        self._optimizer_steps = steps[0] if steps else None
-        if stepped:
-            for group in self._groups.values():
-                group_soft_threshold(group, optimizer, self.current_alpha_s)
+    def after_update(self, optimizer):
+        if self.sparsity == 'proximal' and self.current_alpha_s:
+            weight = self.current_alpha_s * self.structure_loss.loss_weight
+            self.proximal.step(self.groups.values(), optimizer, weight)

@@ -1,26 +1,24 @@
-from __future__ import annotations
-
 import logging
-from typing import TYPE_CHECKING
+from typing import Annotated, Literal
 
-import torch
 from mmengine.logging import print_log
-from torch import Tensor
 
-from gslora_mm.models.losses import bounded_forgetting_loss, prototype_loss
+from gslora_mm.models.losses import bounded_forgetting_loss
 from gslora_mm.registry import METHODS
-from gslora_mm.utils import ConfigError
 from gslora_mm.utils.distributed import mean_over_processes
-from .arguments import check_bounds, check_counts, check_weights
 from .gs_lora import GSLoRA
-from gslora_mm.methods.ingredients.prototypes import class_means
+from .ingredients.bounded import bounded_forgetting
+from .ingredients.losses import LossConfig, build_loss
+from .ingredients.prototypes import Prototypes
+from .settings import Bound, Count, PerStep, Weight, path
 
-if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.training import ForgettingModel
-    from gslora_mm.tasks import HalfBatch
-
-SOURCES = ('features', 'class_layer')
+StateFile = Annotated[
+    str | None,
+    path(
+        'must be the path of a file such as '
+        "'work_dirs/run/step_01/method.safetensors', or None"
+    ),
+]
 
 
 @METHODS.register_module()
@@ -55,148 +53,63 @@ class GSLoRAPP(GSLoRA):
     :class:`~gslora_mm.training.AdapterEMAHook`.
 
     Args:
-        beta (float): As in :class:`GSLoRA`. Defaults to 0.15.
-        bound (float): As in :class:`GSLoRA`. Defaults to 15.0.
-        alpha_s (float): As in :class:`GSLoRA`. Defaults to 3e-4.
-        warmup_iters (int): As in :class:`GSLoRA`. Defaults to 0.
-        warmup_epochs (int): As in :class:`GSLoRA`. Defaults to 0.
-        sparsity (str): As in :class:`GSLoRA`. Defaults to
-            ``'subgradient'``.
-        w_f (float): Weight of the push; a list in a config has one value a
-            step. Defaults to 0.005 (COCO).
-        w_r (float): Weight of the pull; a list in a config has one value a
-            step. The published scripts leave it at 0. Defaults to 0.005.
-        bound_pro (float): BND_pro, the divergence at which a feature counts
-            as pushed away; a list in a config has one value a step.
-            Defaults to 18.0.
-        prototypes (str, optional): File with prototypes to use, the
-            ``method.safetensors`` of another run with the same pre-trained
-            checkpoint. Defaults to None, which makes them in step 1.
-        prototype_source (str, optional): ``'features'`` or
-            ``'class_layer'``. Defaults to None, which leaves it to the task:
-            features for classifiers, the class layer for detectors.
-        prototype_passes (int): Passes over the replay images, through the
-            training pipeline with its augmentations. Defaults to 1.
-        prototype_batch_size (int): Images of a batch in these passes.
-            Defaults to 16.
+        beta, bound, alpha_s, warmup_iters, warmup_epochs, sparsity,
+            loss_forget, loss_structure: As in :class:`GSLoRA`.
+        w_f: Weight of the push (COCO).
+        w_r: Weight of the pull. The published scripts leave it at 0.
+        bound_pro: BND_pro, the divergence at which a feature counts as
+            pushed away.
+        prototypes: File with prototypes to use, the ``method.safetensors``
+            of another run with the same pre-trained checkpoint; None makes
+            them in step 1.
+        prototype_source: ``'features'`` or ``'class_layer'``; None leaves it
+            to the task: features for classifiers, the class layer for
+            detectors.
+        prototype_passes: Passes over the replay images, through the training
+            pipeline with its augmentations.
+        prototype_batch_size: Images of a batch in these passes.
+        loss_prototype: Type or config of the module that gives KL for
+            features, labels and prototypes.
     """
 
     name = 'gs_lora_pp'
-    per_step = (*GSLoRA.per_step, 'w_f', 'w_r', 'bound_pro')
+    carries_state = True
     state_argument = 'prototypes'
+    w_f: PerStep[Weight] = 0.005
+    w_r: PerStep[Weight] = 0.005
+    bound_pro: PerStep[Bound] = 18.0
+    prototypes: StateFile = None
+    prototype_source: Literal['features', 'class_layer', None] = None
+    prototype_passes: Count = 1
+    prototype_batch_size: Count = 16
+    loss_prototype: LossConfig = 'gslora_mm.PrototypeLoss'
 
-    def __init__(
-        self,
-        beta: float = 0.15,
-        bound: float = 15.0,
-        alpha_s: float = 3e-4,
-        warmup_iters: int = 0,
-        warmup_epochs: int = 0,
-        sparsity: str = 'subgradient',
-        w_f: float = 0.005,
-        w_r: float = 0.005,
-        bound_pro: float = 18.0,
-        prototypes: str | None = None,
-        prototype_source: str | None = None,
-        prototype_passes: int = 1,
-        prototype_batch_size: int = 16,
-    ) -> None:
-        super().__init__(
-            beta, bound, alpha_s, warmup_iters, warmup_epochs, sparsity
+    def __post_init__(self):
+        super().__post_init__()
+        self.prototype_loss = build_loss(
+            'method.loss_prototype', self.loss_prototype
         )
-        check_weights(w_f=w_f, w_r=w_r)
-        check_bounds(bound_pro=bound_pro)
-        if prototypes is not None and not isinstance(prototypes, str):
-            raise ConfigError(
-                f'method.prototypes = {prototypes!r}: must be the path of a '
-                "file such as 'work_dirs/run/step_01/method.safetensors', or "
-                'None'
-            )
-        if prototype_source not in (None, *SOURCES):
-            raise ConfigError(
-                f'method.prototype_source = {prototype_source!r}: must be '
-                f'one of {SOURCES}, or None'
-            )
-        check_counts(
-            prototype_passes=prototype_passes,
-            prototype_batch_size=prototype_batch_size,
-        )
-        self.w_f = w_f
-        self.w_r = w_r
-        self.bound_pro = bound_pro
-        self.prototype_source = prototype_source
-        self.prototype_passes = prototype_passes
-        self.prototype_batch_size = prototype_batch_size
-        # Not part of the state of a step: their own file is.
-        self.register_buffer('prototypes', torch.zeros(0, 0), persistent=False)
-        self.register_buffer(
-            'has_prototype', torch.zeros(0, dtype=torch.bool), persistent=False
-        )
+        self.class_prototypes = Prototypes(self.prototype_source)
 
-    def setup(self, model: ForgettingModel) -> None:
+    def setup(self, model):
         super().setup(model)
-        if self.prototype_source is None:
-            self.prototype_source = model.task.prototype_source
-        if self.prototype_source == 'class_layer':
+        self.class_prototypes.source = (
+            self.class_prototypes.source or model.task.prototype_source
+        )
+        if self.class_prototypes.source == 'class_layer':
             # Not kept, but a head without such a layer is found out here,
             # before any training.
             model.task.class_weights(model.model)
 
-    def prepare(
-        self, model: ForgettingModel, dataset: ForgetRetainDataset
-    ) -> None:
-        if not len(self.prototypes):
-            if self.prototype_source == 'class_layer':
-                rows = model.task.class_weights(model.model).float()
-                known = torch.ones(len(rows), dtype=torch.bool)
-            else:
-                rows, counts = class_means(
-                    model,
-                    dataset,
-                    self.prototype_passes,
-                    self.prototype_batch_size,
-                )
-                known = counts > 0
-            self._keep(rows, known)
-        self._warn_of_missing(dataset)
-
-    def carried_state(self) -> dict[str, Tensor]:
-        return {
-            f'prototypes.{self.prototype_source}': self.prototypes,
-            'has_prototype': self.has_prototype,
-        }
-
-    def load_carried_state(self, state: dict[str, Tensor]) -> None:
-        expected = self.carried_state()
-        if set(state) != set(expected):
-            raise ValueError(
-                f'holds {sorted(state)}, not {sorted(expected)}; '
-                f'method.prototype_source is {self.prototype_source!r}'
+    def prepare(self, model, dataset):
+        if not len(self.class_prototypes.rows):
+            self.class_prototypes.make(
+                model,
+                dataset,
+                self.prototype_passes,
+                self.prototype_batch_size,
             )
-        rows, known = (state[key] for key in expected)
-        if rows.dim() != 2 or known.shape != rows.shape[:1]:
-            raise ValueError(
-                f'holds prototypes of shape {tuple(rows.shape)} and '
-                f'has_prototype of shape {tuple(known.shape)}, not (classes, '
-                'C) and (classes, )'
-            )
-        if not rows.isfinite().all():
-            raise ValueError('holds prototypes that are not finite')
-        self._keep(rows, known)
-
-    def _keep(self, rows: Tensor, known: Tensor) -> None:
-        device = self.prototypes.device
-        self.prototypes = rows.detach().to(device, torch.float32)
-        self.has_prototype = known.to(device, torch.bool)
-
-    def _warn_of_missing(self, dataset: ForgetRetainDataset) -> None:
-        classes = list(dataset.metainfo['classes'])
-        missing = [
-            name
-            for subset in dataset.datasets
-            for name, images in subset.class_counts.items()
-            if images and not self.has_prototype[classes.index(name)]
-        ]
+        missing = self.class_prototypes.missing(dataset)
         if missing:
             print_log(
                 f'no prototype for {", ".join(missing)}: there was no image '
@@ -205,41 +118,31 @@ class GSLoRAPP(GSLoRA):
                 logging.WARNING,
             )
 
-    def forget_part(self, forget: HalfBatch) -> dict[str, Tensor]:
-        part = super().forget_part(forget)
-        kl, any_row = self.divergence(forget)
+    def carried_state(self):
+        return self.class_prototypes.state()
+
+    def load_carried_state(self, state):
+        self.class_prototypes.load(state)
+
+    def losses(self, forget, retain):
+        terms = bounded_forgetting(forget, self.forgetting_loss, self.beta)
+        kl, any_row = self.class_prototypes.divergence(
+            forget, self.prototype_loss
+        )
         # As with CE_f, the bound is for the joint batch.
         kl = mean_over_processes({'kl': kl})['kl']
         push = bounded_forgetting_loss(kl, self.bound_pro) if any_row else kl
-        part['loss_prototype_forget'] = self.w_f * push
-        part['kl_forget'] = kl.detach()
-        return part
-
-    def retain_part(self, retain: HalfBatch) -> dict[str, Tensor]:
-        part = super().retain_part(retain)
-        kl, _ = self.divergence(retain)
-        part['loss_prototype_retain'] = self.w_r * kl
-        part['kl_retain'] = kl.detach()
-        return part
-
-    def divergence(self, half: HalfBatch) -> tuple[Tensor, bool]:
-        """KL of a half's features from the prototypes of their classes.
-
-        Args:
-            half (HalfBatch): With N features of shape (N, C).
-
-        Returns:
-            tuple[Tensor, bool]: A scalar whose mean over the processes is
-            that over all their features, whatever share of them this
-            process has; and whether any process has one.
-        """
-        if not len(self.prototypes):
-            raise RuntimeError('GSLoRAPP has no prototypes: prepare() first')
-        known = self.has_prototype[half.labels]
-        features, labels = half.features[known], half.labels[known]
-        kl = prototype_loss(features.float(), labels, self.prototypes)
-        rows = mean_over_processes({'rows': kl.new_tensor(float(len(labels)))})
-        mean_rows = rows['rows'].item()
-        if not mean_rows:
-            return kl, False
-        return kl * (len(labels) / mean_rows), True
+        yield {
+            **terms,
+            'loss_prototype_forget': self.w_f * push,
+            'kl_forget': kl.detach(),
+        }
+        # The loss first: its pass is the one that trains.
+        loss_retain = retain.loss
+        kl, _ = self.class_prototypes.divergence(retain, self.prototype_loss)
+        yield {
+            'loss_retain': loss_retain,
+            'loss_prototype_retain': self.w_r * kl,
+            'kl_retain': kl.detach(),
+        }
+        yield self.structure()

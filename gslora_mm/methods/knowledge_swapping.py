@@ -1,16 +1,17 @@
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from torch import Tensor
+from typing import Annotated
 
 from gslora_mm.registry import METHODS
-from gslora_mm.utils import ConfigError
 from .gs_lora import GSLoRA
+from .ingredients.bounded import bounded_forgetting
+from .settings import PerStep, Weight, number
 
-if TYPE_CHECKING:
-    from gslora_mm.tasks import HalfBatch
+LearnShare = Annotated[
+    float,
+    number(
+        'must be a number in [0, 1): the rest of the iterations forgets',
+        lambda x: 0 <= x < 1,
+    ),
+]
 
 
 @METHODS.register_module()
@@ -40,53 +41,26 @@ class KnowledgeSwapping(GSLoRA):
     up, as in GS-LoRA, where they push its sum with the box losses.
 
     Args:
-        beta (float): As in :class:`GSLoRA`. Defaults to 0.2.
-        bound (float): As in :class:`GSLoRA`. Defaults to 15.0 (COCO).
-        alpha_s (float): As in :class:`GSLoRA`. Defaults to 5e-3
-            (classifiers; COCO has 1e-2).
-        warmup_iters (int): As in :class:`GSLoRA`. Defaults to 0.
-        warmup_epochs (int): As in :class:`GSLoRA`. Defaults to 0.
-        sparsity (str): As in :class:`GSLoRA`. Defaults to
-            ``'subgradient'``.
-        learn_share (float): Share of a step's iterations before forgetting
-            begins, in [0, 1); a list in a config has one value a step, 0
-            where nothing is learned. Defaults to 0.5.
+        beta: Weight of the forgetting loss.
+        alpha_s: Weight of the group sparsity, for classifiers (COCO: 1e-2).
+        learn_share: Share of a step's iterations before forgetting begins,
+            0 where nothing is learned.
+        bound, warmup_iters, warmup_epochs, sparsity, loss_forget,
+            loss_structure: As in :class:`GSLoRA`.
     """
 
     name = 'knowledge_swapping'
-    per_step = (*GSLoRA.per_step, 'learn_share')
-
-    def __init__(
-        self,
-        beta: float = 0.2,
-        bound: float = 15.0,
-        alpha_s: float = 5e-3,
-        warmup_iters: int = 0,
-        warmup_epochs: int = 0,
-        sparsity: str = 'subgradient',
-        learn_share: float = 0.5,
-    ) -> None:
-        super().__init__(
-            beta, bound, alpha_s, warmup_iters, warmup_epochs, sparsity
-        )
-        if not isinstance(learn_share, int | float) or not (
-            0 <= learn_share < 1
-        ):
-            raise ConfigError(
-                f'method.learn_share = {learn_share!r}: must be a number in '
-                '[0, 1): the rest of the iterations forgets'
-            )
-        self.learn_share = learn_share
+    beta: PerStep[Weight] = 0.2
+    alpha_s: PerStep[Weight] = 5e-3
+    learn_share: PerStep[LearnShare] = 0.5
 
     @property
     def is_learning(self) -> bool:
         """Whether the present iteration comes before any forgetting."""
         return self.iteration < self.learn_share * self.max_iters
 
-    def losses(
-        self, forget: HalfBatch, retain: HalfBatch
-    ) -> Iterator[dict[str, Tensor]]:
+    def losses(self, forget, retain):
         if not self.is_learning:
-            yield self.forget_part(forget)
-        yield self.retain_part(retain)
-        yield self.structure_part()
+            yield bounded_forgetting(forget, self.forgetting_loss, self.beta)
+        yield {'loss_retain': retain.loss}
+        yield self.structure()

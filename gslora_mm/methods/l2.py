@@ -1,23 +1,12 @@
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from torch import Tensor
-
 from gslora_mm.registry import METHODS
-from .arguments import check_weights
-from .relabelled import RelabelledForgetting
-from gslora_mm.methods.ingredients.weight_drift import WeightDrift
-
-if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.training import ForgettingModel
-    from gslora_mm.tasks import HalfBatch
+from .base import BaseMethod
+from .ingredients.weight_drift import WeightDrift
+from .ingredients.wrong_labels import WrongLabels
+from .settings import PerStep, Weight
 
 
 @METHODS.register_module()
-class L2(RelabelledForgetting):
+class L2(BaseMethod):
     r"""Forgetting by wrong labels, near the weights of before.
 
     .. math::
@@ -35,41 +24,19 @@ class L2(RelabelledForgetting):
     would pull the classes back that were forgotten since.
 
     Args:
-        beta (float): Weight of the forget half; a list in a config has one
-            value a step. Defaults to 1.0.
-        weight (float): :math:`\lambda`; a list in a config has one value a
-            step. Defaults to 0.1 (faces).
+        beta: Weight of the forget half.
+        weight: :math:`\lambda`, for faces.
     """
 
     name = 'l2'
-    per_step = (*RelabelledForgetting.per_step, 'weight')
+    beta: PerStep[Weight] = 1.0
+    weight: PerStep[Weight] = 0.1
 
-    def __init__(self, beta: float = 1.0, weight: float = 0.1) -> None:
-        super().__init__(beta)
-        check_weights(weight=weight)
-        self.weight = weight
-        self._drift: WeightDrift | None = None
-        self._importance: dict[str, Tensor] | None = None
+    def prepare(self, model, dataset):
+        self.wrong_labels = WrongLabels(model, dataset)
+        self.drift = WeightDrift(model)
 
-    def prepare(
-        self, model: ForgettingModel, dataset: ForgetRetainDataset
-    ) -> None:
-        super().prepare(model, dataset)
-        self._drift = WeightDrift(model)
-        self._importance = self.importance(self._drift, dataset)
-
-    def importance(
-        self, drift: WeightDrift, dataset: ForgetRetainDataset
-    ) -> dict[str, Tensor] | None:
-        """How much each weight matters, by name; None is 1 for each."""
-        return None
-
-    def losses(
-        self, forget: HalfBatch, retain: HalfBatch
-    ) -> Iterator[dict[str, Tensor]]:
-        yield from super().losses(forget, retain)
-        yield {'loss_penalty': self.weight * self.penalty()}
-
-    def penalty(self) -> Tensor:
-        """What stands behind the weight."""
-        return self._drift.squared(self._importance)
+    def losses(self, forget, retain):
+        yield {'loss_forget': self.beta * self.wrong_labels.loss(forget)}
+        yield {'loss_retain': retain.loss}
+        yield {'loss_penalty': self.weight * self.drift.squared()}

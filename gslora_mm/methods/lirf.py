@@ -1,25 +1,17 @@
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from gslora_mm.models.losses import distillation_loss
 from gslora_mm.registry import METHODS
-from gslora_mm.utils import ConfigError
 from gslora_mm.utils.distributed import row_weight
-from .arguments import check_bounds, check_weights
-from .relabelled import RelabelledForgetting
-from gslora_mm.methods.ingredients.teacher import Taught
-
-if TYPE_CHECKING:
-    from gslora_mm.tasks import HalfBatch
+from .base import BaseMethod
+from .ingredients.teacher import Teacher
+from .ingredients.wrong_labels import WrongLabels
+from .settings import Bound, PerStep, Share, Weight
 
 
 @METHODS.register_module()
-class LIRF(Taught, RelabelledForgetting):
+class LIRF(BaseMethod):
     r"""Learning with Recoverable Forgetting, without the recovery.
 
     Ye, Fu, Song, Yang, Liu, Jin, Song and Wang, "Learning with Recoverable
@@ -58,55 +50,39 @@ class LIRF(Taught, RelabelledForgetting):
     wrong labels and once with their own.
 
     Args:
-        beta (float): Weight of the forget half; a list in a config has one
-            value a step. Defaults to 0.2.
-        a (float): Share of preservation against wrong labels, in [0, 1].
-            Defaults to 0.1.
-        w_kp (float): Weight of the preservation. Defaults to 10.0.
-        w_at (float): Weight of the push. Defaults to 0.6.
-        temperature (float): T. Defaults to 10.0.
+        beta: Weight of the forget half.
+        a: Share of preservation against wrong labels.
+        w_kp: Weight of the preservation.
+        w_at: Weight of the push.
+        temperature: T.
     """
 
     name = 'lirf'
-    per_step = (*RelabelledForgetting.per_step, 'a', 'w_kp', 'w_at')
+    can_learn = False  # the teacher has not
+    beta: PerStep[Weight] = 0.2
+    a: PerStep[Share] = 0.1
+    w_kp: PerStep[Weight] = 10.0
+    w_at: PerStep[Weight] = 0.6
+    temperature: Bound = 10.0
 
-    def __init__(
-        self,
-        beta: float = 0.2,
-        a: float = 0.1,
-        w_kp: float = 10.0,
-        w_at: float = 0.6,
-        temperature: float = 10.0,
-    ) -> None:
-        super().__init__(beta)
-        check_weights(a=a, w_kp=w_kp, w_at=w_at)
-        if a > 1:
-            raise ConfigError(f'method.a = {a!r}: must be a number in [0, 1]')
-        check_bounds(temperature=temperature)
-        self.a = a
-        self.w_kp = w_kp
-        self.w_at = w_at
-        self.temperature = temperature
+    def prepare(self, model, dataset):
+        self.wrong_labels = WrongLabels(model, dataset)
+        self.teacher = Teacher(model, dataset)
 
-    def losses(
-        self, forget: HalfBatch, retain: HalfBatch
-    ) -> Iterator[dict[str, Tensor]]:
-        yield self.forget_part(forget)
-        yield self.removal_part(forget)
-        yield self.retain_part(retain)
+    def losses(self, forget, retain):
+        wrong = self.beta * self.wrong_labels.loss(forget)
+        yield {'loss_forget': (1 - self.a) * wrong}
+        yield self.removal(forget)
+        yield {'loss_retain': retain.loss}
 
-    def forget_part(self, forget: HalfBatch) -> dict[str, Tensor]:
-        part = super().forget_part(forget)
-        return {'loss_forget': (1 - self.a) * part['loss_forget']}
-
-    def removal_part(self, forget: HalfBatch) -> dict[str, Tensor]:
-        """What removes and preserves with the teacher's help."""
-        teacher = self._teacher.sees(forget)
+    def removal(self, forget):
+        """The terms that need the teacher's help."""
+        teacher = self.teacher.sees(forget)
         push = map_distance(forget.features, teacher.features)
         # Classes alone: it is background that an object is to become.
         kl = distillation_loss(
-            self.kept(forget.logits, background=False),
-            self.kept(teacher.logits, background=False),
+            self.teacher.kept(forget.logits, background=False),
+            self.teacher.kept(teacher.logits, background=False),
             self.temperature,
             forget.activation,
         )

@@ -1,20 +1,14 @@
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from torch import Tensor
-
 from gslora_mm.models.losses import distillation_loss
 from gslora_mm.registry import METHODS
-from .arguments import check_bounds
-from .distillation import Distillation
-
-if TYPE_CHECKING:
-    from gslora_mm.tasks import HalfBatch
+from gslora_mm.utils.distributed import row_weight
+from .base import BaseMethod
+from .ingredients.teacher import Teacher
+from .ingredients.wrong_labels import WrongLabels
+from .settings import Bound, PerStep, Weight
 
 
 @METHODS.register_module()
-class LwF(Distillation):
+class LwF(BaseMethod):
     r"""Learning without Forgetting, on replay data.
 
     Li and Hoiem, "Learning without Forgetting", ECCV 2016, T-PAMI 2018,
@@ -35,29 +29,29 @@ class LwF(Distillation):
     That is not a number, it replaces it by zero, and so never distils.)
 
     Args:
-        beta (float): Weight of the forget half; a list in a config has one
-            value a step. Defaults to 0.1, as the replay loss counts ten
-            times in these tables.
-        alpha (float): Weight of the distillation; a list in a config has
-            one value a step. Defaults to 1.0.
-        temperature (float): T. Defaults to 2.0 (the paper).
+        beta: Weight of the forget half: the replay loss counts ten times
+            in these tables.
+        alpha: Weight of the distillation.
+        temperature: T, 2 in the paper.
     """
 
     name = 'lwf'
+    can_learn = False  # the teacher has not
+    beta: PerStep[Weight] = 0.1
+    alpha: PerStep[Weight] = 1.0
+    temperature: Bound = 2.0
 
-    def __init__(
-        self, beta: float = 0.1, alpha: float = 1.0, temperature: float = 2.0
-    ) -> None:
-        super().__init__(beta, alpha)
-        check_bounds(temperature=temperature)
-        self.temperature = temperature
+    def prepare(self, model, dataset):
+        self.wrong_labels = WrongLabels(model, dataset)
+        self.teacher = Teacher(model, dataset)
 
-    def replay(self, retain: HalfBatch) -> Tensor:
-        return retain.loss
-
-    def distance(
-        self, student: Tensor, teacher: Tensor, activation: str
-    ) -> Tensor:
-        return distillation_loss(
-            student, teacher, self.temperature, activation
+    def losses(self, forget, retain):
+        yield {'loss_forget': self.beta * self.wrong_labels.loss(forget)}
+        student, teacher = self.teacher.kept_logits(retain)
+        distance = row_weight(student) * distillation_loss(
+            student, teacher, self.temperature, retain.activation
         )
+        yield {
+            'loss_retain': self.alpha * distance + retain.loss,
+            'distance_retain': distance.detach(),
+        }

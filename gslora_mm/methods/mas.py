@@ -1,20 +1,14 @@
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
-from torch import Tensor
 
 from gslora_mm.registry import METHODS
-from .l2 import L2
-
-if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.methods.ingredients.weight_drift import WeightDrift
+from .base import BaseMethod
+from .ingredients.weight_drift import WeightDrift
+from .ingredients.wrong_labels import WrongLabels
+from .settings import PerStep, Weight
 
 
 @METHODS.register_module()
-class MAS(L2):
+class MAS(BaseMethod):
     r"""Forgetting by wrong labels, with memory aware synapses.
 
     "Memory Aware Synapses: Learning what (not) to forget", ECCV 2018,
@@ -38,22 +32,23 @@ class MAS(L2):
     :math:`\Omega` is taken there too, and neither is kept beyond it.
 
     Args:
-        beta (float): Weight of the forget half; a list in a config has one
-            value a step. Defaults to 1.0.
-        weight (float): :math:`\lambda`; a list in a config has one value a
-            step. Defaults to 0.05.
+        beta: Weight of the forget half.
+        weight: :math:`\lambda`.
     """
 
     name = 'mas'
     can_learn = False
+    beta: PerStep[Weight] = 1.0
+    weight: PerStep[Weight] = 0.05
 
-    def __init__(self, beta: float = 1.0, weight: float = 0.05) -> None:
-        super().__init__(beta, weight)
+    def prepare(self, model, dataset):
+        self.wrong_labels = WrongLabels(model, dataset)
+        self.drift = WeightDrift(model)
+        self.omega = self.drift.importance(
+            dataset, lambda half: half.logits.square().sum(), torch.abs
+        )
 
-    def importance(
-        self, drift: WeightDrift, dataset: ForgetRetainDataset
-    ) -> dict[str, Tensor]:
-        def output(half):
-            return half.logits.square().sum()
-
-        return drift.importance(dataset, output, torch.abs)
+    def losses(self, forget, retain):
+        yield {'loss_forget': self.beta * self.wrong_labels.loss(forget)}
+        yield {'loss_retain': retain.loss}
+        yield {'loss_penalty': self.weight * self.drift.squared(self.omega)}

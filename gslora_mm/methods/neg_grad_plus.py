@@ -1,16 +1,13 @@
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from torch import Tensor
+from typing import Annotated
 
 from gslora_mm.registry import METHODS
-from gslora_mm.utils import ConfigError
 from .base import BaseMethod
+from .settings import PerStep, number
 
-if TYPE_CHECKING:
-    from gslora_mm.tasks import HalfBatch
+Alpha = Annotated[
+    float,
+    number('must be a number above 0 and below 1', lambda x: 0 < x < 1),
+]
 
 
 @METHODS.register_module()
@@ -28,27 +25,15 @@ class NegGradPlus(BaseMethod):
     left out.
 
     Args:
-        alpha (float): Weight of what is kept, above 0 and below 1; a list in
-            a config has one value a step. The paper tunes it for each data
-            set. Defaults to 0.95.
+        alpha: Weight of what is kept, above 0 and below 1; the paper tunes
+            it for each data set.
     """
 
     name = 'neg_grad_plus'
     ends_at_zero = False
-    per_step = ('alpha',)
+    alpha: PerStep[Alpha] = 0.95
 
-    def __init__(self, alpha: float = 0.95) -> None:
-        super().__init__()
-        if not isinstance(alpha, int | float) or not 0 < alpha < 1:
-            raise ConfigError(
-                f'method.alpha = {alpha!r}: must be a number above 0 and '
-                'below 1'
-            )
-        self.alpha = alpha
-
-    def losses(
-        self, forget: HalfBatch, retain: HalfBatch
-    ) -> Iterator[dict[str, Tensor]]:
+    def losses(self, forget, retain):
         ce = forget.loss_cls
         yield {
             'loss_forget': -(1 - self.alpha) * ce,

@@ -1,19 +1,9 @@
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import torch
-from torch import Tensor
 
 from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
-from .arguments import check_seeds
 from .base import BaseMethod
-
-if TYPE_CHECKING:
-    from gslora_mm.training import ForgettingModel
-    from gslora_mm.tasks import HalfBatch
+from .settings import PerStep, Seed, Share
 
 
 @METHODS.register_module()
@@ -35,29 +25,18 @@ class RandomDrop(BaseMethod):
     rate of 0 gives what the public code does.)
 
     Args:
-        max_share (float): :math:`r_{max}`, the largest share of a tensor, of
-            which half is dropped on average; a list in a config has one
-            value a step. Defaults to 0.2.
-        seed (int): What the draw follows from, the same weights in every
-            step; a list in a config has one value a step. Defaults to 0.
+        max_share: :math:`r_{max}`, the largest share of a tensor, of which
+            half is dropped on average.
+        seed: What the draw follows from, the same weights in every step.
     """
 
     name = 'random_drop'
     needs = ('retain',)
-    per_step = ('max_share', 'seed')
-
-    def __init__(self, max_share: float = 0.2, seed: int = 0) -> None:
-        super().__init__()
-        if not isinstance(max_share, int | float) or not 0 <= max_share <= 1:
-            raise ConfigError(
-                f'method.max_share = {max_share!r}: must be a number in [0, 1]'
-            )
-        check_seeds(seed=seed)
-        self.max_share = max_share
-        self.seed = seed
+    max_share: PerStep[Share] = 0.2
+    seed: PerStep[Seed] = 0
 
     @torch.no_grad()
-    def setup(self, model: ForgettingModel) -> None:
+    def setup(self, model):
         if model.groups:
             raise ConfigError(
                 'adapter must be None for RandomDrop: it drops weights of '
@@ -73,7 +52,5 @@ class RandomDrop(BaseMethod):
             dropped = order.to(parameter.device) < int(share * size)
             parameter.masked_fill_(dropped.view_as(parameter), 0)
 
-    def losses(
-        self, forget: HalfBatch, retain: HalfBatch
-    ) -> Iterator[dict[str, Tensor]]:
+    def losses(self, forget, retain):
         yield {'loss_retain': retain.loss}

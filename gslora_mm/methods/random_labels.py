@@ -1,11 +1,11 @@
-from __future__ import annotations
-
 from gslora_mm.registry import METHODS
-from .relabelled import RelabelledForgetting
+from .base import BaseMethod
+from .ingredients.wrong_labels import WrongLabels
+from .settings import PerStep, Weight
 
 
 @METHODS.register_module()
-class RandomLabels(RelabelledForgetting):
+class RandomLabels(BaseMethod):
     r"""Random labels for what is to be forgotten, and replay.
 
     "Amnesiac Machine Learning", AAAI 2021,
@@ -23,11 +23,15 @@ class RandomLabels(RelabelledForgetting):
     that the objects become background.
 
     Args:
-        beta (float): Weight of the forget half; a list in a config has one
-            value a step. Defaults to 1.0.
+        beta: Weight of the forget half.
     """
 
     name = 'random_labels'
+    beta: PerStep[Weight] = 1.0
 
-    def __init__(self, beta: float = 1.0) -> None:
-        super().__init__(beta)
+    def prepare(self, model, dataset):
+        self.wrong_labels = WrongLabels(model, dataset)
+
+    def losses(self, forget, retain):
+        yield {'loss_forget': self.beta * self.wrong_labels.loss(forget)}
+        yield {'loss_retain': retain.loss}

@@ -1,22 +1,18 @@
-from __future__ import annotations
+from typing import Annotated
 
-import copy
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from torch import Tensor, nn
+from torch import nn
 
 from gslora_mm.datasets.forget_retain import seeded
-from gslora_mm.models import load_stock_checkpoint
-from gslora_mm.registry import METHODS, MODELS
+from gslora_mm.models import build_stock_model, load_stock_checkpoint
+from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.quiet import no_info
-from .arguments import check_seeds
 from .base import BaseMethod
+from .settings import Seed, path
 
-if TYPE_CHECKING:
-    from gslora_mm.training import ForgettingModel
-    from gslora_mm.tasks import HalfBatch
+Checkpoint = Annotated[
+    str | None, path('must be the path of a stock checkpoint, or None')
+]
 
 
 @METHODS.register_module()
@@ -37,34 +33,19 @@ class Retrain(BaseMethod):
     of most detectors - where an ``init_cfg`` says so.
 
     Args:
-        seed (int): Of the initial weights. Defaults to 0.
-        initial (str, optional): Stock checkpoint with the initial weights,
-            path or url. Defaults to None, which draws them.
-        allow_pickle (bool): Whether that file may hold pickled code.
-            Defaults to False.
+        seed: Of the initial weights.
+        initial: Stock checkpoint with the initial weights, path or url;
+            None draws them.
+        allow_pickle: Whether that file may hold pickled code.
     """
 
     name = 'retrain'
     needs = ('retain',)
+    seed: Seed = 0
+    initial: Checkpoint = None
+    allow_pickle: bool = False
 
-    def __init__(
-        self,
-        seed: int = 0,
-        initial: str | None = None,
-        allow_pickle: bool = False,
-    ) -> None:
-        super().__init__()
-        check_seeds(seed=seed)
-        if initial is not None and not isinstance(initial, str):
-            raise ConfigError(
-                f'method.initial = {initial!r}: must be the path of a stock '
-                'checkpoint, or None'
-            )
-        self.seed = seed
-        self.initial = initial
-        self.allow_pickle = allow_pickle
-
-    def setup(self, model: ForgettingModel) -> None:
+    def setup(self, model):
         if model.groups:
             raise ConfigError(
                 'adapter must be None for Retrain: all weights are drawn '
@@ -77,9 +58,7 @@ class Retrain(BaseMethod):
             )
         model.model.load_state_dict(fresh.state_dict())
 
-    def losses(
-        self, forget: HalfBatch, retain: HalfBatch
-    ) -> Iterator[dict[str, Tensor]]:
+    def losses(self, forget, retain):
         yield {'loss_retain': retain.loss}
 
 
@@ -94,7 +73,6 @@ def initial_model(config: dict, seed: int) -> nn.Module:
         nn.Module: On the CPU.
     """
     with seeded(seed), no_info():
-        # mmdet's detectors write into the config that they are built from.
-        model = MODELS.build(copy.deepcopy(config))
+        model = build_stock_model(config)
         model.init_weights()
     return model

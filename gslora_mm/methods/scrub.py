@@ -1,26 +1,17 @@
-from __future__ import annotations
-
 import logging
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from mmengine.logging import print_log
-from torch import Tensor
 
 from gslora_mm.models.losses import distillation_loss
 from gslora_mm.registry import METHODS
 from gslora_mm.utils.distributed import row_weight
-from .arguments import check_bounds, check_counts, check_weights
-from gslora_mm.methods.ingredients.teacher import Taught
-
-if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.training import ForgettingModel
-    from gslora_mm.tasks import HalfBatch
+from .base import BaseMethod
+from .ingredients.teacher import Teacher
+from .settings import Bound, Count, PerStep, Weight
 
 
 @METHODS.register_module()
-class SCRUB(Taught):
+class SCRUB(BaseMethod):
     r"""SCRUB: away from the teacher on forget, to it on retain images.
 
     Kurmanji, Triantafillou, Hayes and Triantafillou, "Towards Unbounded
@@ -58,67 +49,54 @@ class SCRUB(Taught):
     repeat five epochs with and five without maximisation.
 
     Args:
-        alpha (float): Weight of the distillation; a list in a config has one
-            value a step. Defaults to 0.5 (the paper, small scale).
-        gamma (float): Weight of the retain loss; a list in a config has one
-            value a step. Defaults to 1.0 (the paper, small scale).
-        temperature (float): T. Defaults to 2.0 (the paper, small scale).
-        msteps (int): Epochs with maximisation; a list in a config has one
-            value a step. Defaults to 3 (the paper, small scale).
+        alpha: Weight of the distillation.
+        gamma: Weight of the retain loss.
+        temperature: T.
+        msteps: Epochs with maximisation. All four are the paper's, small
+            scale.
     """
 
     name = 'scrub'
+    can_learn = False  # the teacher has not
     ends_at_zero = False
-    per_step = ('alpha', 'gamma', 'msteps')
+    alpha: PerStep[Weight] = 0.5
+    gamma: PerStep[Weight] = 1.0
+    temperature: Bound = 2.0
+    msteps: PerStep[Count] = 3
 
-    def __init__(
-        self,
-        alpha: float = 0.5,
-        gamma: float = 1.0,
-        temperature: float = 2.0,
-        msteps: int = 3,
-    ) -> None:
-        super().__init__()
-        check_weights(alpha=alpha, gamma=gamma)
-        check_bounds(temperature=temperature)
-        check_counts(msteps=msteps)
-        self.alpha = alpha
-        self.gamma = gamma
-        self.temperature = temperature
-        self.msteps = msteps
-        self._num_images = dict(forget=1, retain=1)
-
-    def prepare(
-        self, model: ForgettingModel, dataset: ForgetRetainDataset
-    ) -> None:
-        super().prepare(model, dataset)
-        forget, both = dataset.cumulative_sizes
-        self._num_images = dict(forget=forget, retain=both - forget)
+    def prepare(self, model, dataset):
+        self.teacher = Teacher(model, dataset)
+        self.num_forget, both = dataset.cumulative_sizes
+        self.num_retain = both - self.num_forget
 
     def phase_at(self, iteration: int) -> tuple[int, str]:
         """Epoch, from 0, and ``'max'`` or ``'min'`` in an iteration."""
         min_iters = self.iterations_per_epoch
-        forget, retain = self._num_images.values()
-        max_iters = -(-min_iters * forget // retain)
+        max_iters = -(-min_iters * self.num_forget // self.num_retain)
         epoch, place = divmod(iteration, max_iters + min_iters)
         if epoch < self.msteps:
             return epoch, 'max' if place < max_iters else 'min'
         place = iteration - self.msteps * (max_iters + min_iters)
         return self.msteps + place // min_iters, 'min'
 
-    def losses(
-        self, forget: HalfBatch, retain: HalfBatch
-    ) -> Iterator[dict[str, Tensor]]:
+    def losses(self, forget, retain):
         if self.iteration == 0:
             self._check_length()
         if self.phase_at(self.iteration)[1] == 'max':
-            kl = self.divergence(forget)
+            teacher, student = self.teacher.sees(forget).logits, forget.logits
+            kl = self.divergence(student, teacher, forget.activation)
             nothing = kl.new_zeros(())
             yield {'loss_forget': -kl, 'loss_retain': nothing}
         else:
-            kl = self.divergence(retain, only_kept=True)
+            student, teacher = self.teacher.kept_logits(retain)
+            kl = self.divergence(student, teacher, retain.activation)
             loss = self.gamma * retain.loss + self.alpha * kl
             yield {'loss_forget': kl.new_zeros(()), 'loss_retain': loss}
+
+    def divergence(self, student, teacher, activation):
+        """:math:`T^2` KL of logits from the teacher's, zero without rows."""
+        kl = distillation_loss(student, teacher, self.temperature, activation)
+        return row_weight(student) * self.temperature**2 * kl
 
     def _check_length(self) -> None:
         epochs = self.phase_at(self.max_iters - 1)[0]
@@ -130,19 +108,3 @@ class SCRUB(Taught):
                 'current',
                 logging.WARNING,
             )
-
-    def divergence(self, half: HalfBatch, only_kept: bool = False) -> Tensor:
-        """Of a half's outputs from the teacher's, times T squared.
-
-        Args:
-            half (HalfBatch): With N rows; zero is the answer for none.
-            only_kept (bool): Whether the classes to forget are left out.
-                Defaults to False.
-        """
-        teacher, student = self._teacher.sees(half).logits, half.logits
-        if only_kept:
-            teacher, student = self.kept(teacher), self.kept(student)
-        kl = distillation_loss(
-            student, teacher, self.temperature, half.activation
-        )
-        return row_weight(student) * self.temperature**2 * kl

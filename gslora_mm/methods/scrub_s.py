@@ -1,20 +1,8 @@
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import torch
-from torch import Tensor
-from torch.optim import Optimizer
 
 from gslora_mm.registry import METHODS
-from gslora_mm.utils import ConfigError
-from .arguments import check_weights
 from .scrub import SCRUB
-
-if TYPE_CHECKING:
-    from gslora_mm.training import ForgettingModel
-    from gslora_mm.tasks import HalfBatch
+from .settings import PerStep, Share, Weight
 
 
 @METHODS.register_module()
@@ -39,49 +27,22 @@ class SCRUBS(SCRUB):
     back more.)
 
     Args:
-        alpha (float): As in :class:`SCRUB`. Defaults to 0.5.
-        gamma (float): As in :class:`SCRUB`. Defaults to 1.0.
-        temperature (float): As in :class:`SCRUB`. Defaults to 2.0.
-        msteps (int): As in :class:`SCRUB`. Defaults to 3.
-        smoothing (float): p; a list in a config has one value a step.
-            Defaults to 0.1 (the tables, faces).
-        decay (float): d, in [0, 1]. Defaults to 0.9.
+        alpha, gamma, temperature, msteps: As in :class:`SCRUB`.
+        smoothing: p, for faces in the tables.
+        decay: d.
     """
 
     name = 'scrub_s'
-    per_step = (*SCRUB.per_step, 'smoothing')
+    smoothing: PerStep[Weight] = 0.1
+    decay: Share = 0.9
 
-    def __init__(
-        self,
-        alpha: float = 0.5,
-        gamma: float = 1.0,
-        temperature: float = 2.0,
-        msteps: int = 3,
-        smoothing: float = 0.1,
-        decay: float = 0.9,
-    ) -> None:
-        super().__init__(alpha, gamma, temperature, msteps)
-        check_weights(smoothing=smoothing, decay=decay)
-        if decay > 1:
-            raise ConfigError(
-                f'method.decay = {decay!r}: must be a number in [0, 1]'
-            )
-        self.smoothing = smoothing
-        self.decay = decay
-        self._trained: list[Tensor] = []
+    def setup(self, model):
+        self.trained = [p for p in model.model.parameters() if p.requires_grad]
+        for i, parameter in enumerate(self.trained):
+            self.register_buffer(f'average_{i}', parameter.detach().clone())
         self.register_buffer('epochs_averaged', torch.tensor(0))
 
-    def setup(self, model: ForgettingModel) -> None:
-        super().setup(model)
-        self._trained = [
-            p for p in model.model.parameters() if p.requires_grad
-        ]
-        for i, parameter in enumerate(self._trained):
-            self.register_buffer(f'average_{i}', parameter.detach().clone())
-
-    def losses(
-        self, forget: HalfBatch, retain: HalfBatch
-    ) -> Iterator[dict[str, Tensor]]:
+    def losses(self, forget, retain):
         yield from super().losses(forget, retain)
         distances = [
             torch.linalg.vector_norm(parameter - average)
@@ -90,7 +51,7 @@ class SCRUBS(SCRUB):
         yield {'loss_smoothing': self.smoothing * torch.stack(distances).sum()}
 
     @torch.no_grad()
-    def after_update(self, optimizer: Optimizer) -> None:
+    def after_update(self, optimizer):
         # With accumulated gradients an epoch may end between two updates.
         epochs, _ = self.phase_at(self.iteration + 1)
         if epochs == self.epochs_averaged:
@@ -99,7 +60,7 @@ class SCRUBS(SCRUB):
             average.lerp_(parameter, 1 - self.decay)
         self.epochs_averaged.fill_(epochs)
 
-    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _pairs(self):
         """What is trained, each tensor with its average."""
-        for i, parameter in enumerate(self._trained):
+        for i, parameter in enumerate(self.trained):
             yield parameter, self.get_buffer(f'average_{i}')

@@ -86,35 +86,37 @@ def convert_face_transformer(
     Raises:
         ConfigError: If keys are unknown or missing, or shapes do not fit.
     """
-    out = _renamed(state_dict, FACE_TRANSFORMER, 'Face Transformer')
+    out = rename_keys(state_dict, FACE_TRANSFORMER, 'Face Transformer')
     if 'head.norm_product.bias' in out:
         raise ConfigError(
-            'loss.bias: the checkpoint has an ordinary linear classifier '
+            'loss.bias',
+            valid='the checkpoint has an ordinary linear classifier '
             '(--head Softmax); only heads that tell classes by the cosine '
-            '(CosFace, ArcFace) can be converted'
+            '(CosFace, ArcFace) can be converted',
         )
     key = 'backbone.patch_embed.projection.weight'
     width, length = out[key].shape
     side = math.isqrt(length // 3)
     if 3 * side**2 != length:
         raise ConfigError(
-            f'patch_to_embedding.weight: {tuple(out[key].shape)}; the second '
-            'size must be that of a square patch with three channels, '
-            'such as 192 = 8 * 8 * 3'
+            'patch_to_embedding.weight',
+            valid=f'{tuple(out[key].shape)}; the second size must be that of '
+            'a square patch with three channels, such as 192 = 8 * 8 * 3',
         )
     out[key] = (
         out[key].reshape(width, side, side, 3).permute(0, 3, 1, 2).contiguous()
     )
     if num_heads < 1 or width % num_heads:
         raise ConfigError(
-            f'num_heads = {num_heads}: must divide the width {width}'
+            'num_heads', num_heads, f'must divide the width {width}'
         )
     for key in [name for name in out if name.endswith('.attn.qkv.weight')]:
         if out[key].shape != (3 * width, width):
             raise ConfigError(
-                f'to_qkv.weight: {tuple(out[key].shape)}; must be '
+                'to_qkv.weight',
+                valid=f'{tuple(out[key].shape)}; must be '
                 f'{(3 * width, width)}: mmpretrain has no attention whose '
-                'heads together are wider or narrower than the model'
+                'heads together are wider or narrower than the model',
             )
         out[key] = out[key].clone()
         out[key][:width] *= num_heads**-0.5
@@ -145,7 +147,7 @@ def convert_torchvision_vit(
         (re.sub(r'\.in_proj_(weight|bias)$', r'.in_proj.\1', key), value)
         for key, value in state_dict.items()
     )
-    return _renamed(flat, TORCHVISION_VIT, 'torchvision ViT')
+    return rename_keys(flat, TORCHVISION_VIT, 'torchvision ViT')
 
 
 #: What tools/model_tools/convert_checkpoint.py can read, by name.
@@ -155,7 +157,7 @@ CONVERTERS: dict[str, Callable[..., 'OrderedDict[str, Tensor]']] = {
 }
 
 
-def _renamed(
+def rename_keys(
     state_dict: StateDict, names: Mapping[str, str], what: str
 ) -> 'OrderedDict[str, Tensor]':
     """Rename every key, or refuse the whole state dict."""

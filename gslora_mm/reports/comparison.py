@@ -1,12 +1,10 @@
 """Finished runs side by side: mean and spread over seeds, per step."""
 
-import os
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from gslora_mm.utils import ConfigError, load_json
-from .report import SCORE_NAMES
+from gslora_mm.utils import ConfigError
+from .report import score_name
 from .tables import markdown_table
 
 #: Columns about scores, with ``{}`` for the name of the score, and digits.
@@ -28,21 +26,6 @@ SCORES_AND_COST = {
 }
 
 
-def read_report(work_dir: str | os.PathLike) -> dict:
-    """The ``report.json`` of a run.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    try:
-        return load_json(Path(work_dir) / 'report.json')
-    except FileNotFoundError:
-        raise ConfigError(
-            f'{str(work_dir)!r} has no report.json; valid is the work dir of '
-            'a sequence with at least one finished step'
-        ) from None
-
-
 def figures(step: Mapping) -> dict[str, float | None]:
     """What the columns show of one step of one run; scores in percent.
 
@@ -53,20 +36,25 @@ def figures(step: Mapping) -> dict[str, float | None]:
         dict[str, float | None]: By column, see :data:`SCORES_AND_COST`.
     """
     before, after = step['retain_before'], step['retain_score']
+    lost = None if None in (before, after) else before - after
+    shares = {
+        '{}_f': step['forget_score'],
+        '{}_r': after,
+        '{}_r lost': lost,
+        '{}_o': step['old_score'],
+        'H': step['h_mean'],
+        'trained %': step.get('trainable_share'),
+    }
     bound, h = step['h_mean_upper_bound'], step['h_mean']
     groups = step['groups'].values()
     return {
-        '{}_f': _percent(step['forget_score']),
-        '{}_r': _percent(after),
-        '{}_r lost': _percent(before - after)
-        if None not in (before, after)
-        else None,
-        '{}_o': _percent(step['old_score']),
-        'H': _percent(h),
+        **{
+            name: None if share is None else 100 * share
+            for name, share in shares.items()
+        },
         'H / bound': h / bound if bound and h is not None else None,
         'zero groups': sum(not group['active'] for group in groups),
         'groups': len(groups),
-        'trained %': _percent(step.get('trainable_share')),
         'seconds': step.get('train_seconds'),
     }
 
@@ -90,19 +78,14 @@ def comparison_table(
     Raises:
         ConfigError: If the runs of a name have not equally many steps.
     """
-    metrics = {
-        report['pretrained']['metric']
-        for reports in runs.values()
-        for report in reports
-    }
-    score = 'score'
-    if len(metrics) == 1:
-        (metric,) = metrics
-        score = SCORE_NAMES.get(metric, metric)
+    names = {score_name(r) for reports in runs.values() for r in reports}
+    score = names.pop() if len(names) == 1 else 'score'
     rows = []
     for name, reports in runs.items():
         if len({len(report['steps']) for report in reports}) > 1:
-            raise ConfigError(f'{name}: the runs have not equally many steps')
+            raise ConfigError(
+                name, valid='the runs have not equally many steps'
+            )
         for step in range(len(reports[0]['steps'])):
             found = [figures(report['steps'][step]) for report in reports]
             cells = [
@@ -112,10 +95,6 @@ def comparison_table(
             rows.append([name, str(len(reports)), str(step + 1), *cells])
     header = [column.format(score) for column in columns]
     return markdown_table(['Run', 'Runs', 'Step', *header], rows) + '\n'
-
-
-def _percent(value: float | None) -> float | None:
-    return None if value is None else 100 * value
 
 
 def _spread(values: Sequence[float | None], digits: int) -> str:

@@ -14,6 +14,7 @@ from .style import GREY, figure_style, save_figure
 
 # One hue, light to dark; white is left to the groups that are zero.
 _BLUES = ListedColormap(colormaps['Blues'](np.linspace(0.12, 1, 256)))
+_ZERO = dict(facecolor='white', edgecolor='#C8C8C8', hatch='////', linewidth=0)
 _TITLES = {
     'norm': 'norm of the group',
     'update_norm': 'norm of its update',
@@ -71,31 +72,19 @@ def _draw(
     for (row, column), value in np.ndenumerate(values):
         if np.isnan(value):
             continue
-        colour = 'white' if scale(value) > 0.5 else 'black'
+        text = dict(color='white' if scale(value) > 0.5 else 'black')
         if value == 0:
-            colour = 'black'
-            axes.add_patch(
-                Rectangle(
-                    (column - 0.5, row - 0.5),
-                    1,
-                    1,
-                    facecolor='white',
-                    edgecolor='#C8C8C8',
-                    hatch='////',
-                    linewidth=0,
-                )
-            )
+            corner = (column - 0.5, row - 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, **_ZERO))
+            text = dict(bbox=dict(facecolor='white', edgecolor='none', pad=1))
         axes.text(
             column,
             row,
-            _short(value),
-            color=colour,
+            four_characters(value),
             fontsize=7,
             ha='center',
             va='center',
-            bbox=dict(facecolor='white', edgecolor='none', pad=1)
-            if value == 0
-            else None,
+            **text,
         )
     axes.set_xticks(range(len(steps)), [step['step'] for step in steps])
     axes.set_xticks(np.arange(len(steps) - 1) + 0.5, minor=True)
@@ -105,8 +94,8 @@ def _draw(
     axes.spines[:].set_visible(False)
 
 
-def _short(value: float) -> str:
-    """At most four characters: 0, .004, 0.31, 2.4, 57."""
+def four_characters(value: float) -> str:
+    """A norm in few characters: 0, .004, 0.31, 2.4, 57."""
     if value == 0:
         return '0'
     if value < 0.01:

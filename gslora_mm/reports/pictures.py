@@ -1,27 +1,130 @@
-"""Boxes before and after: the same validation images after every step."""
+"""Before and after: the same validation images after every step."""
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import textwrap
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import mmcv
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.transforms import Bbox
+from matplotlib.patches import Patch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
 
-from .detections import Boxes, detect, ground_truth
-from .selection import checkpoints_of, choose_images, load_config, shorten
-from .style import COLOURS, figure_style, save_figure
+from gslora_mm.datasets import build_dataset
+from gslora_mm.models import build_stock_model, load_stock_checkpoint
+from gslora_mm.registry import PICTURES
+from gslora_mm.utils.quiet import no_prints
+from gslora_mm.utils.text import shortened
+from gslora_mm.work_dir import WorkDir
+from .style import figure_style, save_figure
 
-_CELL = 1.9  # inches
-_LEGEND = {
-    'retained': (COLOURS['retain'], 'solid'),
-    'to be forgotten': (COLOURS['forget'], 'solid'),
-    'should be gone': (COLOURS['forget'], (0, (2, 1.2))),
-}
+#: What is to become of a class, as the legend has it.
+RETAINED, LATER, GONE = 'retained', 'to be forgotten', 'should be gone'
+#: Gives one of these for the name of a class.
+Fate = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is on an image, or what a model finds there.
+
+    Attributes:
+        names (list[str]): Classes: of each object, or of the whole image,
+            the likeliest first.
+        scores (list[float], optional): Confidence of each, in [0, 1]; None
+            for the truth.
+        boxes (np.ndarray, optional): Corners (x1, y1, x2, y2) of each
+            object in pixels, shape (n, 4).
+    """
+
+    names: list[str]
+    scores: list[float] | None = None
+    boxes: np.ndarray | None = None
+
+
+class Pictures(metaclass=ABCMeta):
+    """How one task shows single images and what a model says of them.
+
+    Subclasses register in ``PICTURES`` under the name of their task.
+
+    Attributes:
+        legend (dict[str, dict]): By meaning, :data:`RETAINED` and so on, the
+            style of a patch.
+        widths (tuple[float, float]): Inches of the first column, the truth,
+            and of one state of the model.
+        title (str): Of the first column.
+    """
+
+    legend: dict[str, dict]
+    widths: tuple[float, float]
+    title: str = ''
+
+    @abstractmethod
+    def truth(self, info: dict, classes: Sequence[str]) -> Finding:
+        """Read the ground truth of an image.
+
+        Args:
+            info (dict): Of the data set's ``get_data_info``.
+            classes (Sequence[str]): Class names in the order of the labels.
+        """
+
+    @abstractmethod
+    def prediction(self, sample: object, classes: Sequence[str]) -> Finding:
+        """Read what a model says of an image.
+
+        Args:
+            sample (object): The data sample that its ``test_step`` returns.
+            classes (Sequence[str]): Class names in the order of the labels.
+        """
+
+    @abstractmethod
+    def choose(
+        self,
+        names: Sequence[Sequence[str]],
+        steps: Sequence[Mapping],
+        count: int | None = None,
+    ) -> list[int]:
+        """Choose the images to show.
+
+        Args:
+            names (Sequence[Sequence[str]]): True classes of each image.
+            steps (Sequence[Mapping]): Finished steps of the report.
+            count (int, optional): How many at most.
+
+        Returns:
+            list[int]: Positions in ``names``, in the order to show.
+        """
+
+    @abstractmethod
+    def height(self, image: np.ndarray) -> float:
+        """Inches of the row of an image, of shape (height, width, 3)."""
+
+    @abstractmethod
+    def draw(
+        self,
+        axes: Axes,
+        image: np.ndarray,
+        truth: Finding,
+        found: Finding | None,
+        fate: Fate,
+    ) -> None:
+        """Draw what a model says of an image, or the ground truth.
+
+        Args:
+            axes (Axes): Where to draw.
+            image (np.ndarray): RGB, shape (height, width, 3).
+            truth (Finding): What is on the image.
+            found (Finding, optional): What the model says; None in the
+                first column.
+            fate (Fate): Says what is to become of a class.
+        """
 
 
 def draw_pictures(
@@ -29,22 +132,19 @@ def draw_pictures(
     report: Mapping,
     path: str | os.PathLike,
     count: int | None = None,
-    threshold: float = 0.3,
     device: str | None = None,
 ) -> bool:
-    """Draw what the detector finds before and after each step.
+    """Draw what the model finds before and after each step.
 
-    The stock model of ``pretrained/config.py`` is run through mmdet's own
-    API, with the pre-trained checkpoint and each step's ``merged.pth``, on a
-    few validation images that show forgotten categories.
+    The stock model is run with the pre-trained checkpoint and each step's
+    merged one, on a few validation images that show forgotten classes.
 
     Args:
-        work_dir (str | os.PathLike): Work dir of a detection sequence.
+        work_dir (str | os.PathLike): Work dir of a sequence.
         report (Mapping): Its report, see :func:`build_report`.
         path (str | os.PathLike): The PNG file to write, atomically.
-        count (int, optional): How many images. Defaults to one per finished
-            step, but at least 4 and at most 8.
-        threshold (float): Least score of a box to be drawn. Defaults to 0.3.
+        count (int, optional): How many images at most. Defaults to what
+            the task's :meth:`Pictures.choose` takes.
         device (str, optional): Where to run the model. Defaults to the GPU
             if there is one, else the CPU.
 
@@ -52,174 +152,230 @@ def draw_pictures(
         bool: Whether there was anything to draw.
 
     Raises:
-        ConfigError: If a checkpoint is missing or damaged.
-        FileNotFoundError: If the config or the validation data is missing.
+        ConfigError: If a checkpoint or the validation data is missing or
+            damaged.
+        FileNotFoundError: If the config or an image is missing.
     """
-    work_dir, classes = Path(work_dir), report['classes']
-    steps = report['steps']
-    requests = [step['forget'] for step in steps]
-    config = load_config(work_dir)
-    truth = ground_truth(config, classes)
-    chosen = choose_images(
-        [boxes.names for _, boxes in truth],
-        requests,
-        count or min(max(len(steps), 4), 8),
-    )
+    PICTURES.import_from_location()
+    if report['task'] not in PICTURES.module_dict:
+        return False
+    pictures = PICTURES.module_dict[report['task']]()
+    run, steps, classes = WorkDir(work_dir), report['steps'], report['classes']
+    config = Config.fromfile(run.pretrained.config)
+    dataset = validation_set(config)
+    truths = [
+        pictures.truth(dataset.get_data_info(index), classes)
+        for index in range(len(dataset))
+    ]
+    chosen = pictures.choose([truth.names for truth in truths], steps, count)
     if not chosen:
         return False
-    paths = [truth[index][0] for index in chosen]
-    columns = {'ground truth': [truth[index][1] for index in chosen]}
-    columns.update(
-        detect(
-            config,
-            checkpoints_of(work_dir, steps),
-            classes,
-            paths,
-            threshold,
-            device or ('cuda' if torch.cuda.is_available() else 'cpu'),
-        )
+    samples = predictions(
+        config,
+        run.models(step['step'] for step in steps),
+        dataset,
+        chosen,
+        device or get_device(),
     )
-    images = [mmcv.imread(file, channel_order='rgb') for file in paths]
-    plot_pictures(images, columns, requests, path)
+    columns = {
+        title: [pictures.prediction(sample, classes) for sample in found]
+        for title, found in samples
+    }
+    draw_sheet(
+        pictures,
+        [read_image(dataset, index) for index in chosen],
+        [truths[index] for index in chosen],
+        columns,
+        [step['forget'] for step in steps],
+        path,
+    )
     return True
 
 
-def plot_pictures(
+def validation_set(config: Config) -> BaseDataset:
+    """Build the data set of a stock config's ``val_dataloader``."""
+    init_default_scope(config.get('default_scope', 'mmengine'))
+    with no_prints():
+        return build_dataset(config.val_dataloader.dataset.to_dict())
+
+
+def read_image(dataset: BaseDataset, index: int) -> np.ndarray:
+    """Read an image as it was before the pipeline.
+
+    Args:
+        dataset (BaseDataset): Of files, or of arrays such as CIFAR.
+        index (int): Which image.
+
+    Returns:
+        np.ndarray: RGB, shape (height, width, 3).
+
+    Raises:
+        FileNotFoundError: If its file is gone.
+    """
+    info = dataset.get_data_info(index)
+    if 'img_path' in info:
+        return mmcv.imread(info['img_path'], channel_order='rgb')
+    image = np.asarray(info['img'])
+    image = image.reshape(*image.shape[:2], -1)
+    return np.broadcast_to(image, (*image.shape[:2], 3))
+
+
+@torch.no_grad()
+def predictions(
+    config: Config,
+    checkpoints: Mapping[str, tuple[str, bool]],
+    dataset: BaseDataset,
+    indices: Sequence[int],
+    device: str,
+) -> Iterator[tuple[str, list]]:
+    """Run one stock model with several checkpoints.
+
+    Args:
+        config (Config): The stock config.
+        checkpoints (Mapping): By title the checkpoint (path or URL) and
+            whether it may be unpickled without restriction.
+        dataset (BaseDataset): See :func:`validation_set`.
+        indices (Sequence[int]): Images of it.
+        device (str): Where to run, e.g. 'cpu'.
+
+    Yields:
+        tuple[str, list]: Title and the data sample of each image.
+
+    Raises:
+        ConfigError: If a checkpoint is missing, damaged or does not fit.
+    """
+    model = config.model.to_dict()
+    # Of training alone, and announced on the console.
+    model.pop('train_cfg', None)
+    model = build_stock_model(model, config.get('data_preprocessor'))
+    model.to(device)
+    model.eval()  # returns None for some
+    for title, (checkpoint, allow_pickle) in checkpoints.items():
+        load_stock_checkpoint(model, checkpoint, allow_pickle, title)
+        yield (
+            title,
+            [
+                model.test_step(pseudo_collate([dataset[index]]))[0]
+                for index in indices
+            ],
+        )
+
+
+def draw_sheet(
+    pictures: Pictures,
     images: Sequence[np.ndarray],
-    columns: Mapping[str, Sequence[Boxes]],
+    truths: Sequence[Finding],
+    columns: Mapping[str, Sequence[Finding]],
     requests: Sequence[Sequence[str]],
     path: str | os.PathLike,
 ) -> None:
-    """Draw a grid: one row per image, one column per state of the model.
+    """Draw a grid: a row for each image, a column for each state.
 
     Args:
+        pictures (Pictures): How to draw one image.
         images (Sequence[np.ndarray]): RGB, each of shape (height, width, 3).
-        columns (Mapping): By title the boxes of each image: two columns
-            before any forgetting, then one per step.
-        requests (Sequence[Sequence[str]]): Forgotten categories, by step.
+        truths (Sequence[Finding]): Ground truth of each.
+        columns (Mapping): By title what the model finds on each image: a
+            column before any forgetting, then one a step.
+        requests (Sequence[Sequence[str]]): Forgotten classes, by step.
         path (str | os.PathLike): The PNG file to write, atomically.
     """
     ever = {name for request in requests for name in request}
     gone: set[str] = set()
+
+    def fate(name: str) -> str:
+        return GONE if name in gone else LATER if name in ever else RETAINED
+
+    first, other = pictures.widths
+    heights = [pictures.height(image) for image in images]
     with figure_style():
-        shapes = [image.shape[0] / image.shape[1] for image in images]
-        heights = [_CELL * min(max(shape, 0.5), 1.5) for shape in shapes]
         figure = Figure(
-            figsize=(_CELL * len(columns), sum(heights) + 0.8),
+            figsize=(first + other * len(columns), sum(heights) + 0.9),
             layout='constrained',
         )
         figure.get_layout_engine().set(
-            w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01
+            w_pad=0.025, h_pad=0.025, wspace=0.01, hspace=0.015
         )
         grid = figure.subplots(
-            len(images), len(columns), squeeze=False, height_ratios=heights
+            len(images),
+            1 + len(columns),
+            squeeze=False,
+            width_ratios=[first, *[other] * len(columns)],
+            height_ratios=heights,
         )
+        columns = {pictures.title: [None] * len(images), **columns}
         for place, (title, found) in enumerate(columns.items()):
-            request = requests[place - 2] if place >= 2 else ()
-            gone |= set(request)
-            for axes, image, boxes in zip(
-                grid[:, place], images, found, strict=True
-            ):
-                axes.imshow(image, interpolation='bilinear')
-                axes.set_axis_off()
-                _draw_boxes(axes, image.shape, boxes, ever, gone)
-            if request:
-                title += f'\nforget {shorten(request)}'
-            grid[0, place].set_title(title, fontsize=8, loc='center')
+            if place >= 2:
+                request = requests[place - 2]
+                gone.update(request)
+                room = int(13.5 * other)  # characters that fit at this size
+                title += '\n' + in_two_lines(
+                    f'forget {shortened(request, 3, 2 * room - 12)}', room
+                )
+            rows = zip(grid[:, place], images, truths, found, strict=True)
+            for axes, image, truth, finding in rows:
+                pictures.draw(axes, image, truth, finding, fate)
+            if title:
+                grid[0, place].set_title(title, fontsize=8, loc='center')
         figure.legend(
             handles=[
-                Rectangle(
-                    (0, 0),
-                    1,
-                    1,
-                    fill=False,
-                    linewidth=1.5,
-                    label=label,
-                    edgecolor=colour,
-                    linestyle=line,
-                )
-                for label, (colour, line) in _LEGEND.items()
+                Patch(label=label, **style)
+                for label, style in pictures.legend.items()
             ],
             loc='outside lower center',
-            ncols=3,
+            ncols=len(pictures.legend),
             fontsize=8,
         )
+        figure.draw_without_rendering()  # one pass leaves titles cut
         save_figure(figure, path)
 
 
-def _draw_boxes(
-    axes: Axes,
-    shape: tuple[int, ...],
-    boxes: Boxes,
-    ever: set[str],
-    gone: set[str],
-) -> None:
-    """Frames and labels, with each label where it hides no other."""
-    taken: list[Bbox] = []
-    for number, (corners, name) in enumerate(
-        zip(boxes.corners, boxes.names, strict=True)
-    ):
-        kind = 'should be gone' if name in gone else 'to be forgotten'
-        colour, line = _LEGEND[kind if name in ever else 'retained']
-        x1, y1, x2, y2 = corners
-        axes.add_patch(
-            Rectangle(
-                (x1, y1),
-                x2 - x1,
-                y2 - y1,
-                fill=False,
-                linewidth=1.3,
-                edgecolor=colour,
-                linestyle=line,
+def in_two_lines(text: str, width: int) -> str:
+    """Text of at most so many characters a line, its end cut if need be."""
+    return '\n'.join(
+        textwrap.wrap(text, width, max_lines=2, placeholder=' ...')
+    )
+
+
+def choose_images(
+    names: Sequence[Sequence[str]],
+    groups: Sequence[Sequence[str]],
+    count: int,
+) -> list[int]:
+    """Choose images on which the forgetting can be seen.
+
+    The groups of classes take turns. Each takes the image with most of its
+    classes that no earlier choice has shown, if possible with a class of no
+    group and with few objects; the first of equals. The choice depends on
+    the ground truth alone, so it is the same for all models.
+
+    Args:
+        names (Sequence[Sequence[str]]): Classes of the objects of each
+            image, one per object.
+        groups (Sequence[Sequence[str]]): Such as the forgotten classes, by
+            step.
+        count (int): How many images to choose at most.
+
+    Returns:
+        list[int]: Positions in ``names``, in the order of their choice.
+    """
+    seen = [set(objects) for objects in names]
+    grouped = set().union(*groups)
+    shown: set[str] = set()
+    chosen: list[int] = []
+    for turn in range(count if groups else 0):
+        group = set(groups[turn % len(groups)])
+        ranks = [
+            (
+                len(seen[index] & group - shown),
+                bool(seen[index] - grouped),
+                -max(len(names[index]), 3),  # one to three are all welcome
+                -index,
             )
-        )
-        label = name
-        if boxes.scores is not None:
-            label += f' {boxes.scores[number]:.2f}'
-        _place_label(axes, shape, label, corners, colour, taken)
-
-
-def _place_label(
-    axes: Axes,
-    shape: tuple[int, ...],
-    label: str,
-    corners: np.ndarray,
-    colour: str,
-    taken: list[Bbox],
-) -> None:
-    """Write above the box, below it or inside: the first place free."""
-    # Size of the text in pixels of the image, for DejaVu Sans at 5.5 points.
-    unit = shape[1] / _CELL / 72 * 5.5
-    width, height = (0.62 * len(label) + 0.5) * unit, 1.45 * unit
-    x1, y1, x2, y2 = corners
-    places = [
-        Bbox.from_bounds(min(max(x, 0), shape[1] - width), y, width, height)
-        for y in (y1 - height, y2, y1, y2 - height)
-        for x in (x1, x2 - width)
-        if 0 <= y <= shape[0] - height
-    ] or [Bbox.from_bounds(x1, max(y1, 0), width, height)]
-    place = min(
-        places, key=lambda box: sum(_overlap(box, other) for other in taken)
-    )
-    taken.append(place)
-    axes.add_patch(
-        Rectangle(
-            (place.x0, place.y0), width, height, color=colour, linewidth=0
-        )
-    )
-    axes.text(
-        (place.x0 + place.x1) / 2,
-        (place.y0 + place.y1) / 2,
-        label,
-        color='white',
-        fontsize=5.5,
-        ha='center',
-        va='center_baseline',
-        clip_on=True,
-    )
-
-
-def _overlap(first: Bbox, second: Bbox) -> float:
-    """Shared area of two rectangles."""
-    shared = Bbox.intersection(first, second)
-    return 0.0 if shared is None else shared.width * shared.height
+            for index in range(len(names))
+            if index not in chosen and seen[index] & group
+        ]
+        if ranks:
+            chosen.append(-max(ranks)[-1])
+            shown |= seen[chosen[-1]]
+    return chosen

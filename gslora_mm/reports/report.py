@@ -2,15 +2,17 @@
 
 import logging
 import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.logging import print_log
 
 from gslora_mm.evaluation.step_result import per_class_scores
-from gslora_mm.utils import ConfigError, atomic_write, load_json, save_json
+from gslora_mm.tasks import task_named
+from gslora_mm.utils import ConfigError, atomic_write, save_json
+from gslora_mm.work_dir import WorkDir
 from .group_plot import plot_groups
-from .markdown import render_markdown
+from .markdown import render_markdown, report_context
 from .score_plot import plot_scores
 
 TIMING_FIELDS = (
@@ -19,14 +21,14 @@ TIMING_FIELDS = (
     'eval_seconds',
     'peak_memory_mb',
 )
-SCORE_NAMES = {'mAP': 'AP', 'top1': 'Acc'}
 
 
 def build_report(work_dir: str | os.PathLike) -> dict:
     """Collect the report of the steps finished so far.
 
-    Nothing is computed here: ``sequence.json`` says what was asked for,
-    ``pretrained/metrics.json`` and ``step_XX/result.json`` what came out.
+    Nothing is computed here: the record of the run says what was asked for,
+    the pre-trained model's metrics and the results of the steps what came
+    out.
 
     Args:
         work_dir (str | os.PathLike): Work dir of a sequence, of any task.
@@ -40,39 +42,25 @@ def build_report(work_dir: str | os.PathLike) -> dict:
         ConfigError: If the folder is not the work dir of a sequence, or a
             step's result is not that of the sequence's step.
     """
-    work_dir = Path(work_dir)
-    sequence = _load(work_dir / 'sequence.json')
-    pretrained = _load(work_dir / 'pretrained' / 'metrics.json')
-    steps: list[dict] = []
-    for number, request in enumerate(sequence['steps'], start=1):
-        path = work_dir / f'step_{number:02d}' / 'result.json'
-        if not path.exists():
-            break
-        result = load_json(path)
-        if result['step'] != number or set(result['forget']) != set(request):
-            raise ConfigError(
-                f'{path}: holds step {result["step"]}, which forgets '
-                f'{result["forget"]}; step {number} of sequence.json forgets '
-                f'{request}'
-            )
-        steps.append(result)
+    run = WorkDir(work_dir)
+    record, pretrained = run.read_record(), run.read_pretrained()
     report = dict(
-        task=sequence['task'],
-        method=sequence['method'],
-        classes=sequence['classes'],
-        requests=sequence['steps'],
+        task=record['task'],
+        method=record['method'],
+        classes=record['classes'],
+        requests=record['steps'],
         pretrained=dict(
-            metric=sequence['metric'],
+            metric=record['metric'],
             per_class=per_class_scores(pretrained['metrics']),
-            checkpoint=os.path.basename(sequence['pretrained_path']),
-            checkpoint_sha256=sequence['checkpoint_sha256'],
+            checkpoint=os.path.basename(record['pretrained_path']),
+            checkpoint_sha256=record['checkpoint_sha256'],
             eval_seconds=pretrained.get('eval_seconds'),
         ),
-        steps=steps,
+        steps=run.read_results(),
     )
     for key in ('model', 'annotations_sha256'):
-        if key in sequence:
-            report[key] = sequence[key]
+        if key in record:
+            report[key] = record[key]
     return report
 
 
@@ -101,6 +89,19 @@ def comparable(report: Any) -> Any:
     return report
 
 
+def score_name(report: Mapping) -> str:
+    """Short name of the headline score, e.g. 'AP'.
+
+    Args:
+        report (Mapping): See :func:`build_report`. For the task of a user
+            that has not been imported, it is the name of the metric.
+    """
+    try:
+        return task_named(report['task']).score_name
+    except ConfigError:
+        return report['pretrained']['metric']
+
+
 def write_report(work_dir: str | os.PathLike, pictures: bool = True) -> dict:
     """Write ``report.json``, ``report.md`` and the figures of ``report/``.
 
@@ -122,51 +123,34 @@ def write_report(work_dir: str | os.PathLike, pictures: bool = True) -> dict:
         ConfigError: If the folder is not the work dir of a sequence.
         SaveError: If a file cannot be written.
     """
-    work_dir = Path(work_dir)
+    run = WorkDir(work_dir)
     report = build_report(work_dir)
-    save_json(report, work_dir / 'report.json')
-    metric = report['pretrained']['metric']
-    score_name = SCORE_NAMES.get(metric, metric)
-    figures: dict[str, str] = {}
+    save_json(report, run.report)
+    score, note, drawn = score_name(report), '', []
     if report['steps']:
-        plot_scores(
-            report['steps'], score_name, work_dir / 'report' / 'scores.png'
-        )
-        figures['scores'] = 'report/scores.png'
-        if plot_groups(report['steps'], work_dir / 'report' / 'groups.png'):
-            figures['groups'] = 'report/groups.png'
-        if pictures:
-            path = work_dir / 'report' / 'pictures.png'
-            if _draw_pictures(work_dir, report, path):
-                figures['pictures'] = 'report/pictures.png'
-    with atomic_write(work_dir / 'report.md', 'w') as file:
-        file.write(render_markdown(report, score_name, figures))
+        plot_scores(report['steps'], score, run.figure('scores'))
+        drawn.append('scores')
+        if plot_groups(report['steps'], run.figure('groups')):
+            drawn.append('groups')
+        if pictures and _draw_pictures(run, report):
+            drawn.append('pictures')
+            note = task_named(report['task']).picture_note
+    figures = {
+        name: run.figure(name).relative_to(run.path).as_posix()
+        for name in drawn
+    }
+    context = report_context(report, score, figures, note)
+    with atomic_write(run.report_text, 'w') as file:
+        file.write(render_markdown(context))
     return report
 
 
-def _load(path: Path) -> Any:
-    """A JSON file that every sequence has."""
-    try:
-        return load_json(path)
-    except FileNotFoundError:
-        raise ConfigError(
-            f'work_dir: {str(path.parent)!r} has no {path.name}; valid is '
-            'the work dir of a sequence whose pre-trained model has been '
-            'evaluated'
-        ) from None
-
-
-def _draw_pictures(work_dir: Path, report: dict, path: Path) -> bool:
+def _draw_pictures(run: WorkDir, report: dict) -> bool:
     """Pictures, or a warning if what they are made from is gone."""
-    # Each with the library of its task, which the other one does not need.
-    if report['task'] == 'detection':
-        from .pictures import draw_pictures
-    elif report['task'] == 'classification':
-        from .class_pictures import draw_pictures
-    else:
-        return False
+    from .pictures import draw_pictures  # torch and a model's library
+
     try:
-        return draw_pictures(work_dir, report, path)
+        return draw_pictures(run.path, report, run.figure('pictures'))
     except (ConfigError, FileNotFoundError) as error:
         print_log(
             f'The report has no pictures: {error}',

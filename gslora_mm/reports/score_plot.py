@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from .style import COLOURS, GREY, figure_style, save_figure
 
 _MARKERS = dict(retain='o', forget='v', old='s', missing='D', learned='^')
+_MARK = dict(linestyle='none', markersize=5.5)
 
 
 def plot_scores(
@@ -82,7 +83,7 @@ def _draw(
     colour, marker = COLOURS[name], _MARKERS.get(name, 'o')
     axes.vlines(x, before, after, color=colour, linewidth=2.5, alpha=0.3)
     axes.plot(x, after, color=colour, linewidth=0.8, alpha=0.6)
-    style = dict(color=colour, linestyle='none', marker=marker, markersize=5.5)
+    style = dict(color=colour, marker=marker, **_MARK)
     axes.plot(x, before, markerfacecolor='white', **style)
     axes.plot(x, after, label='H-Mean' if name == 'h_mean' else name, **style)
 
@@ -108,18 +109,8 @@ def _write_ratios(axes: Axes, steps: Sequence[dict]) -> None:
 def _legend(axes: Axes, hollow: str) -> None:
     """Legend below the panel, where it covers nothing."""
     handles, _ = axes.get_legend_handles_labels()
-    handles.append(
-        Line2D(
-            [],
-            [],
-            color=GREY,
-            linestyle='none',
-            marker='o',
-            markersize=5.5,
-            markerfacecolor='white',
-            label=hollow,
-        )
-    )
+    style = dict(color=GREY, marker='o', markerfacecolor='white', **_MARK)
+    handles.append(Line2D([], [], label=hollow, **style))
     axes.legend(
         handles=handles,
         loc='upper center',

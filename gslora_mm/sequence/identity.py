@@ -1,4 +1,4 @@
-"""The files that a sequence starts from, and whether they have changed."""
+"""Which run is this? The one answer, for whoever has to compare two."""
 
 import functools
 import json
@@ -6,27 +6,157 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+
+from gslora_mm.entries import read_entries
 from gslora_mm.utils.checkpoint import sha256_of
 
-#: Entries of a config that decide what comes out of a run.
-IDENTITY = (
-    'forgetting',
-    'task',
-    'method',
-    'adapter',
-    'schedule',
-    'default_scope',
+LOADERS = ('train_dataloader', 'val_dataloader')
+#: What decides the results of a run beside the entries of its sequence.
+_OF_THE_STOCK_CONFIG = (
     'model',
     'data_preprocessor',
-    'train_dataloader',
-    'val_dataloader',
+    *LOADERS,
     'val_evaluator',
     'randomness',
 )
-LOADERS = ('train_dataloader', 'val_dataloader')
+#: Of these, what the scores of the pre-trained model do not depend on.
+_OF_THE_TRAINING = (
+    'adapter',
+    'method',
+    'schedule',
+    'randomness',
+    'train_dataloader',
+)
+#: The same of the entry ``forgetting``.
+_OF_THE_REPLAY = (
+    'forget_share',
+    'other_annotations',
+    'retain_share',
+    'sampling',
+    'seed',
+    'shots',
+)
 
 
-def data_of(loader: Mapping) -> Mapping:
+def run_identity(cfg: Config) -> dict[str, Any]:
+    """All that decides what comes out of a run, and nothing else.
+
+    Two runs with equal identities have the same report; work dir, names of
+    files and logging are no part of it.
+
+    Args:
+        cfg (Config): A sequence config.
+
+    Returns:
+        dict[str, Any]: Plain data, as JSON gives it back: ``config`` (the
+        entries with their defaults, model, data, evaluator, seeds),
+        ``checkpoint_sha256`` and ``annotations_sha256`` of the files it
+        starts from (None and left out where these are no files here) and
+        ``processes``.
+
+    Raises:
+        ConfigError: If an entry of the sequence cannot be read.
+    """
+    content = cfg.to_dict()
+    config = {
+        **{key: content.get(key) for key in _OF_THE_STOCK_CONFIG},
+        **read_entries(cfg).complete(),
+    }
+    identity = dict(
+        config=config,
+        checkpoint_sha256=checkpoint_sha256(content),
+        annotations_sha256=annotations_sha256(content),
+        processes=get_world_size(),
+    )
+    return json.loads(
+        json.dumps(identity, default=str),
+        # As files of this package have NaN and infinity.
+        parse_constant=lambda _: None,
+    )
+
+
+def scores_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The part that the scores of the pre-trained model depend on.
+
+    Args:
+        identity (Mapping): Of a run.
+    """
+    config = {
+        key: value
+        for key, value in identity['config'].items()
+        if key not in _OF_THE_TRAINING
+    }
+    forgetting = config['forgetting'] = {
+        key: value
+        for key, value in config['forgetting'].items()
+        if key not in _OF_THE_REPLAY
+    }
+    # How it is trained is up to the method; so are batches and processes.
+    config['task'] = config['task']['type']
+    config['val_dataloader'] = dict(
+        dataset=config['val_dataloader']['dataset']
+    )
+    hashes = dict(identity['annotations_sha256'])
+    if forgetting['missing'] == 'rest':
+        # What is missing then depends on what the method looks at, and on
+        # which classes the images show.
+        config['method'] = identity['config']['method'].get('type')
+        config['train_dataloader'] = dict(
+            dataset=identity['config']['train_dataloader']['dataset']
+        )
+    else:
+        hashes.pop('train_dataloader', None)
+    return dict(
+        config=config,
+        checkpoint_sha256=identity['checkpoint_sha256'],
+        annotations_sha256=hashes,
+    )
+
+
+def first_difference(found: Any, wanted: Any, where: str = '') -> str:
+    """Where two identities differ first, in words.
+
+    A hash that one of them does not know - of a file that is gone, or on
+    another host - is not compared.
+
+    Args:
+        found (Any): Of what is there.
+        wanted (Any): Of what is asked for.
+        where (str): Dotted path of both, for the words.
+
+    Returns:
+        str: Such as ``'method.beta is 0.2 there and 0.3 here'``; ``''`` if
+        they are equal.
+    """
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in [*wanted, *(k for k in found if k not in wanted)]:
+            path = f'{where}.{key}'.removeprefix('.').removeprefix('config.')
+            difference = first_difference(
+                found.get(key), wanted.get(key), path
+            )
+            if difference:
+                return difference
+        return ''
+    if found == wanted:
+        return ''
+    kind, _, loader = where.partition('.')
+    file = dict(
+        checkpoint_sha256='forgetting.pretrained',
+        annotations_sha256=f'{loader}.dataset.ann_file',
+    ).get(kind)
+    if file is None:
+        return f'{where} is {found!r} there and {wanted!r} here'
+    if found is None or wanted is None:
+        return ''
+    return (
+        f'{file} is another file there (SHA-256 {found[:12]}...) than here '
+        f'({wanted[:12]}...)'
+    )
+
+
+def dataset_config(loader: Mapping) -> Mapping:
     """Config of a loader's data set, whatever is wrapped around it."""
     data = loader['dataset']
     while 'dataset' in data:
@@ -46,9 +176,7 @@ def annotations_sha256(cfg: Mapping) -> dict[str, str]:
     """
     found = {}
     for name in LOADERS:
-        if name not in cfg:
-            continue
-        data = data_of(cfg[name])
+        data = dataset_config(cfg[name]) if cfg.get(name) else {}
         file = data.get('ann_file')
         if isinstance(file, str) and file:
             digest = _sha256_if_file(Path(data.get('data_root') or '', file))
@@ -60,74 +188,6 @@ def annotations_sha256(cfg: Mapping) -> dict[str, str]:
 def checkpoint_sha256(cfg: Mapping) -> str | None:
     """Hash of the pre-trained checkpoint; None if it is no file here."""
     return _sha256_if_file(Path(cfg['forgetting']['pretrained']).expanduser())
-
-
-def run_identity(cfg: Mapping) -> dict[str, Any]:
-    """All that decides what comes out of a run, as JSON has it.
-
-    Args:
-        cfg (Mapping): A sequence config.
-
-    Returns:
-        dict[str, Any]: Entries of the config, and hashes of what files they
-        name; None for a checkpoint that is no file here.
-    """
-    identity = {key: cfg.get(key) for key in IDENTITY}
-    identity['checkpoint_sha256'] = checkpoint_sha256(cfg)
-    identity['annotations_sha256'] = annotations_sha256(cfg)
-    return json.loads(
-        json.dumps(identity, default=str),
-        # As files of this package have NaN and infinity.
-        parse_constant=lambda _: None,
-    )
-
-
-def scores_identity(identity: Mapping) -> dict[str, Any]:
-    """The part that the scores of the pre-trained model depend on.
-
-    Args:
-        identity (Mapping): Of a run, see :func:`run_identity`.
-    """
-    forgetting = identity['forgetting']
-    names = ('pretrained', 'steps', 'learn', 'missing', 'only_split_images')
-    hashes = identity['annotations_sha256']
-    scored = dict(
-        default_scope=identity['default_scope'],
-        model=identity['model'],
-        data_preprocessor=identity['data_preprocessor'],
-        # Its settings are about training.
-        task=(identity['task'] or {}).get('type'),
-        forgetting={name: forgetting.get(name) for name in names},
-        val_dataloader=dict(dataset=identity['val_dataloader']['dataset']),
-        val_evaluator=identity['val_evaluator'],
-        checkpoint_sha256=identity['checkpoint_sha256'],
-        annotations_sha256=hashes.get('val_dataloader'),
-    )
-    if forgetting.get('missing') == 'rest':
-        # What is missing then depends on what the method looks at, and on
-        # which classes the images show.
-        scored['method'] = identity['method'].get('type')
-        scored['train_dataloader'] = identity['train_dataloader']
-    return scored
-
-
-def first_difference(found: Any, wanted: Any, where: str = '') -> str:
-    """Where two identities differ first, in words; '' if nowhere.
-
-    A hash that one of them lacks, of what was or is no file, cannot be
-    compared.
-    """
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in [*wanted, *(k for k in found if k not in wanted)]:
-            difference = first_difference(
-                found.get(key), wanted.get(key), f'{where}.{key}'.strip('.')
-            )
-            if difference:
-                return difference
-        return ''
-    if found == wanted or 'sha256' in where and None in (found, wanted):
-        return ''
-    return f'{where} is {found!r} there and {wanted!r} here'
 
 
 def _sha256_if_file(path: Path) -> str | None:

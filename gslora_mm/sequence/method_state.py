@@ -5,10 +5,8 @@ looked at its data and before anything is trained. The next step starts from
 it, and a resumed step reads its own.
 """
 
-from __future__ import annotations
-
-import os.path as osp
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from mmengine.dist import barrier, is_main_process
 
@@ -18,8 +16,8 @@ from gslora_mm.methods import BaseMethod
 from gslora_mm.training import ForgettingModel
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.tensor_file import load_tensors, save_tensors
-
-METHOD_FILE = 'method.safetensors'
+from gslora_mm.utils.text import shortened
+from gslora_mm.work_dir import StepDir
 
 
 def state_identity(
@@ -44,13 +42,13 @@ def state_identity(
 
 
 def load_state(
-    method: BaseMethod, path: str, identity: dict[str, str], key: str
+    method: BaseMethod, path: str | Path, identity: dict[str, str], key: str
 ) -> None:
     """Let a method take over the state in a file.
 
     Args:
         method (BaseMethod): The method.
-        path (str): The file.
+        path (str | Path): The file.
         identity (dict[str, str]): As from :func:`state_identity`.
         key (str): Config key that errors name.
 
@@ -58,8 +56,7 @@ def load_state(
         ConfigError: If there is no such file, if it is damaged, or if it is
             of another method, pre-trained checkpoint or set of classes.
     """
-    where = f'{key} = {str(path)!r}'
-    tensors, metadata = load_tensors(path, where)
+    tensors, metadata = load_tensors(path, f'{key} = {str(path)!r}')
     reasons = dict(
         method='it is of method {}, not {}',
         pretrained_sha256='it comes from a pre-trained checkpoint with '
@@ -67,17 +64,22 @@ def load_state(
         classes='its classes or their order differ: {} there, {} here',
     )
     for name, wanted in identity.items():
-        found = metadata.get(name)
-        if found != wanted:
-            reason = reasons[name].format(_short(found), _short(wanted))
+        if metadata.get(name) != wanted:
+            words = [
+                shortened((value or 'none').split('\n'), most=5)
+                for value in (metadata.get(name), wanted)
+            ]
             raise ConfigError(
-                f'{where}: {reason}. Valid: the {METHOD_FILE} of a step with '
-                'the same method, forgetting.pretrained and classes'
+                key,
+                str(path),
+                f'{reasons[name].format(*words)}. Valid: the file that a '
+                'step with the same method, forgetting.pretrained and classes '
+                'left (method.safetensors)',
             )
     try:
         method.load_carried_state(tensors)
     except ValueError as error:
-        raise ConfigError(f'{where}: {error}') from error
+        raise ConfigError(key, str(path), str(error)) from error
 
 
 def load_own_file(
@@ -105,7 +107,7 @@ def prepare_method(
     dataset: ForgetRetainDataset,
     config: Mapping,
     step: Mapping,
-    work_dir: str,
+    files: StepDir,
     resume: bool,
 ) -> None:
     """Give a method all that it needs before the first iteration.
@@ -118,22 +120,22 @@ def prepare_method(
         dataset (ForgetRetainDataset): The replay images of the step.
         config (Mapping): Config of the method.
         step (Mapping): ``forgetting_step`` of the step's config.
-        work_dir (str): Work dir of the step.
+        files (StepDir): Work dir of the step.
         resume (bool): Whether the step goes on from a saved state.
 
     Raises:
         ConfigError: See :func:`load_state`.
     """
     method = model.method
-    if type(method).carried_state is BaseMethod.carried_state:
+    if not method.carries_state:
         with seeded(0):
             method.prepare(model, dataset)
         return
     identity = state_identity(
         method, step['pretrained_sha256'], dataset.metainfo['classes']
     )
-    path = osp.join(work_dir, METHOD_FILE)
-    if not (resume and osp.exists(path)):
+    path = files.method_state
+    if not (resume and path.exists()):
         if step['method_state'] is not None:
             # Never made anew here: this model has forgotten already.
             key = 'forgetting_step.method_state'
@@ -146,9 +148,3 @@ def prepare_method(
             save_tensors(method.carried_state(), path, identity)
         barrier()
     load_state(method, path, identity, 'the state of this step')
-
-
-def _short(value: str | None) -> str:
-    """A value of the metadata on one line."""
-    names = (value or 'none').split('\n')
-    return ', '.join(names[:5]) + ', ...' * (len(names) > 5)

@@ -2,8 +2,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gslora_mm.datasets import ClassOrder
-from gslora_mm.utils import ConfigError
-from gslora_mm.utils.errors import unknown_name
+from gslora_mm.entries import ForgettingEntry
+from gslora_mm.utils import ConfigError, config_path, unknown_name
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class ForgettingPlan:
         }
 
     @classmethod
-    def from_config(
+    def make(
         cls,
-        forgetting: dict,
+        entry: ForgettingEntry,
         classes: Sequence[str],
         shown: Collection[str] | None = None,
         is_replayed: bool = True,
@@ -96,7 +96,7 @@ class ForgettingPlan:
         learned.
 
         Args:
-            forgetting (dict): The ``forgetting`` entry of a config.
+            entry (ForgettingEntry): What the config says.
             classes (Sequence[str]): All classes of the dataset.
             shown (Collection[str], optional): Those of which the training
                 set has an image. Defaults to None: all.
@@ -111,94 +111,55 @@ class ForgettingPlan:
         """
         classes = tuple(classes)
         shown = set(classes if shown is None else shown)
-        missing = forgetting.get('missing') or ()
-        candidates = classes
-        if missing == 'rest':
-            missing = [name for name in classes if name not in shown]
-            candidates = tuple(name for name in classes if name in shown)
-            if not is_replayed:
-                missing = []  # there is nothing that these lack
-        if not isinstance(missing, list | tuple):
-            raise ConfigError(
-                f'forgetting.missing = {missing!r}: must be a list of class '
-                "names, or 'rest' for all classes without a training image"
-            )
-        learn = _read_learn(forgetting.get('learn') or (), classes)
-        learned = _union(learn)
-        candidates = [name for name in candidates if name not in learned]
-        steps = forgetting.get('steps')
-        if isinstance(steps, dict):
-            order = dict(steps)
-            order.pop('type', None)
-            try:
-                steps = ClassOrder(**order).steps(candidates)
-            except TypeError as error:
+        with config_path('forgetting'):
+            learn = _read_learn(entry.learn, classes)
+            learned = _union(learn)
+            candidates = [name for name in classes if name not in learned]
+            missing = entry.missing or ()
+            if missing == 'rest':
+                candidates = [name for name in candidates if name in shown]
+                # Without replay there is nothing that these lack.
+                missing = [
+                    name
+                    for name in classes
+                    if is_replayed and name not in shown
+                ]
+            steps = _read_steps(entry.steps, candidates)
+            step_of = _steps_of_classes(steps, classes)
+            known = set(classes) - learned
+            if known <= set(step_of):
                 raise ConfigError(
-                    f'forgetting.steps = {dict(steps)}: {error}; arguments '
-                    'are scheme, seed, num_steps and classes_per_step'
-                ) from None
-        if not isinstance(steps, list | tuple) or not steps:
-            raise ConfigError(
-                f'forgetting.steps = {steps!r}: must be a list with a list '
-                "of class names for each step, such as [['cat'], ['dog']], or "
-                "dict(type='gslora_mm.ClassOrder', ...)"
-            )
-        seen: dict[str, int] = {}
-        for number, names in enumerate(steps, 1):
-            key = f'forgetting.steps[{number - 1}]'
-            if not isinstance(names, list | tuple) or not names:
-                raise ConfigError(
-                    f'{key} = {names!r}: step {number} forgets nothing; it '
-                    'must be a list of at least one class name'
+                    f'forgetting.steps forgets all {len(known)} classes; at '
+                    'least one has to be retained'
                 )
-            for name in names:
-                if name not in classes:
-                    raise unknown_name(key, name, classes)
-                if name in seen:
-                    where = (
-                        f'steps {seen[name]} and {number}'
-                        if seen[name] != number
-                        else f'step {number}, twice'
-                    )
-                    raise ConfigError(
-                        f'{key} names {name!r}, which is already in {where}; '
-                        'a class can be forgotten once'
-                    )
-                seen[name] = number
-        known = set(classes) - learned
-        if known <= set(seen):
-            raise ConfigError(
-                f'forgetting.steps forgets all {len(known)} classes; at '
-                'least one has to be retained'
-            )
-        missing = tuple(missing)
-        for name in missing:
-            if name not in classes:
-                raise unknown_name('forgetting.missing', name, classes)
-        if learn and len(learn) != len(steps):
-            raise ConfigError(
-                f'forgetting.learn has {len(learn)} entries for {len(steps)} '
-                'steps; it needs one for each, [] where nothing is learned'
-            )
-        for number, names in enumerate(learn, 1):
-            _check_learnable(names, number, seen, missing, shown)
-        accounted = shown.union(seen, missing)
-        absent = [name for name in classes if name not in accounted]
-        if absent and is_replayed:
-            raise ConfigError(
-                f'forgetting.missing: the training set shows nothing of '
-                f'{len(absent)} classes that are neither forgotten nor named '
-                f'there, such as {absent[0]!r}; name them, or write '
-                "missing='rest' for all classes without a training image"
-            )
-        if not known - set(seen) - set(missing):
-            hint = '; the method needs none, so leave it out'
-            raise ConfigError(
-                'forgetting.missing leaves no retained class with replay data'
-                + hint * (not is_replayed)
-            )
-        steps = tuple(map(tuple, steps))
-        return cls(classes, steps, missing, learn if learned else ())
+            _check_missing(missing, classes)
+            if learn and len(learn) != len(steps):
+                raise ConfigError(
+                    'learn',
+                    valid=f'it has {len(learn)} entries for {len(steps)} '
+                    'steps; it needs one for each, [] where nothing is '
+                    'learned',
+                )
+            for number, names in enumerate(learn, 1):
+                _check_learnable(names, number, step_of, missing, shown)
+            accounted = shown.union(step_of, missing)
+            absent = [name for name in classes if name not in accounted]
+            if absent and is_replayed:
+                raise ConfigError(
+                    'missing',
+                    valid='the training set shows nothing of '
+                    f'{len(absent)} classes that are neither forgotten nor '
+                    f'named there, such as {absent[0]!r}; name them, or write '
+                    "missing='rest' for all classes without a training image",
+                )
+            if not known - set(step_of) - set(missing):
+                hint = '; the method needs none, so leave it out'
+                raise ConfigError(
+                    'missing',
+                    valid='it leaves no retained class with replay data'
+                    + hint * (not is_replayed),
+                )
+        return cls(classes, steps, tuple(missing), learn if learned else ())
 
 
 def _union(steps: Iterable[Iterable[str]]) -> set[str]:
@@ -206,27 +167,102 @@ def _union(steps: Iterable[Iterable[str]]) -> set[str]:
     return {name for names in steps for name in names}
 
 
+def _read_steps(
+    steps: object, candidates: Sequence[str]
+) -> tuple[tuple[str, ...], ...]:
+    """Class names of each step, drawn from candidates if need be."""
+    if isinstance(steps, dict):
+        order = {key: value for key, value in steps.items() if key != 'type'}
+        try:
+            with config_path('steps'):
+                steps = ClassOrder(**order).steps(candidates)
+        except TypeError as error:
+            raise ConfigError(
+                'steps',
+                steps,
+                f'{error}; arguments are scheme, seed, num_steps and '
+                'classes_per_step',
+            ) from None
+    if not isinstance(steps, list | tuple) or not steps:
+        raise ConfigError(
+            'steps',
+            steps,
+            'must be a list with a list of class names for each step, such '
+            "as [['cat'], ['dog']], or dict(type='gslora_mm.ClassOrder', ...)",
+        )
+    for index, names in enumerate(steps):
+        if not isinstance(names, list | tuple) or not names:
+            raise ConfigError(
+                f'steps[{index}]',
+                names,
+                f'step {index + 1} forgets nothing; it must be a list of at '
+                'least one class name',
+            )
+    return tuple(map(tuple, steps))
+
+
+def _steps_of_classes(
+    steps: Sequence[Sequence[str]], classes: Sequence[str]
+) -> dict[str, int]:
+    """The step that forgets a class, by name; each is known and there once."""
+    step_of: dict[str, int] = {}
+    for number, names in enumerate(steps, 1):
+        path = f'steps[{number - 1}]'
+        for name in names:
+            if name not in classes:
+                raise unknown_name(path, name, classes)
+            if name in step_of:
+                where = (
+                    f'steps {step_of[name]} and {number}'
+                    if step_of[name] != number
+                    else f'step {number}, twice'
+                )
+                raise ConfigError(
+                    path,
+                    valid=f'it names {name!r}, which is already in {where}; a '
+                    'class can be forgotten once',
+                )
+            step_of[name] = number
+    return step_of
+
+
+def _check_missing(missing: object, classes: Sequence[str]) -> None:
+    if not isinstance(missing, list | tuple):
+        raise ConfigError(
+            'missing',
+            missing,
+            "must be a list of class names, or 'rest' for all classes without "
+            'a training image',
+        )
+    for name in missing:
+        if name not in classes:
+            raise unknown_name('missing', name, classes)
+
+
 def _read_learn(
     learn: object, classes: Sequence[str]
 ) -> tuple[tuple[str, ...], ...]:
-    """``forgetting.learn``, with each of its names known and there once."""
+    """Classes to learn at each step, each of them known and there once."""
+    learn = learn or ()
     if not isinstance(learn, list | tuple) or not all(
         isinstance(names, list | tuple) for names in learn
     ):
         raise ConfigError(
-            f'forgetting.learn = {learn!r}: must be a list with a list of '
-            "class names for each step, such as [['cat'], []]"
+            'learn',
+            learn,
+            'must be a list with a list of class names for each step, such '
+            "as [['cat'], []]",
         )
     seen: set[str] = set()
     for index, names in enumerate(learn):
         for name in names:
-            key = f'forgetting.learn[{index}]'
             if name not in classes:
-                raise unknown_name(key, name, classes)
+                raise unknown_name(f'learn[{index}]', name, classes)
             if name in seen:
                 raise ConfigError(
-                    f'{key} names {name!r} a second time; a class can be '
-                    'learned once'
+                    f'learn[{index}]',
+                    valid=f'it names {name!r} a second time; a class can be '
+                    'learned once',
                 )
             seen.add(name)
     return tuple(map(tuple, learn))
@@ -235,24 +271,26 @@ def _read_learn(
 def _check_learnable(
     names: Sequence[str],
     step: int,
-    forgotten: Mapping[str, int],
+    step_of: Mapping[str, int],
     missing: Collection[str],
     shown: Collection[str],
 ) -> None:
     """Refuse classes that a step cannot learn."""
     for name in names:
-        key = f'forgetting.learn[{step - 1}] names {name!r}'
-        if forgotten.get(name, step + 1) <= step:
-            raise ConfigError(
-                f'{key}, which step {forgotten[name]} forgets; it can be '
-                f'forgotten after step {step}'
+        reason = None
+        if step_of.get(name, step + 1) <= step:
+            reason = (
+                f'which step {step_of[name]} forgets; it can be forgotten '
+                f'after step {step}'
             )
-        if name not in shown:
-            raise ConfigError(
-                f'{key}, of which the training set shows nothing'
+        elif name not in shown:
+            reason = 'of which the training set shows nothing'
+        elif name in missing:
+            reason = (
+                'which forgetting.missing names, too; without replay data it '
+                'cannot be learned'
             )
-        if name in missing:
+        if reason is not None:
             raise ConfigError(
-                f'{key}, which forgetting.missing names, too; without replay '
-                'data it cannot be learned'
+                f'learn[{step - 1}]', valid=f'it names {name!r}, {reason}'
             )

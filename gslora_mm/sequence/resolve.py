@@ -1,45 +1,53 @@
-"""From one sequence config to one ordinary config per step.
-
-Pure functions: nothing is built, read or written here.
-"""
+"""From one sequence config to the ordinary configs that run."""
 
 import copy
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import init_default_scope
 
-from gslora_mm.registry import METHODS, class_of
-from gslora_mm.utils import ConfigError
+from gslora_mm.datasets import (
+    ForgetRetainDataset,
+    ForgetRetainSampler,
+    LabelTable,
+    build_dataset,
+)
+from gslora_mm.entries import NAMES, SequenceEntries, read_entries
+from gslora_mm.registry import TASKS
+from gslora_mm.tasks import BaseTask
+from gslora_mm.utils import ConfigError, config_path, usable
+from gslora_mm.utils.checkpoint import local_path, sha256_of
+from gslora_mm.utils.quiet import no_prints
+from gslora_mm.work_dir import WorkDir
 from .plan import ForgettingPlan
-
-#: Top-level entries that describe a sequence. None of them is a key of mmdet
-#: or mmpretrain, so that they can stand beside any of their configs.
-SEQUENCE_KEYS = ('forgetting', 'task', 'method', 'adapter', 'schedule')
 
 #: Modules whose log records reach the console during a sequence.
 CONSOLE = ('progress_hook', 'early_stop_hook')
 
-FORGETTING_DEFAULTS = dict(
-    retain_share=None,
-    forget_share=None,
-    shots=None,
-    missing=[],
-    learn=[],
-    sampling='balanced',
-    other_annotations='drop',
-    only_split_images=False,
-    allow_pickle=False,
-    seed=0,
+#: Entries of a training config that mean nothing to a step's.
+_OF_TRAINING = (
+    'param_scheduler',
+    'auto_scale_lr',
+    'custom_hooks',
+    'load_from',
+    'resume',
 )
-SCHEDULE_DEFAULTS = dict(
-    max_iters=None,
-    max_epochs=None,
-    forget_ratio=None,
-    param_scheduler=None,
-    checkpoint_interval=100,
-    log_interval=50,
-    hooks=[],
-)
+
+#: What the arguments of the two subsets are called in a sequence config.
+_SUBSET_PATHS = {
+    'forget.share': 'forgetting.forget_share',
+    'retain.share': 'forgetting.retain_share',
+    'forget.classes': 'forgetting.steps',
+    'retain.classes': 'retained classes',
+    'retain.exclude': 'forgetting.missing',
+    **{
+        f'{role}.{name}': f'forgetting.{name}'
+        for role in ('forget', 'retain')
+        for name in ('shots', 'sampling', 'other_annotations', 'seed')
+    },
+}
 
 
 def plain_config(entries: dict) -> Config:
@@ -52,403 +60,305 @@ def plain_config(entries: dict) -> Config:
     return Config(entries, format_python_code=False)
 
 
-def with_defaults(entry: dict, defaults: dict, required: dict, key: str):
-    """Fill in an entry of a config and refuse what it cannot have.
+@dataclass(frozen=True)
+class ResolvedSequence:
+    """A sequence of which all is known: it makes the configs that run.
 
-    Raises:
-        ConfigError: If a key is unknown or a required one is missing.
-    """
-    for name, meaning in required.items():
-        if name not in entry:
-            raise ConfigError(f'{key}.{name} is missing: {meaning}')
-    known = {**dict.fromkeys(required), **defaults}
-    for name in entry:
-        if name not in known:
-            raise ConfigError(
-                f'{key}.{name} is not an entry of {key}; known are '
-                + ', '.join(known)
-            )
-    return {**copy.deepcopy(defaults), **entry}
-
-
-def complete_forgetting(entry: dict) -> dict:
-    """The entry ``forgetting`` of a sequence config with its defaults.
-
-    Raises:
-        ConfigError: See :func:`with_defaults`.
-    """
-    required = dict(
-        pretrained='path or url of the stock checkpoint that is to forget',
-        steps='a list with the class names of each step',
-    )
-    return with_defaults(entry, FORGETTING_DEFAULTS, required, 'forgetting')
-
-
-def complete_schedule(entry: dict) -> dict:
-    """The entry ``schedule`` of a sequence config with its defaults.
-
-    Raises:
-        ConfigError: See :func:`with_defaults`; or if the learning rate would
-            be annealed upwards.
-    """
-    required = dict(
-        batch_size='images of a batch, both halves together',
-        optim_wrapper="for example dict(type='OptimWrapper', "
-        "optimizer=dict(type='AdamW', lr=1e-3))",
-    )
-    schedule = with_defaults(entry, SCHEDULE_DEFAULTS, required, 'schedule')
-    _check_annealing(schedule)
-    return schedule
-
-
-def _check_annealing(schedule: dict) -> None:
-    """Refuse a learning rate that would end above where it began."""
-    lr = schedule['optim_wrapper']
-    for key in ('optimizer', 'lr'):
-        lr = lr.get(key) if isinstance(lr, dict) else None
-    # A momentum's least value has the same name. One that is not the last
-    # may well rise, as in cycles.
-    last = [
-        scheduler
-        for scheduler in _listed(schedule['param_scheduler'])
-        if str(scheduler.get('type')).endswith('LR')
-    ][-1:]
-    for scheduler in last:
-        eta_min = scheduler.get('eta_min')
-        if eta_min is not None and lr is not None and eta_min > lr:
-            raise ConfigError(
-                f'schedule.param_scheduler.eta_min = {eta_min} is above the '
-                f'learning rate, schedule.optim_wrapper.optimizer.lr = {lr}, '
-                'which would rise to it; set eta_min=0, or eta_min_ratio '
-                'instead'
-            )
-
-
-def num_iterations(schedule: dict, per_epoch: int) -> int:
-    """How long a step is trained.
-
-    Args:
-        schedule (dict): ``cfg.schedule``, completed.
-        per_epoch (int): Iterations of one pass over the retain images, or
-            the forget images where there are no others in a batch.
-
-    Raises:
-        ConfigError: If the schedule does not say, or says it twice.
-    """
-    max_iters, epochs = schedule['max_iters'], schedule['max_epochs']
-    if (max_iters is None) == (epochs is None):
-        raise ConfigError(
-            f'schedule.max_iters = {max_iters!r} and schedule.max_epochs = '
-            f'{epochs!r}: set exactly one of them, the other one to None (an '
-            'epoch is one pass over the retain images)'
-        )
-    key, value = (
-        ('max_iters', max_iters) if epochs is None else ('max_epochs', epochs)
-    )
-    if not isinstance(value, int) or value < 1:
-        raise ConfigError(f'schedule.{key} = {value!r}: must be an int >= 1')
-    return value if epochs is None else value * per_epoch
-
-
-def forget_ratio(schedule: dict, method: dict) -> float:
-    """Share of a batch that is to be forgotten.
-
-    If the schedule does not say, it is half of what the method needs.
-
-    Args:
-        schedule (dict): ``cfg.schedule``, completed.
-        method (dict): ``cfg.method``.
-
-    Raises:
-        ConfigError: If a part that the method needs would be empty.
-    """
-    cls = class_of(method, METHODS)
-    by_needs = {('forget',): 1.0, ('retain',): 0.0}
-    ratio = schedule['forget_ratio']
-    if ratio is None:
-        return by_needs.get(cls.needs, 0.5)
-    for role, lacks in dict(forget=ratio == 0, retain=ratio == 1).items():
-        if lacks and role in cls.needs:
-            raise ConfigError(
-                f'schedule.forget_ratio = {ratio!r}: {cls.__name__} needs '
-                f'{role} images in every batch; valid are numbers between 0 '
-                'and 1'
-            )
-    return ratio
-
-
-def for_step(value: Any, step: int, num_steps: int, key: str) -> Any:
-    """Value of a setting that may be a list with one entry a step.
-
-    Raises:
-        ConfigError: If it is a list of another length.
-    """
-    if not isinstance(value, list | tuple):
-        return value
-    if len(value) != num_steps:
-        raise ConfigError(
-            f'{key} = {list(value)} has {len(value)} entries for '
-            f'{num_steps} steps; give one number, or one for each step'
-        )
-    return value[step - 1]
-
-
-def method_for_step(method: dict, step: int, num_steps: int) -> dict:
-    """The method's config with the settings of one step."""
-    names = class_of(method, METHODS).per_step
-    return {
-        name: for_step(value, step, num_steps, f'method.{name}')
-        if name in names
-        else value
-        for name, value in method.items()
-    }
-
-
-def replay_for_step(
-    forgetting: dict, plan: ForgettingPlan, step: int, ratio: float = 0.5
-) -> dict[str, dict]:
-    """Arguments of the forget and the retain subset of a step.
-
-    What has been learned is replayed with what is retained; nothing is seen
-    of classes that are missing or not yet to be learned. Of a subset that
-    batches have nothing of, no image need exist.
-
-    Args:
-        forgetting (dict): ``cfg.forgetting``, completed.
-        plan (ForgettingPlan): Its steps.
-        step (int): Number of the step, from 1.
-        ratio (float): Share of a batch that is to be forgotten. Defaults to
-            0.5.
-
-    Returns:
-        dict[str, dict]: ``forget`` and ``retain`` of
-        :class:`~gslora_mm.datasets.ForgetRetainDataset`.
-    """
-    splits = plan.splits(step)
-    annotations = forgetting['other_annotations']
-    if not isinstance(annotations, dict):
-        annotations = dict(forget=annotations, retain=annotations)
-    shared = dict(
-        sampling=forgetting['sampling'],
-        shots=forgetting['shots'],
-    )
-    hidden = splits['missing'] + plan.unknown(step)
-    known = splits['retain'] + splits.get('learned', [])
-    return dict(
-        forget=dict(
-            is_used=ratio > 0,
-            classes=splits['forget'],
-            exclude=hidden,
-            other_annotations=annotations.get('forget', 'drop'),
-            share=forgetting['forget_share'],
-            seed=forgetting['seed'] + 2 * step,
-            **shared,
-        ),
-        retain=dict(
-            is_used=ratio < 1,
-            classes=[name for name in known if name not in hidden],
-            exclude=hidden,
-            other_annotations=annotations.get('retain', 'drop'),
-            share=forgetting['retain_share'],
-            seed=forgetting['seed'] + 2 * step + 1,
-            **shared,
-        ),
-    )
-
-
-def stock_config(cfg: Config, work_dir: str, evaluator: dict) -> Config:
-    """Config that only evaluates the stock model.
-
-    Args:
+    Attributes:
         cfg (Config): The sequence config.
-        work_dir (str): Where the evaluation writes its log.
-        evaluator (dict): The forgetting evaluator.
-
-    Returns:
-        Config: Without any trace of training.
-    """
-    stock = base_config(cfg, work_dir)
-    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
-        stock.pop(key, None)
-    for stage in ('val', 'test'):
-        stock[f'{stage}_dataloader'] = copy.deepcopy(cfg['val_dataloader'])
-        stock[f'{stage}_evaluator'] = copy.deepcopy(evaluator)
-    stock['val_cfg'] = dict(type='ValLoop')
-    stock['test_cfg'] = dict(type='TestLoop')
-    return plain_config(stock)
-
-
-def base_config(cfg: Config, work_dir: str) -> dict:
-    """What pre-trained evaluation and all steps have in common."""
-    base = copy.deepcopy(cfg._cfg_dict.to_dict())
-    for key in SEQUENCE_KEYS + (
-        'param_scheduler',
-        'auto_scale_lr',
-        'custom_hooks',
-        'load_from',
-        'resume',
-    ):
-        base.pop(key, None)
-    base['work_dir'] = work_dir
-    # MMEngine keeps loggers, visualizers and message hubs by name for as
-    # long as the process lives; one name a step keeps them apart.
-    name = work_dir.strip('/').replace('/', '_')
-    base['experiment_name'] = name
-    base['visualizer'] = {
-        'type': 'Visualizer',
-        'vis_backends': [dict(type='LocalVisBackend')],
-        **base.get('visualizer', {}),
-        'name': name,
-    }
-    base['log_processor'] = dict(
-        type='LogProcessor', window_size=50, by_epoch=False
-    )
-    base['runner_type'] = 'gslora_mm.QuietRunner'
-    base['console'] = CONSOLE
-    hooks = dict(base.get('default_hooks') or {})
-    hooks.pop('visualization', None)
-    base['default_hooks'] = {**hooks, 'checkpoint': None}
-    return base
-
-
-def step_config(
-    cfg: Config,
-    plan: ForgettingPlan,
-    step: int,
-    *,
-    forgetting: dict,
-    schedule: dict,
-    task: dict,
-    checkpoint: str,
-    evaluator: dict,
-    max_iters: list[int],
-    work_dir: str,
-    before: str,
-    pretrained_sha256: str,
-    method_state: str | None,
-) -> Config:
-    """One ordinary MMEngine config that runs one step.
-
-    Args:
-        cfg (Config): The sequence config.
-        plan (ForgettingPlan): Its steps.
-        step (int): Number of the step, from 1.
-        forgetting (dict): ``cfg.forgetting``, completed.
-        schedule (dict): ``cfg.schedule``, completed.
-        task (dict): Config of the task.
-        checkpoint (str): Stock checkpoint that the step starts from.
-        evaluator (dict): The forgetting evaluator of this step.
+        entries (SequenceEntries): What it asks for.
+        plan (ForgettingPlan): Which classes go when.
+        checkpoint_sha256 (str): Hash of the pre-trained checkpoint.
         max_iters (list[int]): Iterations of every step.
-        work_dir (str): Work dir of the step.
-        before (str): File with the metrics of the pre-trained model.
-        pretrained_sha256 (str): Hash of the pre-trained checkpoint.
-        method_state (str | None): File with what the method of the step
-            before carries on; None in the first step.
-
-    Returns:
-        Config: To be run by :func:`gslora_mm.sequence.run_step`.
+        replay (list[ForgetRetainDataset]): Replay images of every step, all
+            over one data set that is read once.
+        validation (BaseDataset | None): The validation set, read.
     """
-    out = dict(stock_config(cfg, work_dir, evaluator)._cfg_dict.to_dict())
-    iters = max_iters[step - 1]
-    out['model'] = dict(
-        type='gslora_mm.ForgettingModel',
-        model=out['model'],
-        task=dict(task),
-        method=method_for_step(cfg.method, step, len(plan)),
-        adapter=cfg.get('adapter'),
-        checkpoint=checkpoint,
-        allow_pickle=forgetting['allow_pickle'] and step == 1,
-    )
-    seed = (cfg.get('randomness') or {}).get('seed') or 0
-    out['randomness'] = {
-        **(cfg.get('randomness') or {}),
-        'seed': seed + step,
-    }
-    loader = copy.deepcopy(cfg._cfg_dict.to_dict()['train_dataloader'])
-    ratio = forget_ratio(schedule, cfg.method)
-    out['train_dataloader'] = {
-        **loader,
-        'batch_size': schedule['batch_size'],
-        'batch_sampler': None,
-        'sampler': dict(
-            type='gslora_mm.ForgetRetainSampler',
-            batch_size=schedule['batch_size'],
-            forget_ratio=ratio,
-            seed=seed + step,
-        ),
-        'dataset': dict(
-            type='gslora_mm.ForgetRetainDataset',
-            dataset=loader['dataset'],
-            **replay_for_step(forgetting, plan, step, ratio),
-        ),
-    }
-    out['train_cfg'] = dict(
-        type='IterBasedTrainLoop',
-        max_iters=iters,
-        # The one evaluation of a step is that of the merged model.
-        val_begin=iters + 1,
-    )
-    out['optim_wrapper'] = copy.deepcopy(schedule['optim_wrapper'])
-    out['param_scheduler'] = schedulers(schedule['param_scheduler'], iters)
-    interval = schedule['log_interval']
-    out['default_hooks'] = {
-        **out['default_hooks'],
-        'logger': dict(type='gslora_mm.StepLoggerHook', interval=interval),
-        'checkpoint': dict(
-            type='gslora_mm.StepCheckpointHook',
-            interval=schedule['checkpoint_interval'],
-        ),
-    }
-    out['custom_hooks'] = [
-        dict(type='gslora_mm.MethodHook'),
-        dict(type='gslora_mm.GroupNormHook', interval=interval),
-        dict(
-            type='gslora_mm.ProgressHook',
+
+    cfg: Config
+    entries: SequenceEntries
+    plan: ForgettingPlan
+    checkpoint_sha256: str = ''
+    max_iters: list[int] = field(default_factory=list)
+    replay: list[ForgetRetainDataset] = field(default_factory=list)
+    validation: BaseDataset | None = None
+
+    @property
+    def work_dir(self) -> WorkDir:
+        """Where the sequence is written."""
+        return WorkDir(self.cfg.work_dir)
+
+    @property
+    def task(self) -> BaseTask:
+        """The task that reads the model."""
+        return TASKS.build(self.entries.task)
+
+    def replay_settings(self, step: int) -> dict[str, dict]:
+        """Arguments of the forget and the retain subset of a step.
+
+        What has been learned is replayed with what is retained; nothing is
+        seen of classes that are missing or not yet to be learned. Of a
+        subset that batches have nothing of, no image need exist.
+
+        Args:
+            step (int): Number of the step, from 1.
+
+        Returns:
+            dict[str, dict]: ``forget`` and ``retain`` of
+            :class:`~gslora_mm.datasets.ForgetRetainDataset`.
+        """
+        forgetting, ratio = self.entries.forgetting, self.entries.forget_ratio
+        splits = self.plan.splits(step)
+        hidden = splits['missing'] + self.plan.unknown(step)
+        known = splits['retain'] + splits.get('learned', [])
+        own = dict(
+            forget=dict(
+                is_used=ratio > 0,
+                classes=splits['forget'],
+                share=forgetting.forget_share,
+                seed=forgetting.seed + 2 * step,
+            ),
+            retain=dict(
+                is_used=ratio < 1,
+                classes=[name for name in known if name not in hidden],
+                share=forgetting.retain_share,
+                seed=forgetting.seed + 2 * step + 1,
+            ),
+        )
+        return {
+            role: dict(
+                settings,
+                exclude=hidden,
+                other_annotations=forgetting.other_annotations_of(role),
+                sampling=forgetting.sampling,
+                shots=forgetting.shots,
+            )
+            for role, settings in own.items()
+        }
+
+    def pretrained_config(self) -> Config:
+        """Config that scores the model as it came, for the splits of all."""
+        folder = self.work_dir.pretrained.path
+        out = self._evaluation(str(folder), self.plan.all_splits())
+        return plain_config(out)
+
+    def step_config(self, step: int) -> Config:
+        """One ordinary MMEngine config that runs one step.
+
+        Args:
+            step (int): Number of the step, from 1.
+
+        Returns:
+            Config: To be run by :func:`gslora_mm.sequence.run_step`.
+        """
+        entries, iters = self.entries, self.max_iters[step - 1]
+        schedule, stock = entries.schedule, self.cfg.to_dict()
+        seed = (stock.get('randomness') or {}).get('seed') or 0
+        before = self.work_dir.step(step - 1) if step > 1 else None
+        out = self._evaluation(
+            str(self.work_dir.step(step).path),
+            {k: names for k, names in self.plan.splits(step).items() if names},
+        )
+        out['model'] = dict(
+            type='gslora_mm.ForgettingModel',
+            model=out['model'],
+            task=dict(entries.task),
+            method=entries.method.for_step(step, len(self.plan)),
+            adapter=entries.adapter,
+            checkpoint=str(before.merged)
+            if before
+            else entries.forgetting.pretrained,
+            allow_pickle=entries.forgetting.allow_pickle and step == 1,
+        )
+        out['randomness'] = {
+            **(stock.get('randomness') or {}),
+            'seed': seed + step,
+        }
+        out['train_dataloader'] = {
+            **stock['train_dataloader'],
+            'batch_size': schedule.batch_size,
+            'batch_sampler': None,
+            'sampler': dict(
+                type='gslora_mm.ForgetRetainSampler',
+                batch_size=schedule.batch_size,
+                forget_ratio=entries.forget_ratio,
+                seed=seed + step,
+            ),
+            'dataset': dict(
+                type='gslora_mm.ForgetRetainDataset',
+                dataset=stock['train_dataloader']['dataset'],
+                **self.replay_settings(step),
+            ),
+        }
+        out['train_cfg'] = dict(
+            type='IterBasedTrainLoop',
+            max_iters=iters,
+            # The one evaluation of a step is that of the merged model.
+            val_begin=iters + 1,
+        )
+        out['optim_wrapper'] = copy.deepcopy(schedule.optim_wrapper)
+        out['param_scheduler'] = schedule.schedulers(iters)
+        out['default_hooks'] |= dict(
+            logger=dict(
+                type='gslora_mm.StepLoggerHook', interval=schedule.log_interval
+            ),
+            checkpoint=dict(
+                type='gslora_mm.StepCheckpointHook',
+                interval=schedule.checkpoint_interval,
+            ),
+        )
+        out['custom_hooks'] = [
+            dict(type='gslora_mm.MethodHook'),
+            dict(
+                type='gslora_mm.GroupNormHook', interval=schedule.log_interval
+            ),
+            dict(
+                type='gslora_mm.ProgressHook',
+                step=step,
+                num_steps=len(self.plan),
+                later_iters=sum(self.max_iters[step:]),
+                interval=schedule.log_interval,
+            ),
+            *copy.deepcopy(schedule.hooks),
+        ]
+        out['forgetting_step'] = dict(
             step=step,
-            num_steps=len(plan),
-            later_iters=sum(max_iters[step:]),
-            interval=interval,
-        ),
-        *copy.deepcopy(schedule['hooks']),
-    ]
-    out['forgetting_step'] = dict(
-        step=step,
-        splits=plan.splits(step),
-        before=before,
-        pretrained_sha256=pretrained_sha256,
-        method_state=method_state,
-    )
-    return plain_config(out)
+            splits=self.plan.splits(step),
+            before=str(self.work_dir.pretrained.metrics),
+            pretrained_sha256=self.checkpoint_sha256,
+            method_state=str(before.method_state) if before else None,
+        )
+        return plain_config(out)
+
+    def _evaluation(
+        self, work_dir: str, splits: dict[str, list[str]]
+    ) -> dict[str, Any]:
+        """What evaluates the stock model, without a trace of training."""
+        stock = self.cfg.to_dict()
+        out = {
+            key: value
+            for key, value in stock.items()
+            if key not in (*NAMES, *_OF_TRAINING)
+            and key not in ('train_dataloader', 'train_cfg', 'optim_wrapper')
+        }
+        out['work_dir'] = work_dir
+        # MMEngine keeps loggers, visualizers and message hubs by name for as
+        # long as the process lives; one name a step keeps them apart.
+        name = work_dir.strip('/').replace('/', '_')
+        out['experiment_name'] = name
+        out['visualizer'] = {
+            'type': 'Visualizer',
+            'vis_backends': [dict(type='LocalVisBackend')],
+            **out.get('visualizer', {}),
+            'name': name,
+        }
+        out['log_processor'] = dict(
+            type='LogProcessor', window_size=50, by_epoch=False
+        )
+        out['runner_type'] = 'gslora_mm.Runner'
+        out['console'] = CONSOLE
+        hooks = dict(out.get('default_hooks') or {})
+        hooks.pop('visualization', None)
+        out['default_hooks'] = {**hooks, 'checkpoint': None}
+        evaluator = self.task.evaluator(
+            stock['val_evaluator'],
+            splits,
+            self.entries.forgetting.only_split_images,
+        )
+        for stage in ('val', 'test'):
+            out[f'{stage}_dataloader'] = copy.deepcopy(stock['val_dataloader'])
+            out[f'{stage}_evaluator'] = copy.deepcopy(evaluator)
+        out['val_cfg'] = dict(type='ValLoop')
+        out['test_cfg'] = dict(type='TestLoop')
+        return out
 
 
-def _listed(configs: Any) -> list[dict]:
-    """Configs of schedulers: none, one or some."""
-    return [configs] if isinstance(configs, dict) else list(configs or [])
-
-
-def schedulers(configs: Any, max_iters: int) -> list[dict]:
-    """Parameter schedulers that count iterations and end with the step.
+def resolve(cfg: Config) -> ResolvedSequence:
+    """Read entries and data of a sequence, and select its replay images.
 
     Args:
-        configs (dict | list[dict] | None): As in a config; ``by_epoch`` must
-            be false or absent, ``end`` (and ``T_max`` of cosine annealing)
-            defaults to the number of iterations.
-        max_iters (int): Iterations of the step.
+        cfg (Config): The sequence config.
 
     Raises:
-        ConfigError: If one counts epochs.
+        ConfigError: Naming the entry of the config, what it is, and what it
+            could be.
     """
-    out = []
-    for config in _listed(configs):
-        if config.get('by_epoch', False):
-            raise ConfigError(
-                'schedule.param_scheduler has by_epoch=True; the steps of a '
-                'sequence count iterations: set by_epoch=False'
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    entries = read_entries(cfg)
+    training = _read_dataset(cfg, 'train_dataloader')
+    with config_path('train_dataloader.dataset'):
+        table = LabelTable.scan(training)
+    validation = _read_dataset(cfg, 'val_dataloader')
+    with config_path('val_dataloader.dataset'):
+        LabelTable.scan(validation)  # refuses labels in another order
+    if tuple(validation.metainfo['classes']) != tuple(table.classes):
+        raise ConfigError(
+            'val_dataloader.dataset.metainfo.classes and those of '
+            'train_dataloader.dataset differ, or their order does; labels '
+            'are positions in this list, so it must be the same'
+        )
+    plan = ForgettingPlan.make(
+        entries.forgetting,
+        table.classes,
+        {table.classes[label] for label in set(table.labels.tolist())},
+        is_replayed=entries.forget_ratio < 1,
+    )
+    pretrained = local_path(entries.forgetting.pretrained)
+    sequence = ResolvedSequence(
+        cfg, entries, plan, sha256_of(pretrained), validation=validation
+    )
+    for step in range(1, len(plan) + 1):
+        with config_path(renamed=_SUBSET_PATHS, context=f'step {step}'):
+            with usable('forgetting'):
+                replay = ForgetRetainDataset(
+                    training, **sequence.replay_settings(step), table=table
+                )
+        with config_path('schedule'):
+            sampler = ForgetRetainSampler(
+                replay, entries.schedule.batch_size, entries.forget_ratio
             )
-        config = {**config, 'by_epoch': False}
-        config.setdefault('end', max_iters)
-        if config['type'].split('.')[-1].startswith('CosineAnnealing'):
-            span = config['end'] - config.get('begin', 0)
-            config.setdefault('T_max', span)
-        out.append(config)
-    return out
+        sequence.replay.append(replay)
+        sequence.max_iters.append(
+            entries.schedule.num_iterations(sampler.iterations_per_epoch)
+        )
+    return sequence
+
+
+def _read_dataset(cfg: Config, loader: str) -> BaseDataset:
+    """Build the data set of a loader and read its annotations."""
+    with config_path(f'{loader}.dataset'):
+        with no_prints():
+            dataset = build_dataset(cfg[loader].dataset)
+        classes = list(dataset.metainfo.get('classes') or ())
+        if not classes:
+            raise ConfigError(
+                'metainfo',
+                valid='no class names; set metainfo=dict(classes=[...])',
+            )
+        _check_names(dataset, classes)
+    return dataset
+
+
+def _check_names(dataset: BaseDataset, classes: list[str]) -> None:
+    """Refuse class names that do not tell which label is meant."""
+    path = 'metainfo.classes'
+    twice = [name for name in classes if classes.count(name) > 1]
+    if twice:
+        labels = [i for i, name in enumerate(classes) if name == twice[0]]
+        raise ConfigError(
+            path,
+            valid=f'{twice[0]!r} is the name of labels {labels}; classes are '
+            'told by their names, so each needs one of its own (of '
+            "ImageNet's two cranes: gslora_mm.ImageNet100 has such names)",
+        )
+    # mmpretrain numbers labels by the sorted folders, whatever the names.
+    folders = getattr(dataset, 'folder_to_idx', {})
+    for label, name in enumerate(classes):
+        if folders.get(name, label) != label:
+            raise ConfigError(
+                path,
+                valid=f'{name!r} has label {label} there, but its folder has '
+                f'label {folders[name]}: labels follow the sorted names of '
+                'the folders, so write the classes in that order: '
+                f'{list(folders)}',
+            )

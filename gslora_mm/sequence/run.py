@@ -1,51 +1,26 @@
-from __future__ import annotations
+"""The walk through the steps of a sequence."""
 
+import contextlib
 import gc
-import json
-import os
-import os.path as osp
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
+import filelock
 from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
-from mmengine.registry import init_default_scope
 
 from gslora_mm.models import load_stock_checkpoint
-from gslora_mm.registry import METHODS, RUNNERS, class_of
+from gslora_mm.registry import RUNNERS
 from gslora_mm.utils import ConfigError, load_json, save_json
 from gslora_mm.utils.atomic import remove_leftovers
 from gslora_mm.utils.checkpoint import local_path
-from gslora_mm.training.hooks.method_hook import model_of
-from gslora_mm.training.hooks.step_checkpoint_hook import RESUME_FILE
-from .identity import annotations_sha256
-from .method_state import METHOD_FILE
-from .dry_run import CheckedSequence, check_sequence
-from .step import (
-    CONFIG_FILE,
-    MERGED_FILE,
-    METRICS_FILE,
-    RESULT_FILE,
-    dump_config,
-    run_step,
-    without_prefix,
-)
-from .resolve import SEQUENCE_KEYS, step_config, stock_config
-
-SEQUENCE_FILE = 'sequence.json'
-PRETRAINED_DIR = 'pretrained'
-
-#: What has to stay the same for a run to be resumed.
-FINGERPRINT = SEQUENCE_KEYS + (
-    'model',
-    'data_preprocessor',
-    'train_dataloader',
-    'val_dataloader',
-    'val_evaluator',
-    'randomness',
-)
+from gslora_mm.utils.distributed import model_of
+from gslora_mm.utils.text import percent, shortened
+from gslora_mm.work_dir import WorkDir
+from .dry_run import check_sequence
+from .identity import first_difference, run_identity
+from .resolve import ResolvedSequence
+from .step import dump_config, run_step, without_prefix
 
 
 class ForgettingSequence:
@@ -54,6 +29,7 @@ class ForgettingSequence:
     The steps are chained by files only - the merged checkpoint of one is
     the starting point of the next -, so that a sequence can be killed at
     any time and resumed anywhere, and no step costs more than the first.
+    While it runs, no other process can run a sequence in its work dir.
 
     Args:
         cfg (Config): A config with a ``forgetting`` entry and a
@@ -65,7 +41,7 @@ class ForgettingSequence:
     def __init__(self, cfg: Config, resume: bool = False) -> None:
         self.cfg = cfg
         self.resume = resume
-        self.work_dir = cfg.work_dir
+        self.work_dir = WorkDir(cfg.work_dir)
 
     def run(self) -> dict:
         """Check everything, evaluate the pre-trained model, run all steps.
@@ -77,23 +53,23 @@ class ForgettingSequence:
             ConfigError: If anything is wrong; no training has started then,
                 and nothing in ``work_dir`` has changed.
         """
-        from gslora_mm.reports import write_report
+        from gslora_mm.reports import write_report  # imports Matplotlib
 
-        init_default_scope(self.cfg.get('default_scope', 'mmdet'))
         self._fetch_pretrained()
-        checked = check_sequence(self.cfg)
-        self._claim_work_dir(checked)
-        self._announce(checked)
-        self._evaluate_pretrained(checked)
-        for step in range(1, len(checked.plan) + 1):
-            self._run_step(checked, step)
+        sequence = check_sequence(self.cfg)
+        with self._locked():
+            self._claim_work_dir(sequence)
+            self._announce(sequence)
+            self._evaluate_pretrained(sequence)
+            for step in range(1, len(sequence.plan) + 1):
+                self._run_step(sequence, step)
+                if is_main_process():
+                    write_report(self.work_dir.path, pictures=False)
+            report = {}
             if is_main_process():
-                write_report(self.work_dir, pictures=False)
-        report = {}
-        if is_main_process():
-            report = write_report(self.work_dir)
-            self._say(f'report: {self._path("report.md")}')
-        barrier()
+                report = write_report(self.work_dir.path)
+                self._say(f'report: {self.work_dir.report_text}')
+            barrier()
         return report
 
     def _fetch_pretrained(self) -> None:
@@ -103,167 +79,156 @@ class ForgettingSequence:
             local_path(pretrained)
         barrier()
 
-    def _path(self, *names: str) -> str:
-        return osp.join(self.work_dir, *names)
-
-    def _step_dir(self, step: int) -> str:
-        return self._path(f'step_{step:02d}')
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes out of the work dir."""
+        if not is_main_process():
+            yield
+            return
+        self._check_claim()
+        self.work_dir.path.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.work_dir.lock)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise ConfigError(
+                'work_dir',
+                str(self.work_dir.path),
+                'another process runs a sequence there; wait for its end, or '
+                'choose another one',
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     @staticmethod
     def _say(line: str) -> None:
         if is_main_process():
             print(line, flush=True)
 
-    def _announce(self, checked: CheckedSequence) -> None:
-        plan = checked.plan
+    def _announce(self, sequence: ResolvedSequence) -> None:
+        plan = sequence.plan
         self._say(
             f'{len(plan)} steps, {len(plan.classes)} classes, '
-            f'{get_world_size()} process(es); work dir {self.work_dir}'
+            f'{get_world_size()} process(es); work dir {self.work_dir.path}'
         )
         for step, names in enumerate(plan.steps, 1):
+            replay = sequence.replay[step - 1]
             counts = ' and '.join(
-                f'{number} {role}'
-                for role, number in checked.images[step - 1].items()
-                if number
+                f'{len(half)} {half.role}' for half in replay.datasets if half
             )
             new = plan.learn[step - 1] if plan.learn else ()
             self._say(
-                f'  step {step}: forget {_brief(names)} '
-                + f'and learn {_brief(new)} ' * bool(new)
-                + f'({counts} images, {checked.max_iters[step - 1]} '
+                f'  step {step}: forget {shortened(names)} '
+                + f'and learn {shortened(new)} ' * bool(new)
+                + f'({counts} images, {sequence.max_iters[step - 1]} '
                 'iterations)'
             )
 
-    def _fingerprint(self) -> dict[str, Any]:
-        kept = {key: self.cfg.get(key) for key in FINGERPRINT}
-        return json.loads(
-            json.dumps(kept, default=str),
-            # As files of this package have NaN and infinity.
-            parse_constant=lambda _: None,
-        )
+    def _check_claim(self) -> dict:
+        """Refuse a work dir with results of another sequence.
 
-    def _claim_work_dir(self, checked: CheckedSequence) -> None:
-        """Write ``sequence.json``, or compare with the one that is there."""
-        path = self._path(SEQUENCE_FILE)
-        sequence = dict(
-            task=checked.task.name,
-            method=class_of(self.cfg.method, METHODS).name,
-            metric=checked.task.metric,
-            model=self.cfg.model.type,
-            allow_pickle=checked.forgetting['allow_pickle'],
-            classes=list(checked.plan.classes),
-            steps=[list(names) for names in checked.plan.steps],
-            pretrained_path=str(checked.forgetting['pretrained']),
-            checkpoint_sha256=checked.checkpoint_sha256,
-            annotations_sha256=annotations_sha256(self.cfg),
-            processes=get_world_size(),
-            config=self._fingerprint(),
-        )
-        has_results = osp.exists(self._path(PRETRAINED_DIR, METRICS_FILE))
-        if osp.exists(path) and has_results:
-            # What a folder of an older version does not tell is not compared.
-            now = sequence['annotations_sha256']
-            found = {'annotations_sha256': now, **load_json(path)}
-            difference = _first_difference(found, sequence)
-            if difference:
-                raise ConfigError(
-                    f'work_dir = {self.work_dir!r} holds another sequence: '
-                    f'{difference}; choose another --work-dir'
-                )
-            if not self.resume:
-                raise ConfigError(
-                    f'work_dir = {self.work_dir!r} already holds results of '
-                    'this sequence; pass --resume to go on, or choose '
-                    'another --work-dir'
-                )
+        Returns:
+            dict: The identity of this run.
+        """
+        identity = run_identity(self.cfg)
+        if not self.work_dir.has_results:
+            return identity
+        path = str(self.work_dir.path)
+        record = self.work_dir.read_record()
+        if 'identity' not in record:
+            raise ConfigError(
+                'work_dir',
+                path,
+                'it holds results of an older version of this package, which '
+                'cannot be resumed; choose another one',
+            )
+        difference = first_difference(record['identity'], identity)
+        if difference:
+            raise ConfigError(
+                'work_dir',
+                path,
+                f'it holds another sequence: {difference}; choose another one',
+            )
+        if not self.resume:
+            raise ConfigError(
+                'work_dir',
+                path,
+                'it already holds results of this sequence; resume it, or '
+                'choose another one',
+            )
+        return identity
+
+    def _claim_work_dir(self, sequence: ResolvedSequence) -> None:
+        """Write down what is asked for, once the work dir is ours."""
+        identity = self._check_claim()
         barrier()
         if is_main_process():
-            os.makedirs(self.work_dir, exist_ok=True)
-            remove_leftovers(self.work_dir)
-            save_json(sequence, path)
-            dump_config(self.cfg, self._path(CONFIG_FILE))
+            remove_leftovers(self.work_dir.path)
+            forgetting = sequence.entries.forgetting
+            self.work_dir.write_record(
+                dict(
+                    task=sequence.task.name,
+                    method=sequence.entries.method.cls.name,
+                    metric=sequence.task.metric,
+                    model=self.cfg.model.type,
+                    allow_pickle=forgetting.allow_pickle,
+                    classes=list(sequence.plan.classes),
+                    steps=[list(names) for names in sequence.plan.steps],
+                    pretrained_path=str(forgetting.pretrained),
+                    checkpoint_sha256=sequence.checkpoint_sha256,
+                    annotations_sha256=identity['annotations_sha256'],
+                    identity=identity,
+                )
+            )
+            dump_config(self.cfg, self.work_dir.config)
         barrier()
 
-    def _evaluate_pretrained(self, checked: CheckedSequence) -> None:
+    def _evaluate_pretrained(self, sequence: ResolvedSequence) -> None:
         """Score the model as it came, once, for the splits of all steps."""
-        folder = self._path(PRETRAINED_DIR)
-        path = osp.join(folder, METRICS_FILE)
-        if osp.exists(path):
+        files = self.work_dir.pretrained
+        if files.metrics.exists():
             return
-        evaluator = self._evaluator(checked, checked.plan.all_splits())
-        cfg = stock_config(self.cfg, folder, evaluator)
-        os.makedirs(folder, exist_ok=True)
+        cfg = sequence.pretrained_config()
         if is_main_process():
-            dump_config(cfg, osp.join(folder, CONFIG_FILE))
+            dump_config(cfg, files.config)
         runner = RUNNERS.build(cfg)
+        forgetting = sequence.entries.forgetting
         load_stock_checkpoint(
             model_of(runner),
-            checked.forgetting['pretrained'],
-            checked.forgetting['allow_pickle'],
+            forgetting.pretrained,
+            forgetting.allow_pickle,
             'forgetting.pretrained',
         )
         start = time.perf_counter()
         metrics = without_prefix(runner.val())
         seconds = time.perf_counter() - start
         if is_main_process():
-            save_json(dict(metrics=metrics, eval_seconds=seconds), path)
+            save_json(
+                dict(metrics=metrics, eval_seconds=seconds), files.metrics
+            )
         runner.close()
         barrier()
         del runner
         gc.collect()
 
-    def _evaluator(
-        self, checked: CheckedSequence, splits: dict[str, list[str]]
-    ) -> dict:
-        return checked.task.evaluator(
-            self.cfg._cfg_dict.to_dict()['val_evaluator'],
-            splits,
-            checked.forgetting['only_split_images'],
-        )
-
-    def _run_step(self, checked: CheckedSequence, step: int) -> None:
-        folder = self._step_dir(step)
-        result_file = osp.join(folder, RESULT_FILE)
-        if osp.exists(result_file):
-            result = load_json(result_file)
+    def _run_step(self, sequence: ResolvedSequence, step: int) -> None:
+        files = self.work_dir.step(step)
+        if files.is_finished:
+            result = load_json(files.result)
             if is_main_process():
-                Path(folder, RESUME_FILE).unlink(missing_ok=True)
+                files.resume.unlink(missing_ok=True)
         else:
-            splits = checked.plan.splits(step)
-            cfg = step_config(
-                self.cfg,
-                checked.plan,
-                step,
-                forgetting=checked.forgetting,
-                schedule=checked.schedule,
-                task=checked.task_cfg,
-                checkpoint=checked.forgetting['pretrained']
-                if step == 1
-                else osp.join(self._step_dir(step - 1), MERGED_FILE),
-                evaluator=self._evaluator(
-                    checked, {k: v for k, v in splits.items() if v}
-                ),
-                max_iters=checked.max_iters,
-                work_dir=folder,
-                before=self._path(PRETRAINED_DIR, METRICS_FILE),
-                pretrained_sha256=checked.checkpoint_sha256,
-                method_state=None
-                if step == 1
-                else osp.join(self._step_dir(step - 1), METHOD_FILE),
-            )
-            result = run_step(cfg, resume=self.resume)
-        self._say(_summary(result, checked.task.metric))
-
-
-def _brief(names: Sequence[str], most: int = 20) -> str:
-    shown = ', '.join(names[:most])
-    return shown + (f' and {len(names) - most} more') * (len(names) > most)
+            result = run_step(sequence.step_config(step), resume=self.resume)
+        self._say(_summary(result, sequence.task.metric))
 
 
 def _summary(result: dict, metric: str) -> str:
+    """One line with the scores of a step."""
+
     def score(name: str) -> str:
-        value = result.get(name)
-        return '-' if value is None else f'{100 * value:.1f}'
+        return percent(result.get(name))
 
     return (
         f'step {result["step"]}: {metric} forget {score("forget_before")} -> '
@@ -272,20 +237,3 @@ def _summary(result: dict, metric: str) -> str:
         + f', learned {score("learned_score")}' * ('learned' in result)
         + f'; H-Mean {score("h_mean")} (bound {score("h_mean_upper_bound")})'
     )
-
-
-def _first_difference(found: Any, wanted: Any, where: str = '') -> str:
-    """Where two JSON values differ first, in words; '' if nowhere."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in [*wanted, *(k for k in found if k not in wanted)]:
-            difference = _first_difference(
-                found.get(key),
-                wanted.get(key),
-                f'{where}.{key}'.removeprefix('.').removeprefix('config.'),
-            )
-            if difference:
-                return difference
-        return ''
-    if found == wanted:
-        return ''
-    return f'{where} is {found!r} there and {wanted!r} here'

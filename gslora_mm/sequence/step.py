@@ -1,8 +1,7 @@
 import copy
 import gc
-import os
-import os.path as osp
 import time
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
@@ -16,21 +15,15 @@ from gslora_mm.lora import (
     save_adapter,
 )
 from gslora_mm.registry import RUNNERS
+from gslora_mm.training.hooks.progress_hook import TRAIN_SECONDS
 from gslora_mm.utils import ConfigError, atomic_path, load_json, save_json
 from gslora_mm.utils.atomic import remove_leftovers
 from gslora_mm.utils.checkpoint import save_stock_checkpoint
+from gslora_mm.utils.distributed import model_of
 from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory
-from gslora_mm.training.hooks.method_hook import model_of
-from gslora_mm.training.hooks.progress_hook import TRAIN_SECONDS
-from gslora_mm.training.hooks.step_checkpoint_hook import RESUME_FILE
+from gslora_mm.work_dir import StepDir
 from .method_state import prepare_method
 from .resolve import plain_config
-
-RESULT_FILE = 'result.json'
-METRICS_FILE = 'metrics.json'
-CONFIG_FILE = 'config.py'
-MERGED_FILE = 'merged.pth'
-ADAPTER_FILE = 'adapter.safetensors'
 
 
 def run_step(cfg: Config, resume: bool = False) -> dict:
@@ -41,7 +34,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
 
     Args:
         cfg (Config): A step's config, as
-            :func:`~gslora_mm.sequence.resolve.step_config` makes it.
+            one of :meth:`ResolvedSequence.step_config`.
         resume (bool): Whether to go on from the state that an earlier,
             interrupted run left. Defaults to False.
 
@@ -49,24 +42,23 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
         dict: The step's entry in ``report.json``.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    work_dir = cfg.work_dir
-    result_file = osp.join(work_dir, RESULT_FILE)
-    if osp.exists(result_file):
+    files = StepDir(Path(cfg.work_dir))
+    if files.is_finished:
         if resume:
-            return load_json(result_file)
+            return load_json(files.result)
         raise ConfigError(
-            f'work_dir = {work_dir!r} holds a finished step; choose another '
-            '--work-dir'
+            'work_dir',
+            str(files.path),
+            'it holds a finished step; choose another one',
         )
-    os.makedirs(work_dir, exist_ok=True)
+    files.path.mkdir(parents=True, exist_ok=True)
     if is_main_process():
-        remove_leftovers(work_dir)
-        dump_config(cfg, osp.join(work_dir, CONFIG_FILE))
+        remove_leftovers(files.path)
+        dump_config(cfg, files.config)
     barrier()
     cfg = copy.deepcopy(cfg)
-    state_file = osp.join(work_dir, RESUME_FILE)
-    if resume and osp.exists(state_file):
-        cfg.load_from, cfg.resume = state_file, True
+    if resume and files.resume.exists():
+        cfg.load_from, cfg.resume = str(files.resume), True
 
     reset_peak_memory()
     runner = RUNNERS.build(cfg)
@@ -78,7 +70,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
         dataset,
         cfg.model.method,
         cfg.forgetting_step,
-        work_dir,
+        files,
         resume=bool(cfg.get('resume')),
     )
     prepare_seconds = time.perf_counter() - start
@@ -97,13 +89,13 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
         train_seconds=runner.message_hub.get_info(TRAIN_SECONDS),
     )
     if is_main_process() and model.groups:
-        save_adapter(model.model, osp.join(work_dir, ADAPTER_FILE))
+        save_adapter(model.model, files.adapter)
     merge_lora(model.model)
     if is_main_process():
         save_stock_checkpoint(
             model.model,
             runner.train_dataloader.dataset.metainfo,
-            osp.join(work_dir, MERGED_FILE),
+            files.merged,
         )
     start = time.perf_counter()
     metrics = without_prefix(runner.val())
@@ -120,10 +112,9 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     )
     result.update(facts)
     if is_main_process():
-        save_json({'metrics': metrics}, osp.join(work_dir, METRICS_FILE))
-        save_json(result, result_file)
-        if osp.exists(state_file):
-            os.remove(state_file)
+        save_json({'metrics': metrics}, files.metrics)
+        save_json(result, files.result)
+        files.resume.unlink(missing_ok=True)
     runner.close()
     barrier()
     del runner, model
@@ -131,7 +122,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     return result
 
 
-def dump_config(cfg: Config, path: str) -> None:
+def dump_config(cfg: Config, path: Path) -> None:
     """Write a config as a Python file, atomically."""
     with atomic_path(path) as temporary:
         text = plain_config(cfg.to_dict()).pretty_text

@@ -1,16 +1,18 @@
 from .base import ROLES, BaseTask, HalfBatch, Seen
-from .classification import ClassificationHalf, ClassificationTask
-from .detection import DetectionHalf, DetectionTask
+from .classification import ClassificationTask
+from .detection import DetectionTask
+from .lookup import complete_task_config, task_named, task_of_scope
 from .task_model import TaskModel
 
 __all__ = [
     'ROLES',
     'BaseTask',
-    'ClassificationHalf',
     'ClassificationTask',
-    'DetectionHalf',
     'DetectionTask',
     'HalfBatch',
     'Seen',
     'TaskModel',
+    'complete_task_config',
+    'task_named',
+    'task_of_scope',
 ]

@@ -63,9 +63,12 @@ class HalfBatch(metaclass=ABCMeta):
         """The classification loss, weighted as in training; a scalar."""
 
     @property
-    @abstractmethod
-    def loss_rest(self) -> Tensor:
-        """All other losses (boxes, auxiliary layers) summed; a scalar."""
+    def loss_rest(self) -> Tensor | int:
+        """All other losses (boxes, auxiliary layers) summed; a scalar.
+
+        Zero where there are none.
+        """
+        return 0
 
     @property
     def loss_background(self) -> Tensor | int:
@@ -124,12 +127,24 @@ class HalfBatch(metaclass=ABCMeta):
 class BaseTask(metaclass=ABCMeta):
     """How to read one family of models.
 
-    A task knows where the losses of a model are and what its evaluation is
-    called. It knows neither the method nor the sequence.
+    A task knows where the losses of a model are, what its evaluation is
+    called, and what reports and tools say about its models. It knows neither
+    the method nor the sequence. docs/en/adding_a_task.md shows a small one.
 
     Attributes:
         name (str): As it stands in ``report.json``.
+        scope (str | None): ``default_scope`` of the library whose models it
+            reads; a config with this scope need not name the task. None for
+            a task that is always named. Defaults to None.
         metric (str): Name of the headline score in ``report.json``.
+        score_name (str): Short name of this score in tables and plots.
+        unit (str): What a row of :class:`HalfBatch` is, such as ``'image'``
+            or ``'object'``. Defaults to ``'image'``.
+        prediction_dump (str): Type of the metric that writes predictions to
+            a file, with an argument ``out_file_path``. Defaults to MMEngine's
+            ``'DumpResults'``.
+        picture_note (str): How to read the report's pictures, one sentence.
+            Defaults to ``''``.
         trunk (tuple[str, ...]): Child modules that come before the
             Transformer. Frozen, they run once for the whole batch.
         prototype_source (str): Where prototypes of the classes come from if
@@ -140,7 +155,12 @@ class BaseTask(metaclass=ABCMeta):
     """
 
     name: str
+    scope: str | None = None
     metric: str
+    score_name: str
+    unit: str = 'image'
+    prediction_dump: str = 'DumpResults'
+    picture_note: str = ''
     trunk: tuple[str, ...] = ()
     prototype_source: str = 'features'
     has_background: bool = False
@@ -176,7 +196,6 @@ class BaseTask(metaclass=ABCMeta):
             ConfigError: If the head has no such layer.
         """
 
-    @abstractmethod
     def extract(self, model: nn.Module, inputs: Tensor) -> Any:
         """Run the trunk on a whole batch.
 
@@ -185,8 +204,10 @@ class BaseTask(metaclass=ABCMeta):
             inputs (Tensor): Preprocessed images, shape (N, C, H, W).
 
         Returns:
-            Any: Whatever :meth:`half` takes as ``features``.
+            Any: Whatever :meth:`half` takes as ``features``; the inputs
+            themselves where there is no trunk.
         """
+        return inputs
 
     @abstractmethod
     def half(
@@ -255,3 +276,31 @@ class BaseTask(metaclass=ABCMeta):
         Raises:
             ConfigError: If the evaluator is not one this task can split.
         """
+
+    def picture_hook(
+        self, show_dir: str | None, work_dir: str, **shown: Any
+    ) -> dict | None:
+        """Config of a hook that paints predictions in a test.
+
+        Args:
+            show_dir (str, optional): Folder in the work dir for the painted
+                images.
+            work_dir (str): Work dir of the test.
+            **shown: ``show``, whether they come up on the screen, and
+                ``wait_time``, the seconds between two of them.
+
+        Returns:
+            dict | None: None if this task paints nothing.
+        """
+        return None
+
+
+def is_of_type(config: Any, *names: str) -> bool:
+    """Whether a config is one of some types, of whatever scope.
+
+    Args:
+        config (Any): Anything; only a dictionary has a type.
+        *names (str): Names of types, without a scope.
+    """
+    kind = config.get('type') if isinstance(config, dict) else None
+    return str(kind).split('.')[-1] in names

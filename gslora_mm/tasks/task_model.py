@@ -25,6 +25,9 @@ class TaskModel(AdaptedModel):
         trunk_is_frozen (bool): Whether nothing of the trunk is trained.
     """
 
+    # In a sequence config ``adapter`` is an entry of its own.
+    config_entry = ''
+
     def __init__(
         self,
         model: dict,
@@ -34,24 +37,23 @@ class TaskModel(AdaptedModel):
         allow_pickle: bool = False,
         data_preprocessor: dict | None = None,
     ) -> None:
-        built = TASKS.build(task)
+        # It prepares the config of the stock model, and is no module: what
+        # is none may be set before the constructor of nn.Module.
+        self.task = TASKS.build(task)
         model = copy.deepcopy(model)
         if data_preprocessor is not None:
             model.setdefault('data_preprocessor', data_preprocessor)
-        built.prepare_config(model)
-        if adapter is not None:
-            adapter = {'exclude': built.trunk, **adapter}
-        self._task_of_setup = built
+        self.task.prepare_config(model)
+        if isinstance(adapter, dict):
+            adapter = {'exclude': self.task.trunk, **adapter}
         super().__init__(model, adapter, checkpoint, allow_pickle)
         self.trunk_is_frozen = is_frozen(self.trunk_modules())
 
-    @property
-    def task(self):
-        """The task that reads the model."""
-        return self._task_of_setup
-
     def check_stock_model(self) -> None:
         self.task.check_model(self.model)
+
+    def init_weights(self) -> None:
+        """Keep the weights: those of the checkpoint, or random ones."""
 
     def trunk_modules(self) -> list[nn.Module]:
         """What comes before the Transformer."""

@@ -6,6 +6,7 @@ generator, which is frozen, and resampling is in integers, so that a scene
 depends neither on versions nor on the machine.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ _MAX_OVERLAP = 0.03  # of two boxes, as a share of the smaller one
 _MIN_CONTRAST = 85  # of luminance (0..255), digit against its background
 
 
+@functools.lru_cache(maxsize=1)
 def digit_scans(seed: int) -> dict[str, list[np.ndarray]]:
     """Divide the scans between training and validation.
 
@@ -41,13 +43,27 @@ def digit_scans(seed: int) -> dict[str, list[np.ndarray]]:
     digits = load_digits()
     scans = np.round(digits.images * (255 / 16)).astype(np.uint8)
     rng = np.random.RandomState(seed)
-    scans_of = dict(train=[], val=[])
+    divided = dict(train=[], val=[])
     for label in range(NUM_CLASSES):
         of_class = rng.permutation(np.flatnonzero(digits.target == label))
         num_val = round(len(of_class) * _VAL_SHARE)
-        scans_of['val'].append(scans[of_class[:num_val]])
-        scans_of['train'].append(scans[of_class[num_val:]])
-    return scans_of
+        divided['val'].append(scans[of_class[:num_val]])
+        divided['train'].append(scans[of_class[num_val:]])
+    return divided
+
+
+def scans_of(portion: str, seed: int) -> list[np.ndarray]:
+    """Choose the scans that a portion of the images is drawn from.
+
+    Args:
+        portion (str): ``'train'`` or ``'tune'``, which have new pictures of
+            the same scans; ``'val'`` or ``'test'``.
+        seed (int): See :func:`digit_scans`.
+
+    Returns:
+        list[np.ndarray]: The scans of each class, shape (num_scans, 8, 8).
+    """
+    return digit_scans(seed)['val' if portion in ('val', 'test') else 'train']
 
 
 def draw_scene(
@@ -78,12 +94,9 @@ def draw_scene(
         for _ in range(30):  # a digit that finds no free place is left out
             x, y = rng.randint(size - w + 1), rng.randint(size - h + 1)
             box = (int(x), int(y), w, h)
-            if all(
-                _overlap(box, other) <= _MAX_OVERLAP for _, other in objects
-            ):
-                region = picture[y : y + h, x : x + w]
-                colour = _bright_colour(rng, region)
-                region += ink[..., None] * (colour - region)
+            overlaps = [_overlap(box, other) for _, other in objects]
+            if max(overlaps, default=0) <= _MAX_OVERLAP:
+                _paint(rng, picture, box, ink, _MIN_CONTRAST)
                 objects.append((int(label), box))
                 break
     return np.round(picture).clip(0, 255).astype(np.uint8), objects
@@ -114,9 +127,7 @@ def draw_digit(
     ink = _draw_digit(rng, scan, heights, stretch, edge=(0.1, 0.6))
     h, w = ink.shape
     x, y = (_place(rng, size - length, size) for length in (w, h))
-    region = picture[y : y + h, x : x + w]
-    colour = _bright_colour(rng, region, min_contrast)
-    region += ink[..., None] * (colour - region)
+    _paint(rng, picture, (x, y, w, h), ink, min_contrast)
     return np.round(picture).clip(0, 255).astype(np.uint8)
 
 
@@ -165,19 +176,25 @@ def _place(rng: np.random.RandomState, room: int, size: int) -> int:
     return min(max(room // 2 + shift, 0), room)
 
 
-def _bright_colour(
+def _paint(
     rng: np.random.RandomState,
-    region: np.ndarray,
-    min_contrast: float = _MIN_CONTRAST,
-) -> np.ndarray:
-    """A random RGB colour that stands out from ``region``."""
+    picture: np.ndarray,
+    box: Box,
+    ink: np.ndarray,
+    min_contrast: float,
+) -> None:
+    """Paint a digit in a random colour that stands out from its ground."""
+    x, y, w, h = box
+    region = picture[y : y + h, x : x + w]
     luminance = np.array([0.299, 0.587, 0.114])
     ground = (region.mean((0, 1)) * luminance).sum()
     for _ in range(50):
         colour = rng.uniform(0, 255, 3)
         if (colour * luminance).sum() - ground >= min_contrast:
-            return colour
-    return np.full(3, 255.0)
+            break
+    else:
+        colour = np.full(3, 255.0)
+    region += ink[..., None] * (colour - region)
 
 
 def _overlap(box: Box, other: Box) -> float:

@@ -7,6 +7,7 @@ and 0.75 high to each side of its centre, the picture goes from -1 to 1.
 """
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -104,11 +105,12 @@ def draw_conditions(rng: np.random.RandomState, size: int) -> Values:
         dict[str, np.ndarray]: Values of the conditions, by name; ``grain`` is
         noise of shape (size, size, 3), the others are numbers and colours.
     """
-    values = {}
-    for name, (low, high) in _CONDITIONS.items():
-        values[name] = (
-            rng.normal(0, high) if low == 'normal' else rng.uniform(low, high)
-        )
+    values = {
+        name: rng.normal(0, high)
+        if low == 'normal'
+        else rng.uniform(low, high)
+        for name, (low, high) in _CONDITIONS.items()
+    }
     values['ground_colour'] = rng.uniform(-40, 40, 3)
     values['cloth_colour'] = rng.uniform(20, 230, 3)
     # Glasses, a scarf before the mouth, or a bar across the picture.
@@ -149,7 +151,8 @@ class _Face:
     """The pictures of one person while they are painted, all at once.
 
     Arrays are of shape (num_pictures, size, size), numbers that differ from
-    picture to picture of shape (num_pictures, 1, 1).
+    picture to picture of shape (num_pictures, 1, 1), colours of shape (3,) or
+    (num_pictures, 1, 1, 3).
     """
 
     def __init__(
@@ -158,214 +161,172 @@ class _Face:
         conditions: Sequence[Values],
         size: int,
     ) -> None:
-        self.is_ = appearance
-        self.now = {
-            name: np.array([values[name] for values in conditions])
-            for name in conditions[0]
-        }
-        for name, values in self.now.items():
-            if values.ndim == 1:
-                self.now[name] = values[:, None, None]
-        count = len(conditions)
+        self.person = SimpleNamespace(**appearance)
+        self.now = now = SimpleNamespace()
+        for name in conditions[0]:
+            values = np.array([each[name] for each in conditions])
+            if name != 'grain':
+                values = np.expand_dims(values, (1, 2))
+            setattr(now, name, values)
         self.pixel = 2 / size
         centres = (np.arange(size) + 0.5) * self.pixel - 1
         self.across, self.down = centres[None, None, :], centres[None, :, None]
-        self.x, self.y = self._to_face(self.across, self.down)
-        self.picture = np.zeros((count, size, size, 3))
-        self.skin = _palette(_SKIN, appearance['skin'])
-        self.skin += 8 * appearance['skin_red'] * np.array([1, -0.4, -0.4])
-        self.hair = _palette(_HAIR, appearance['hair'])
-
-    def _to_face(self, x: np.ndarray, y: np.ndarray) -> tuple:
-        """Undo shift, size and turn in the plane of the picture."""
-        now = self.now
-        x = (x - now['shift_x']) / now['scale']
-        y = (y - now['shift_y']) / now['scale']
-        cos, sin = np.cos(now['roll']), np.sin(now['roll'])
-        return x * cos + y * sin, y * cos - x * sin
+        # Undo shift, size and turn in the plane of the picture.
+        x = (self.across - now.shift_x) / now.scale
+        y = (self.down - now.shift_y) / now.scale
+        cos, sin = np.cos(now.roll), np.sin(now.roll)
+        self.x, self.y = x * cos + y * sin, y * cos - x * sin
+        self.picture = np.zeros((len(conditions), size, size, 3))
+        self.skin = _palette(_SKIN, self.person.skin)
+        self.skin += 8 * self.person.skin_red * np.array([1, -0.4, -0.4])
+        self.hair = _palette(_HAIR, self.person.hair)
 
     def paint_behind(self) -> None:
         """Background, clothes, neck, and the hair behind the head."""
-        now, is_ = self.now, self.is_
-        ground = (
-            now['ground']
-            + now['ground_x'] * self.across
-            + now['ground_y'] * self.down
-        )
+        now, person = self.now, self.person
+        slope = now.ground_x * self.across
+        ground = now.ground + slope + now.ground_y * self.down
         self.picture += ground[..., None]
-        self.picture += now['ground_colour'][:, None, None, :]
-        self._paint(
-            now['cloth_colour'][:, None, None, :],
-            self._ellipse(0, 1.25, 0.85, 0.42, turned=False),
-        )
-        self._paint(0.8 * self.skin, self._ellipse(0, 0.75, 0.24, 0.4))
-        width = is_['head_width'] + 0.4 * is_['hair_volume'] + 0.02
-        back = self._ellipse(
-            0, -0.12, width, is_['head_height'] - 0.06 + is_['hair_volume']
-        )
-        end = is_['hair_sides']
-        long = self._ellipse(0, 0.5 * end - 0.1, width, 0.45 + 0.5 * end)
-        self._paint(0.75 * self.hair, back * self._below(end, 0, True))
-        self._paint(0.75 * self.hair, long * self._below(end, 0, True))
+        self.picture += now.ground_colour
+        cloth = self.ellipse(0, 1.25, 0.85, 0.42, turned=False)
+        self.paint(now.cloth_colour, cloth)
+        self.paint(0.8 * self.skin, self.ellipse(0, 0.75, 0.24, 0.4))
+        width = person.head_width + 0.4 * person.hair_volume + 0.02
+        height = person.head_height - 0.06 + person.hair_volume
+        back = self.ellipse(0, -0.12, width, height)
+        end = person.hair_sides
+        long = self.ellipse(0, 0.5 * end - 0.1, width, 0.45 + 0.5 * end)
+        self.paint(0.75 * self.hair, back * self.above(end))
+        self.paint(0.75 * self.hair, long * self.above(end))
 
     def paint_head(self) -> None:
         """Ears, head with rounded shading, beard."""
-        now, is_ = self.now, self.is_
+        now, person = self.now, self.person
         for side in (-1, 1):
             # The ear on the far side disappears behind the head.
-            x = side * (is_['head_width'] - 0.01) - 0.22 * now['yaw']
-            ear = self._ellipse(x, 0.0, is_['ears'], 0.13, turned=False)
-            self._paint(0.88 * self.skin, ear)
-        tapered = 1 - is_['jaw'] * (self.y / is_['head_height']).clip(0) ** 2
-        wide = (np.abs(self.x) / (is_['head_width'] * tapered)).clip(0, 4)
-        high = (np.abs(self.y) / is_['head_height']).clip(0, 4)
-        power = is_['squareness']
+            x = side * (person.head_width - 0.01) - 0.22 * now.yaw
+            ear = self.ellipse(x, 0.0, person.ears, 0.13, turned=False)
+            self.paint(0.88 * self.skin, ear)
+        tapered = 1 - person.jaw * (self.y / person.head_height).clip(0) ** 2
+        wide = (np.abs(self.x) / (person.head_width * tapered)).clip(0, 4)
+        high = (np.abs(self.y) / person.head_height).clip(0, 4)
+        power = person.squareness
         radius = (wide**power + high**power) ** (1 / power)
-        self.head = self._soft((radius - 1) * is_['head_width'])
+        head = self.soft((radius - 1) * person.head_width)
         # A round head: darker towards the rim, lighter where it faces us.
         rim = 1.06 - 0.22 * radius.clip(0, 1) ** 3
-        self._paint(self.skin * rim[..., None], self.head)
-        beard = max(is_['beard'], 0)
+        self.paint(self.skin * rim[..., None], head)
+        beard = max(person.beard, 0)
         if beard:
-            chin = self._below(is_['eye_y'] + is_['mouth_y'] - 0.1, 0.0, False)
-            around = 1 - self._ellipse(0, 0.12, 0.33, 0.33)
-            self._paint(
-                0.8 * self.hair,
-                (0.3 + 0.5 * beard) * self.head * chin * around,
-            )
+            chin = self.below(person.eye_y + person.mouth_y - 0.1)
+            around = 1 - self.ellipse(0, 0.12, 0.33, 0.33)
+            grown = (0.3 + 0.5 * beard) * head * chin * around
+            self.paint(0.8 * self.hair, grown)
 
     def paint_mouth(self) -> None:
         """Lips, curved by a smile, and the dark of an open mouth."""
-        now, is_ = self.now, self.is_
-        y = is_['eye_y'] + is_['mouth_y']
-        if is_['moustache'] > 0:
-            self._paint(
-                0.8 * self.hair,
-                0.75 * self._ellipse(0, y - 0.075, is_['mouth_width'], 0.05),
-            )
-        width = is_['mouth_width'] * (1 + 0.12 * now['smile'])
-        bend = 2.2 * now['smile']
-        opened = 0.09 * now['mouth_open'].clip(0)
-        red = np.array([150, 55, 55]) + 45 * is_['lip_red']
-        lips = 0.55 * self.skin + 0.45 * red * (0.6 + 0.4 * is_['skin'])
-        self._paint(
-            lips - [0, 25, 15],
-            self._ellipse(0, y, width, is_['lips'] + opened, bend=bend),
-        )
-        self._paint(
-            np.array([60, 20, 22]),
-            self._ellipse(0, y, 0.82 * width, 0.008 + opened, bend=bend),
-        )
+        now, person = self.now, self.person
+        y = person.eye_y + person.mouth_y
+        if person.moustache > 0:
+            shape = self.ellipse(0, y - 0.075, person.mouth_width, 0.05)
+            self.paint(0.8 * self.hair, 0.75 * shape)
+        width = person.mouth_width * (1 + 0.12 * now.smile)
+        bend = 2.2 * now.smile
+        opened = 0.09 * now.mouth_open.clip(0)
+        red = np.array([150, 55, 55]) + 45 * person.lip_red
+        colour = 0.55 * self.skin + 0.45 * red * (0.6 + 0.4 * person.skin)
+        lips = self.ellipse(0, y, width, person.lips + opened, bend=bend)
+        self.paint(colour - [0, 25, 15], lips)
+        inside = self.ellipse(0, y, 0.82 * width, 0.008 + opened, bend=bend)
+        self.paint(np.array([60, 20, 22]), inside)
 
     def paint_nose(self) -> None:
         """A ridge lit from one side, and the shade below the tip."""
-        is_ = self.is_
-        length, width = is_['nose_length'], is_['nose_width']
-        y = is_['eye_y'] + 0.02
-        ridge = self._ellipse(
-            0, y + 0.5 * length, 0.4 * width, 0.55 * length, depth=0.12
-        )
-        self._paint(1.1 * self.skin, 0.55 * ridge)
-        tip = self._ellipse(0, y + length, width, 0.035, depth=0.14)
-        self._paint(0.62 * self.skin, 0.75 * tip)
+        length, width = self.person.nose_length, self.person.nose_width
+        y = self.person.eye_y + 0.02
+        middle = y + 0.5 * length
+        ridge = self.ellipse(0, middle, 0.4 * width, 0.55 * length, depth=0.12)
+        self.paint(1.1 * self.skin, 0.55 * ridge)
+        tip = self.ellipse(0, y + length, width, 0.035, depth=0.14)
+        self.paint(0.62 * self.skin, 0.75 * tip)
 
     def paint_eyes(self) -> None:
         """Whites, irises, lids and brows."""
-        now, is_ = self.now, self.is_
-        closed = now['eye_closed'].clip(0)
-        height = is_['eye_height'] * (1 - 0.75 * closed)
-        iris = _palette(_IRIS, is_['iris'])
-        lid = 0.6 * self.skin
+        now, person = self.now, self.person
+        y, width = person.eye_y, person.eye_width
+        height = person.eye_height * (1 - 0.75 * now.eye_closed.clip(0))
+        colour = _palette(_IRIS, person.iris)
         for side in (-1, 1):
-            x, y = side * is_['eye_gap'], is_['eye_y']
-            slant = side * is_['eye_slant']
-            width = is_['eye_width']
-            self._paint(
-                lid, self._ellipse(x, y - 0.012, width, height + 0.014, slant)
-            )
-            white = self._ellipse(x, y, 0.9 * width, height, slant)
-            self._paint(np.array([232, 228, 224]), white)
-            radius = 0.062
-            self._paint(iris, white * self._ellipse(x, y, radius, radius))
-            self._paint(
-                0.25 * iris,
-                white * self._ellipse(x, y, 0.5 * radius, 0.5 * radius),
-            )
-            brow = self._ellipse(
+            x, slant = side * person.eye_gap, side * person.eye_slant
+            lid = self.ellipse(x, y - 0.012, width, height + 0.014, slant)
+            self.paint(0.6 * self.skin, lid)
+            white = self.ellipse(x, y, 0.9 * width, height, slant)
+            self.paint(np.array([232, 228, 224]), white)
+            self.paint(colour, white * self.ellipse(x, y, 0.062, 0.062))
+            self.paint(0.25 * colour, white * self.ellipse(x, y, 0.031, 0.031))
+            brow = self.ellipse(
                 x * 1.05,
-                y - is_['brow_gap'] - now['brow_raised'],
-                is_['brow_width'],
-                is_['brow_height'],
-                side * is_['brow_slant'],
+                y - person.brow_gap - now.brow_raised,
+                person.brow_width,
+                person.brow_height,
+                side * person.brow_slant,
             )
-            self._paint(0.7 * self.hair, 0.9 * brow)
+            self.paint(0.7 * self.hair, 0.9 * brow)
 
     def paint_hair(self) -> None:
         """The hair above the forehead and at the temples."""
-        is_ = self.is_
-        width = is_['head_width'] + 0.4 * is_['hair_volume']
-        height = is_['head_height'] + is_['hair_volume']
+        person = self.person
+        width = person.head_width + 0.4 * person.hair_volume
+        height = person.head_height + person.hair_volume
         # Little more than the outline of the head, which hardly moves.
-        cap = self._ellipse(0, -0.02, width + 0.01, height, depth=-0.3)
-        line = is_['eye_y'] - is_['hair_line'] + 0.06
-        above = self._below(line, is_['fringe'], True)
-        hair = cap * above
-        end = is_['hair_sides']
-        inner = is_['head_width'] * 0.86
-        temples = cap * (1 - self._ellipse(0, 0.1, inner, height))
-        hair = np.maximum(hair, temples * self._below(end, 0, True))
+        cap = self.ellipse(0, -0.02, width + 0.01, height, depth=-0.3)
+        line = person.eye_y - person.hair_line + 0.06
+        hair = cap * self.above(line, person.fringe)
+        inner = self.ellipse(0, 0.1, person.head_width * 0.86, height)
+        temples = cap * (1 - inner)
+        hair = np.maximum(hair, temples * self.above(person.hair_sides))
         # Strands: a little lighter and darker along the way.
         strands = 1 + 0.12 * np.sin(14 * self.x + 6 * self.y)
-        self._paint(self.hair * strands[..., None], hair)
+        self.paint(self.hair * strands[..., None], hair)
 
     def paint_cover(self) -> None:
         """What hides a part of the face in some of the pictures."""
-        now, is_ = self.now, self.is_
-        kind = now['occlusion']
-        colour = now['cover_colour'][:, None, None, :]
-        glasses = 0
-        for side in (-1, 1):
-            glass = self._ellipse(
-                side * 0.24, is_['eye_y'] + 0.01, 0.2, 0.14, depth=0.1
-            )
+        now, eye_y = self.now, self.person.eye_y
+        colour, kind = now.cover_colour, now.occlusion
+        glasses = self.ellipse(0, eye_y - 0.02, 0.3, 0.025, depth=0.1)
+        for x in (-0.24, 0.24):
+            glass = self.ellipse(x, eye_y + 0.01, 0.2, 0.14, depth=0.1)
             glasses = np.maximum(glasses, glass)
-        bridge = self._ellipse(0, is_['eye_y'] - 0.02, 0.3, 0.025, depth=0.1)
-        glasses = np.maximum(glasses, bridge)
-        self._paint(0.35 * colour, 0.92 * glasses * (kind == 0))
-        scarf = self._below(is_['eye_y'] + 0.24, 0.0, False)
-        wrapped = self._ellipse(0, 0.35, 0.72, 0.75)
-        self._paint(colour, scarf * wrapped * (kind == 1))
-        place = now['cover_place'][:, :, None, None]
-        turn = now['cover_turn']
-        offset = (self.across - place[:, 0]) * np.cos(turn)
-        offset = offset + (self.down - place[:, 1]) * np.sin(turn)
-        bar = self._soft(np.abs(offset) - 0.17)
-        self._paint(colour, bar * (kind == 2))
+        self.paint(0.35 * colour, 0.92 * glasses * (kind == 0))
+        scarf = self.below(eye_y + 0.24) * self.ellipse(0, 0.35, 0.72, 0.75)
+        self.paint(colour, scarf * (kind == 1))
+        place, turn = now.cover_place, now.cover_turn
+        offset = (self.across - place[..., 0]) * np.cos(turn)
+        offset = offset + (self.down - place[..., 1]) * np.sin(turn)
+        bar = self.soft(np.abs(offset) - 0.17)
+        self.paint(colour, bar * (kind == 2))
 
     def photograph(self) -> np.ndarray:
         """Light, blur, grain; to 8 bits."""
         now = self.now
-        light = now['light_x'] * self.across + now['light_y'] * self.down
-        light = (now['brightness'] * (1 + light)).clip(0.25, 1.8)
-        tint = now['warmth'][..., None] * np.array([1, 0, -1]) + 1
+        light = now.light_x * self.across + now.light_y * self.down
+        light = (now.brightness * (1 + light)).clip(0.25, 1.8)
+        tint = now.warmth[..., None] * np.array([1, 0, -1]) + 1
         picture = self.picture * light[..., None] * tint
         grey = 118 * light.mean((1, 2))[:, None, None, None]
-        picture = grey + (picture - grey) * now['contrast'][..., None]
-        share = now['blur'][..., None] / 3
+        picture = grey + (picture - grey) * now.contrast[..., None]
+        share = now.blur[..., None] / 3
         for axis in (1, 2):
             edges = [(0, 0)] * 4
             edges[axis] = (1, 1)
             padded = np.pad(picture, edges, mode='edge')
-            size = picture.shape[axis]
-            sides = [
-                np.take(padded, np.arange(size) + start, axis)
-                for start in (0, 2)
-            ]
-            picture = picture + share * (sides[0] + sides[1] - 2 * picture)
-        picture = picture + now['noise'][..., None] * now['grain']
+            places = np.arange(picture.shape[axis])
+            sides = padded.take(places, axis) + padded.take(places + 2, axis)
+            picture = picture + share * (sides - 2 * picture)
+        picture = picture + now.noise[..., None] * now.grain
         return np.round(picture).clip(0, 255).astype(np.uint8)
 
-    def _ellipse(
+    def ellipse(
         self,
         x: float | np.ndarray,
         y: float | np.ndarray,
@@ -387,13 +348,13 @@ class _Face:
             turned: Whether the turn of the head moves it.
         """
         if turned:
-            now = self.now
             # On a round head, what is at the side lies further back.
             back = 1 - (x / 0.75) ** 2 - (y / 0.95) ** 2
             z = 0.38 * np.sqrt(np.maximum(back, 0)) + depth
-            facing = np.cos(now['yaw']) - x * np.sin(now['yaw'])
-            x = x * np.cos(now['yaw']) + z * np.sin(now['yaw'])
-            y = y * np.cos(now['pitch']) + z * np.sin(now['pitch'])
+            yaw, pitch = self.now.yaw, self.now.pitch
+            facing = np.cos(yaw) - x * np.sin(yaw)
+            x = x * np.cos(yaw) + z * np.sin(yaw)
+            y = y * np.cos(pitch) + z * np.sin(pitch)
             width = width * facing.clip(0.35, 1.15)
         across, down = self.x - x, self.y - y
         if np.any(slant):
@@ -402,21 +363,28 @@ class _Face:
         if np.any(bend):
             down = down + bend * across**2
         radius = np.sqrt((across / width) ** 2 + (down / height) ** 2)
-        return self._soft((radius - 1) * np.minimum(width, height))
+        return self.soft((radius - 1) * np.minimum(width, height))
 
-    def _below(self, y: float, slant: float, above: bool) -> np.ndarray:
-        """Opacity of the half plane below (or above) a slanted line."""
-        now = self.now
-        turned = y * np.cos(now['pitch']) + 0.3 * np.sin(now['pitch'])
-        distance = turned + slant * self.x - self.y
-        return self._soft(-distance if above else distance)
+    def above(self, y: float, slant: float = 0.0) -> np.ndarray:
+        """Opacity of the half plane above a slanted line on the face."""
+        return self.soft(-self.distance(y, slant))
 
-    def _soft(self, distance: np.ndarray) -> np.ndarray:
+    def below(self, y: float) -> np.ndarray:
+        """Opacity of the half plane below a line on the face."""
+        return self.soft(self.distance(y))
+
+    def distance(self, y: float, slant: float = 0.0) -> np.ndarray:
+        """How far each pixel is above a slanted line on the face."""
+        pitch = self.now.pitch
+        turned = y * np.cos(pitch) + 0.3 * np.sin(pitch)
+        return turned + slant * self.x - self.y
+
+    def soft(self, distance: np.ndarray) -> np.ndarray:
         """Opacity from the distance to an edge, one pixel wide."""
-        edge = self.pixel / self.now['scale']
+        edge = self.pixel / self.now.scale
         return (0.5 - distance / edge).clip(0, 1)
 
-    def _paint(self, colour: np.ndarray, opacity: np.ndarray) -> None:
+    def paint(self, colour: np.ndarray, opacity: np.ndarray) -> None:
         self.picture += opacity[..., None] * (colour - self.picture)
 
 

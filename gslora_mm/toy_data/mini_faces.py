@@ -4,41 +4,24 @@ Drawn portraits of people who do not exist, for demos and tests. They are made
 in seconds and depend on nothing but their settings.
 """
 
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from gslora_mm.utils.errors import ConfigError
+from gslora_mm.utils.face_pairs import face_pairs, save_pairs
 from .face_drawing import draw_appearance, draw_conditions, draw_faces
-from gslora_mm.datasets.face_pairs import face_pairs, save_pairs
-from .generated import (
-    SPLIT_NUMBERS,
-    TEST,
-    TUNE,
-    are_listed_files_there,
-    check_range,
-    make_splits,
-    save_class_folders,
-)
+from .toy_dataset import PORTIONS, ClassFolders, setting
 
 MINI_FACES_CLASSES = tuple(f'id_{label:03d}' for label in range(100))
-MARKER = 'mini_faces.json'
 PAIRS = 'pairs.txt'
-_VERSION = 1  # of the way faces are drawn: part of the settings
 
 
-def make_mini_faces(
-    root: str | Path,
-    num_ids: int = 100,
-    num_train: int = 60,
-    num_val: int = 10,
-    num_pairs: int = 20,
-    seed: int = 0,
-    size: int = 32,
-    num_tune: int = 10,
-    num_test: int = 20,
-) -> Path:
-    """Make the data set, or return at once where it is already complete.
+@dataclass(frozen=True, kw_only=True)
+class MiniFaces(ClassFolders):
+    """Settings of ``mini_faces``.
 
     An identity is a set of traits (shape of head, eyes, nose and mouth,
     colours of skin, hair and eyes, ...) that is the same in all its pictures.
@@ -52,24 +35,76 @@ def make_mini_faces(
     line each: ``PATH_A PATH_B SAME``, paths relative to ``val/``, and 1 for
     the same person or 0 for two different ones. There are ``num_pairs`` of
     each identity and one of every two.
+    """
+
+    name: ClassVar[str] = 'mini_faces'
+    version: ClassVar[int] = 1
+    amount_name: ClassVar[str] = 'num_{}'
+
+    num_ids: int = setting(
+        100, 'identities', least=2, most=len(MINI_FACES_CLASSES)
+    )
+    num_train: int = setting(60, 'training pictures of each')
+    num_val: int = setting(10, 'validation pictures of each', least=2)
+    num_tune: int = setting(
+        10, 'pictures of each to choose settings on', least=0
+    )
+    num_test: int = setting(
+        20, 'pictures of each to compare methods on', least=0
+    )
+    num_pairs: int = setting(20, 'pairs for verification of each')
+    seed: int = setting(0, 'seed of the pictures', least=0)
+    size: int = setting(32, 'height and width in px', least=16)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        most = self.num_val * (self.num_val - 1) // 2
+        if self.num_pairs > most:
+            raise ConfigError(
+                'num_pairs', self.num_pairs, f'must be at most {most}'
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the identities."""
+        return MINI_FACES_CLASSES[: self.num_ids]
+
+    def pictures(self, portion: str, label: int) -> np.ndarray:
+        """Draw the pictures of an identity in a portion."""
+        seeds = [self.seed, label]
+        appearance = draw_appearance(np.random.RandomState(seeds))
+        conditions = [
+            draw_conditions(
+                np.random.RandomState([*seeds, PORTIONS[portion], index]),
+                self.size,
+            )
+            for index in range(self.amount(portion))
+        ]
+        return draw_faces(appearance, conditions, self.size)
+
+    def draw(self, root: Path, portion: str) -> None:
+        """Draw the pictures of a portion, and list pairs of validation."""
+        super().draw(root, portion)
+        if portion == 'val':
+            images = {
+                name: [f'{name}/{i:03d}.png' for i in range(self.num_val)]
+                for name in self.classes
+            }
+            pairs = face_pairs(images, self.num_pairs, seed=self.seed)
+            save_pairs(pairs, root / PAIRS)
+
+    def is_complete(self, root: Path, portion: str) -> bool:
+        """Whether the listed pictures are there, and the list of pairs."""
+        has_pairs = (root / PAIRS).is_file()
+        return has_pairs and super().is_complete(root, portion)
+
+
+def make_mini_faces(root: str | Path, **settings: int) -> Path:
+    """Make the data set, or return at once where it is already complete.
 
     Args:
-        root (str | Path): Folder to make, with
-            ``{train,val,tune,test}/id_000/000.png`` and so on, the lists of
-            files and labels ``{train,val,tune,test}.txt``, and ``pairs.txt``.
-        num_ids (int): Number of identities, at least 2 and at most 100.
-            Defaults to 100.
-        num_train (int): Training pictures of each. Defaults to 60.
-        num_val (int): Validation pictures of each, at least 2.
-            Defaults to 10.
-        num_pairs (int): Pairs of pictures of the same person for each
-            identity. Defaults to 20.
-        seed (int): Seed of everything that is drawn. Defaults to 0.
-        size (int): Height and width in pixels, at least 16. Defaults to 32.
-        num_tune (int): Pictures of each to choose settings on; with 0 there
-            is no such split. Defaults to 10.
-        num_test (int): Pictures of each to compare methods on; with 0 there
-            is no such split. Defaults to 20.
+        root (str | Path): Folder to make.
+        **settings (int): See :class:`MiniFaces`.
 
     Returns:
         Path: ``root``.
@@ -78,62 +113,4 @@ def make_mini_faces(
         ConfigError: A setting is out of range, or ``root`` holds files that
             are not of a mini_faces.
     """
-    settings = dict(
-        num_ids=num_ids,
-        num_train=num_train,
-        num_val=num_val,
-        num_pairs=num_pairs,
-        seed=seed,
-        size=size,
-    )
-    more = {TUNE: dict(num_tune=num_tune), TEST: dict(num_test=num_test)}
-    check_range(
-        {**settings, **more[TUNE], **more[TEST]},
-        least=dict(
-            num_ids=2, num_val=2, num_tune=0, num_test=0, seed=0, size=16
-        ),
-        most=dict(
-            num_ids=len(MINI_FACES_CLASSES),
-            num_pairs=num_val * (num_val - 1) // 2,
-        ),
-    )
-    settings['version'] = _VERSION
-    root = Path(root)
-    classes = MINI_FACES_CLASSES[:num_ids]
-    counts = dict(train=num_train, val=num_val, tune=num_tune, test=num_test)
-
-    def make(splits: Sequence[str]) -> None:
-        for split in splits:
-            number = SPLIT_NUMBERS[split]
-
-            def draw(label: int, number=number, split=split):
-                return _draw_identity(
-                    [seed, label], number, counts[split], size
-                )
-
-            save_class_folders(root, split, classes, draw)
-        if 'val' in splits:
-            images = {
-                name: [f'{name}/{index:03d}.png' for index in range(num_val)]
-                for name in classes
-            }
-            save_pairs(face_pairs(images, num_pairs, seed=seed), root / PAIRS)
-
-    def is_complete(splits: Sequence[str]) -> bool:
-        return (root / PAIRS).is_file() and are_listed_files_there(
-            root, splits
-        )
-
-    return make_splits(root, MARKER, settings, more, is_complete, make)
-
-
-def _draw_identity(
-    seeds: list[int], split: int, count: int, size: int
-) -> Iterator[np.ndarray]:
-    """All pictures of an identity in a split."""
-    appearance = draw_appearance(np.random.RandomState(seeds))
-    conditions = [
-        draw_conditions(np.random.RandomState([*seeds, split, index]), size)
-        for index in range(count)
-    ]
-    yield from draw_faces(appearance, conditions, size)
+    return MiniFaces(**settings).make(root)

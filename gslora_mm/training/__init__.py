@@ -12,7 +12,7 @@ from .hooks import (
 )
 from .optim import BFloat16OptimWrapper, enable_amp
 from .processes import init_processes, leave
-from .runner import QuietRunner
+from .runner import Runner
 
 __all__ = [
     'AdapterEMAHook',
@@ -23,7 +23,7 @@ __all__ = [
     'MethodHook',
     'NonFiniteLossError',
     'ProgressHook',
-    'QuietRunner',
+    'Runner',
     'StepCheckpointHook',
     'enable_amp',
     'init_processes',

@@ -83,8 +83,8 @@ class ForgettingModel(TaskModel):
         with optim_wrapper.optim_context(self):
             data = self.data_preprocessor(data, training=True)
             features = self._extract(data['inputs'])
-        cut = _Cut(features)
-        parts = self._losses(cut.features, **data)
+        trunk = DetachedFeatures(features)
+        parts = self._losses(trunk.features, **data)
         log: dict[str, Tensor] = {}
         total = torch.zeros(())
         while True:
@@ -95,11 +95,12 @@ class ForgettingModel(TaskModel):
             loss, values = self.parse_losses(part)
             if torch.is_tensor(loss) and loss.requires_grad:
                 optim_wrapper.backward(optim_wrapper.scale_loss(loss))
-                # It counts calls; for it, all parts are one.
+                # It counts calls; for it, all parts are one. Publicly, the
+                # count can be read but not set.
                 optim_wrapper._inner_count -= 1
             total = total + torch.as_tensor(values.pop('loss')).detach()
             log.update(values)
-        cut.backward()
+        trunk.backward()
         optim_wrapper._inner_count += 1
         if optim_wrapper.should_update():
             share_gradients(self.parameters())
@@ -201,36 +202,34 @@ class ForgettingModel(TaskModel):
         self.load_state_dict(state, strict=False)
 
 
-class _Cut:
-    """The trunk's output, cut off so that several losses can use it.
+class DetachedFeatures:
+    """The trunk's output, detached so that several losses can use it.
 
-    Each loss's backward pass ends at the cut and leaves its gradient there;
-    one more pass takes their sum through the trunk.
+    Each loss's backward pass ends here and leaves its gradient; one more
+    pass takes their sum through the trunk.
 
     Args:
-        features (Any): Output of the trunk, a tensor or a tuple of tensors.
+        outputs (Any): Output of the trunk, a tensor or a tuple of tensors.
 
     Attributes:
         features (Any): The same to compute losses of.
     """
 
-    def __init__(self, features: Any) -> None:
-        is_tensor = torch.is_tensor(features)
-        outputs = (features,) if is_tensor else tuple(features)
-        leaves = tuple(
+    def __init__(self, outputs: Any) -> None:
+        is_tensor = torch.is_tensor(outputs)
+        self.outputs = (outputs,) if is_tensor else tuple(outputs)
+        self.leaves = tuple(
             output.detach().requires_grad_(output.requires_grad)
-            for output in outputs
+            for output in self.outputs
         )
-        self.features = leaves[0] if is_tensor else leaves
-        self._pairs = [
-            (output, leaf)
-            for output, leaf in zip(outputs, leaves, strict=True)
-            if output.requires_grad
-        ]
+        self.features = self.leaves[0] if is_tensor else self.leaves
 
     def backward(self) -> None:
-        """Take what has gathered at the cut through the trunk."""
-        used = [pair for pair in self._pairs if pair[1].grad is not None]
+        """Take the gradients that the losses left through the trunk."""
+        used = [
+            (output, leaf.grad)
+            for output, leaf in zip(self.outputs, self.leaves, strict=True)
+            if leaf.grad is not None
+        ]
         if used:
-            outputs, leaves = zip(*used, strict=True)
-            torch.autograd.backward(outputs, [leaf.grad for leaf in leaves])
+            torch.autograd.backward(*zip(*used, strict=True))

@@ -1,4 +1,3 @@
-import logging
 import os.path as osp
 
 import torch
@@ -7,51 +6,63 @@ from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop
+from mmengine.runner import Runner as StockRunner
 from torch.utils.data import DataLoader
 
-from . import ForgettingModel
 from gslora_mm.registry import RUNNERS
 from gslora_mm.utils import atomic_path
 from gslora_mm.utils.checkpoint import load_checkpoint
-from gslora_mm.utils.distributed import share_tensors
-from gslora_mm.utils.quiet import NOISE, no_prints
+from gslora_mm.utils.distributed import model_of, share_tensors
+from gslora_mm.utils.quiet import no_prints
+from .console import show_only
+from .forgetting_model import ForgettingModel
 
 
-@RUNNERS.register_module()
-class QuietRunner(Runner):
-    """MMEngine's Runner with a console that shows only what matters.
+# The second name stands in configs of steps that earlier versions wrote.
+@RUNNERS.register_module(name=['Runner', 'QuietRunner'])
+class Runner(StockRunner):
+    """MMEngine's Runner for runs that can be killed, on any machine.
 
-    Environment, config, hooks and parameter initialisation go to the log
-    file, as always; the console gets warnings and what the modules named in
-    the config entry ``console`` log (by default MMEngine's logger hook).
-    More that an ordinary Runner lacks: data parallel training on CPUs,
-    checkpoints that are never half written, resuming from the small state
-    that a forgetting step saves without executing pickled code, and an end.
+    What it has more: data parallel training on CPUs; checkpoints that are
+    never half written; loading without executing pickled code, also of the
+    small state that a forgetting step saves; an end, :meth:`close`; and a
+    console that shows warnings and what the modules named in the config
+    entry ``console`` log (by default MMEngine's logger hook and the share
+    of an adapter). The log file gets all, as ever.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        self.built_loops: list[BaseLoop] = []
+        super().__init__(*args, **kwargs)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
-        modules = self.cfg.get('console', ('logger_hook',))
-
-        def for_console(record: logging.LogRecord) -> bool:
-            if record.levelno >= logging.WARNING:
-                return not record.getMessage().startswith(NOISE)
-            return record.module in modules
-
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.addFilter(for_console)
+        modules = self.cfg.get('console', ('logger_hook', 'adapted_model'))
+        show_only(logger, modules)
         return logger
 
     @staticmethod
     def build_dataloader(*args, **kwargs) -> DataLoader:
         with no_prints():
-            return Runner.build_dataloader(*args, **kwargs)
+            return StockRunner.build_dataloader(*args, **kwargs)
 
     def build_evaluator(self, evaluator) -> Evaluator:
         with no_prints():
             return super().build_evaluator(evaluator)
+
+    def build_train_loop(self, loop) -> BaseLoop:
+        return self._keep_loop(super().build_train_loop(loop))
+
+    def build_val_loop(self, loop) -> BaseLoop:
+        return self._keep_loop(super().build_val_loop(loop))
+
+    def build_test_loop(self, loop) -> BaseLoop:
+        return self._keep_loop(super().build_test_loop(loop))
+
+    def _keep_loop(self, loop: BaseLoop) -> BaseLoop:
+        self.built_loops.append(loop)
+        return loop
 
     def wrap_model(self, model_wrapper_cfg, model):
         if not self.distributed or is_model_wrapper(model):
@@ -94,9 +105,7 @@ class QuietRunner(Runner):
         Raises:
             ConfigError: If a local file holds more than data.
         """
-        model = self.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = model_of(self)
         if not isinstance(model, ForgettingModel):
             if osp.isfile(filename):
                 load_checkpoint(filename, key='load_from')
@@ -106,7 +115,6 @@ class QuietRunner(Runner):
         checkpoint = load_checkpoint(filename, key='resume')
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model.load_resume_state_dict(checkpoint['state_dict'])
-        self._has_loaded = True
         return checkpoint
 
     def close(self) -> None:
@@ -118,12 +126,11 @@ class QuietRunner(Runner):
         (torch 2.13, ``MP_STATUS_CHECK_INTERVAL``).
         """
         self.visualizer.close()
-        for loop in (self._train_loop, self._val_loop, self._test_loop):
-            if not isinstance(loop, BaseLoop):
-                continue  # was never built
+        for loop in self.built_loops:
             endless = getattr(loop, 'dataloader_iterator', None)
             for holder in (loop.dataloader, endless):
                 iterator = getattr(holder, '_iterator', None)
-                # Loaders without workers have nothing to be stopped.
+                # Loaders without workers have nothing to be stopped. torch
+                # has no public way to stop those of others.
                 if hasattr(iterator, '_shutdown_workers'):
                     iterator._shutdown_workers()

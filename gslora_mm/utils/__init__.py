@@ -1,4 +1,4 @@
-"""Errors, atomic files, safe checkpoints and a check of the installation.
+"""Errors, files, safe checkpoints and a check of the installation.
 
 Importing this package is light: no torch, no mm*. What needs torch is
 imported from its module: :mod:`gslora_mm.utils.checkpoint`.

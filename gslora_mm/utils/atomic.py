@@ -43,11 +43,9 @@ def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
     if mode not in ('wb', 'w'):
         raise ValueError(f"mode must be 'wb' or 'w', got {mode!r}")
     encoding = None if 'b' in mode else 'utf-8'
-    with (
-        atomic_path(path) as temporary,
-        open(temporary, mode, encoding=encoding) as f,
-    ):
-        yield f
+    with atomic_path(path) as temporary:
+        with open(temporary, mode, encoding=encoding) as f:
+            yield f
 
 
 @contextlib.contextmanager
@@ -75,9 +73,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, target)
     except OSError as error:
         # An error about some other file, from inside the block, is not ours.
-        if not str(temporary).startswith(str(error.filename or '')):
-            raise
-        raise _save_error(target, error) from error
+        if str(temporary).startswith(str(error.filename or '')):
+            raise _save_error(target, error) from error
+        raise
     finally:
         # Gone already when all went well.
         with contextlib.suppress(OSError):
@@ -180,20 +178,15 @@ class _FirstError:
 
 
 def _save_error(path: Path, error: OSError) -> SaveError:
-    kept = (
+    message = f'cannot save {path}: {error.strerror or error}; ' + (
         'the previous version was kept'
         if path.exists()
         else 'nothing was written'
     )
-    try:
+    with contextlib.suppress(OSError):
         megabytes = shutil.disk_usage(path.parent).free / 2**20
-        free = f'; free space there: {megabytes:.0f} MiB'
-    except OSError:
-        free = ''
-    reason = error.strerror or error
-    return SaveError(
-        error.errno, f'cannot save {path}: {reason}; {kept}{free}'
-    )
+        message += f'; free space there: {megabytes:.0f} MiB'
+    return SaveError(error.errno, message)
 
 
 def _to_json(obj: Any) -> Any:
@@ -203,10 +196,10 @@ def _to_json(obj: Any) -> Any:
         return obj if math.isfinite(obj) else None
     if isinstance(obj, dict):
         return {key: _to_json(value) for key, value in obj.items()}
+    if isinstance(obj, (set, frozenset)):
+        obj = sorted(obj)
     if isinstance(obj, (list, tuple)):
         return [_to_json(value) for value in obj]
-    if isinstance(obj, (set, frozenset)):
-        return [_to_json(value) for value in sorted(obj)]
     if isinstance(obj, os.PathLike):
         return os.fspath(obj)
     return obj

@@ -26,20 +26,20 @@ def describe_versions(env: Environment) -> str:
         str: One line per package, with the tested version if another one is
         installed.
     """
-    rows = [('Python', platform.python_version(), '')]
+    versions = {'Python': platform.python_version()}
     for names in (('torch',), ('torchvision',), *FAMILIES.values()):
         found = [name for name in names if name in env.versions]
         for name in found or names[:1]:
-            version = env.versions.get(name, 'missing')
-            tested = TESTED.get(name, version)
-            # Builds for CPU and CUDA have a suffix such as +cpu.
-            same = version.partition('+')[0] == tested
-            rows.append((name, version, '' if same else f'tested: {tested}'))
-    width = max(len(name) for name, _, _ in rows)
-    return '\n'.join(
-        f'  {name:{width}}  {version:12} {note}'.rstrip()
-        for name, version, note in rows
-    )
+            versions[name] = env.versions.get(name, 'missing')
+    width = max(map(len, versions))
+    lines = []
+    for name, version in versions.items():
+        tested = TESTED.get(name, version)
+        # Builds for CPU and CUDA have a suffix such as +cpu.
+        same = version.partition('+')[0] == tested.partition('+')[0]
+        note = '' if same else f'tested: {tested}'
+        lines.append(f'  {name:{width}}  {version:12} {note}'.rstrip())
+    return '\n'.join(lines)
 
 
 def report(env: Environment, findings: list[Finding]) -> str:
@@ -54,18 +54,15 @@ def report(env: Environment, findings: list[Finding]) -> str:
     """
     lines = ['Installed:', describe_versions(env), '']
     for finding in findings:
-        lines.append(
-            f'{"BROKEN" if finding.broken else "Note"}: {finding.problem}'
-        )
+        kind = 'BROKEN' if finding.broken else 'Note'
+        lines.append(f'{kind}: {finding.problem}')
         if finding.command:
             lines.append(f'  Mend it with: {finding.command}')
         lines.append('')
-    broken = sum(finding.broken for finding in findings)
-    lines.append(
-        f'Broken: {broken}. Mend the first and check again.'
-        if broken
-        else 'All that gslora_mm needs is there and works.'
-    )
+    if broken := sum(finding.broken for finding in findings):
+        lines.append(f'Broken: {broken}. Mend the first and check again.')
+    else:
+        lines.append('All that gslora_mm needs is there and works.')
     return '\n'.join(lines)
 
 
@@ -85,10 +82,8 @@ def collect_env(env: Environment | None = None) -> dict[str, str]:
         info = {key: str(value) for key, value in module.collect_env().items()}
     except Exception:
         info = {'sys.platform': sys.platform, 'Python': sys.version}
-    for names in FAMILIES.values():
-        for name in names:
-            if name in env.versions:
-                info[name] = env.versions[name]
+    for name in env.providers(*FAMILIES):
+        info[name] = env.versions[name]
     info['gslora_mm'] = __version__
     info['CPU count'] = str(os.cpu_count())
     return info

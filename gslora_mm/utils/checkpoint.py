@@ -7,6 +7,7 @@ only data passes, unless the user allows more.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -21,15 +22,6 @@ from .atomic import save_torch
 from .data_only import RefusedPickle, load_data_only
 from .download import KEY, local_path
 from .errors import ConfigError
-
-__all__ = [
-    'load_checkpoint',
-    'load_state_dict_strictly',
-    'local_path',
-    'save_stock_checkpoint',
-    'sha256_of',
-    'state_dict_of',
-]
 
 
 def load_checkpoint(
@@ -59,32 +51,32 @@ def load_checkpoint(
             checkpoint, or if it needs ``allow_pickle``.
     """
     path = local_path(path_or_url, key)
-    where = f'{key}={str(path_or_url)!r}'
+    refusal = functools.partial(ConfigError, key, str(path_or_url))
     try:
-        if allow_pickle:
-            checkpoint = torch.load(
-                path, map_location='cpu', weights_only=False
-            )
-        else:
-            checkpoint = load_data_only(path)
+        checkpoint = (
+            torch.load(path, map_location='cpu', weights_only=False)
+            if allow_pickle
+            else load_data_only(path)
+        )
     except RefusedPickle as error:
-        allow = f'{key.rpartition(".")[0]}.allow_pickle'.lstrip('.')
         raise ConfigError(
-            f'{where} holds more than data: {error}. Reading it could '
-            'execute code. If you trust where the file comes from, allow it '
-            f'with {allow}=True'
+            f'{key.rpartition(".")[0]}.allow_pickle'.lstrip('.'),
+            allow_pickle,
+            f'{str(path_or_url)!r} holds more than data: {error}. Reading it '
+            'could execute code. If you trust where the file comes from, '
+            'allow it with True',
         ) from None
     except Exception as error:
         size = path.stat().st_size
-        raise ConfigError(
-            f'{where} is no checkpoint, or is damaged ({size} bytes): '
+        raise refusal(
+            f'is no checkpoint, or is damaged ({size} bytes): '
             f'{_first_line(error)}. Valid: a complete file written by '
             'torch.save'
         ) from error
     if not isinstance(checkpoint, dict):
-        raise ConfigError(
-            f'{where} holds a {type(checkpoint).__name__}; valid: a '
-            "dictionary, such as mmengine's checkpoints or a state dict"
+        raise refusal(
+            f'holds a {type(checkpoint).__name__}; valid: a dictionary, such '
+            "as mmengine's checkpoints or a state dict"
         )
     return checkpoint
 
@@ -116,10 +108,11 @@ def state_dict_of(
         isinstance(value, torch.Tensor) for value in found.values()
     ):
         raise ConfigError(
-            f'{key}: no state dict in the checkpoint. Found: '
+            key,
+            valid='no state dict in the checkpoint. Found: '
             f'{_some(map(repr, found)) or "nothing"}. Valid: a dictionary of '
             "tensors, or one with such a dictionary under 'state_dict' or "
-            "'model'"
+            "'model'",
         )
     prefix = 'module.'
     strip = len(prefix) * all(name.startswith(prefix) for name in found)
@@ -193,23 +186,27 @@ def load_state_dict_strictly(
         ],
     }
     if any(problems.values()):
+        lines = [
+            f'\n  {len(names)} {kind}: {_some(names)}'
+            for kind, names in problems.items()
+            if names
+        ]
         raise ConfigError(
-            f'{key}: the checkpoint does not fit the model.'
-            + ''.join(
-                f'\n  {len(names)} {kind}: {_some(names)}'
-                for kind, names in problems.items()
-                if names
-            )
+            key,
+            valid='the checkpoint does not fit the model.' + ''.join(lines),
         )
 
 
 def save_stock_checkpoint(
-    model: nn.Module, metainfo: Mapping, path: str | os.PathLike
+    model: nn.Module | Mapping[str, torch.Tensor],
+    metainfo: Mapping,
+    path: str | os.PathLike,
 ) -> None:
     """Save a model as a checkpoint of mmdet or mmpretrain, nothing else.
 
     Args:
-        model (nn.Module): The stock model, adapter merged.
+        model (nn.Module | Mapping[str, Tensor]): The stock model, adapter
+            merged, or its state dict.
         metainfo (Mapping): Of the dataset; classes and palette are kept, which
             the inference APIs of both libraries read.
         path (str | os.PathLike): The file to write, atomically.
@@ -217,7 +214,8 @@ def save_stock_checkpoint(
     dataset_meta = {
         key: metainfo[key] for key in ('classes', 'palette') if key in metainfo
     }
-    state_dict = {k: v.cpu() for k, v in model.state_dict().items()}
+    weights = model.state_dict() if isinstance(model, nn.Module) else model
+    state_dict = {k: v.cpu() for k, v in weights.items()}
     save_torch(
         {'meta': {'dataset_meta': dataset_meta}, 'state_dict': state_dict},
         path,

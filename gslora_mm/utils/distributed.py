@@ -4,7 +4,14 @@ from collections.abc import Iterable
 
 import torch
 from mmengine.dist import all_reduce, broadcast, get_world_size
+from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
+
+
+def model_of(runner) -> nn.Module:
+    """The model of a Runner, without the data parallel wrapper."""
+    model = runner.model
+    return model.module if is_model_wrapper(model) else model
 
 
 def mean_over_processes(losses: dict[str, Tensor]) -> dict[str, Tensor]:

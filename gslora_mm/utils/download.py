@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import http.client
 import os
@@ -38,38 +39,38 @@ def local_path(path_or_url: str | os.PathLike, key: str = KEY) -> Path:
         ConfigError: If there is no such file or it cannot be downloaded.
         SaveError: If the download cannot be stored.
     """
-    where = f'{key}={str(path_or_url)!r}'
-    path = Path(path_or_url).expanduser()
-    url = urllib.parse.urlsplit(str(path_or_url))
-    if '://' in str(path_or_url):
+    address = str(path_or_url)
+    refusal = functools.partial(ConfigError, key, address)
+    path = Path(address).expanduser()
+    url = urllib.parse.urlsplit(address)
+    if '://' in address:
         path = Path(urllib.parse.unquote(url.path))
     if url.scheme in ('http', 'https') and path.name:
         folder = Path(torch.hub.get_dir(), 'checkpoints')
         if not re.search(r'-[0-9a-f]{8,}\.', path.name):
-            address = str(path_or_url).encode()
-            folder /= hashlib.sha256(address).hexdigest()[:8]
+            folder /= hashlib.sha256(address.encode()).hexdigest()[:8]
         path = folder / path.name
         if not path.is_file():
-            _download(str(path_or_url), path, where)
-    elif '://' in str(path_or_url) and url.scheme != 'file':
-        raise ConfigError(
-            f'{where} is no address of a file. Valid: a path, or an address '
-            'that begins with http://, https:// or file://'
+            _download(address, path, key)
+    elif '://' in address and url.scheme != 'file':
+        raise refusal(
+            'is no address of a file. Valid: a path, or an address that '
+            'begins with http://, https:// or file://'
         )
     if path.is_dir():
-        raise ConfigError(
-            f'{where} is a folder. Valid: a checkpoint file, for example '
-            f'{path / "epoch_12.pth"}'
+        example = path / 'epoch_12.pth'
+        raise refusal(
+            f'is a folder. Valid: a checkpoint file, for example {example}'
         )
     if not path.exists():
-        raise ConfigError(
-            f'{where}: no such file ({path.absolute()}). Valid: a path or an '
-            'http(s) address of a checkpoint'
+        raise refusal(
+            f'no such file ({path.absolute()}). Valid: a path or an http(s) '
+            'address of a checkpoint'
         )
     return path
 
 
-def _download(url: str, path: Path, where: str) -> None:
+def _download(url: str, path: Path, key: str) -> None:
     print_log(f'Downloading {url} to {path}', logger='current')
     try:
         with urllib.request.urlopen(url, timeout=60) as response:
@@ -83,8 +84,10 @@ def _download(url: str, path: Path, where: str) -> None:
         raise
     except (OSError, http.client.HTTPException) as error:
         raise ConfigError(
-            f'{where}: cannot be downloaded: {error}. Valid: an address that '
-            'can be reached, or the path of a file fetched by other means'
+            key,
+            url,
+            f'cannot be downloaded: {error}. Valid: an address that can be '
+            'reached, or the path of a file fetched by other means',
         ) from error
 
 

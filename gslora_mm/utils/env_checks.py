@@ -1,4 +1,4 @@
-"""What can be wrong with an installation, one check per function.
+"""What can be wrong with an installation, one function for each layer of it.
 
 Nothing of torch or mm* is imported at the top: this has to run where they
 are missing or broken.
@@ -32,6 +32,14 @@ FAMILIES = {
     'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-full', 'mmcv-lite'),
     'mmdet': ('onedl-mmdetection', 'mmdet'),
     'mmpretrain': ('onedl-mmpretrain', 'mmpretrain'),
+}
+#: Packages below and beside these, with the module that shows whether they
+#: work.
+PACKAGES = {
+    'numpy': 'numpy',
+    'matplotlib': 'matplotlib',
+    'pycocotools': 'pycocotools.mask',
+    'safetensors': 'safetensors',
 }
 PIP = f'{shlex.quote(sys.executable)} -m pip'
 
@@ -115,17 +123,16 @@ def check_python(env: Environment) -> Iterator[Finding]:
 def check_packages(env: Environment) -> Iterator[Finding]:
     """The packages below and beside the mm* ones can be imported."""
     no_numpy = env.import_error('numpy')
-    for module in ('numpy', 'matplotlib', 'pycocotools', 'safetensors'):
-        submodule = {'pycocotools': 'pycocotools.mask'}.get(module, module)
-        error = env.import_error(submodule)
-        if error and module not in env.versions:
-            yield Finding(f'{module} is missing.', f'{PIP} install {module}')
-        elif error and (module == 'numpy' or not no_numpy):
-            version = env.versions[module]
+    for package, module in PACKAGES.items():
+        error = env.import_error(module)
+        version = env.versions.get(package)
+        if error and not version:
+            yield Finding(f'{package} is missing.', f'{PIP} install {package}')
+        elif error and (package == 'numpy' or not no_numpy):
             yield Finding(
-                f'{module} {version} cannot be imported ({error}).',
+                f'{package} {version} cannot be imported ({error}).',
                 f'{PIP} install --force-reinstall --no-deps '
-                f'{module}=={version}',
+                f'{package}=={version}',
             )
     if 'scikit-learn' not in env.versions:
         yield Finding(
@@ -137,45 +144,42 @@ def check_packages(env: Environment) -> Iterator[Finding]:
 
 
 def check_torch(env: Environment) -> Iterator[Finding]:
-    """torch is there and can be imported."""
-    error = env.import_error('torch')
-    if error:
-        state = 'is broken' if 'torch' in env.versions else 'is missing'
-        yield Finding(f'torch {state} ({error}).', _reinstall_torch(env))
-
-
-def check_torchvision(env: Environment) -> Iterator[Finding]:
-    """torchvision fits torch, or the shim makes up for it."""
-    if env.import_error('numpy') or env.import_error('torch'):
-        return  # reported already
-    if 'torchvision' not in env.versions:
-        yield Finding(
-            'torchvision is missing; mmpretrain needs it.',
-            f'{PIP} install {_pin("torch")} {_pin("torchvision")}',
-        )
-        return
-    state = env.torchvision()
-    if state == 'unneeded':
-        return
-    version = env.versions['torchvision']
+    """torch works; torchvision fits it, or the shim makes up for it."""
+    versions = env.versions
+    both = ('torch', 'torchvision')
+    pins = ' '.join(f'{name}=={TESTED[name]}' for name in both)
+    present = ' '.join(name for name in both if name in versions)
+    uninstall = f'{PIP} uninstall -y {present} && ' if present else ''
+    reinstall = f'{uninstall}{PIP} install {pins}'
     mismatch = (
         'built for another torch than the installed '
-        f'{env.versions.get("torch", "one")}'
+        f'{versions.get("torch", "one")}'
     )
-    if state == 'active':
+    if error := env.import_error('torch'):
+        state = 'is broken' if 'torch' in versions else 'is missing'
+        yield Finding(f'torch {state} ({error}).', reinstall)
+    elif env.import_error('numpy'):
+        return  # reported already
+    elif 'torchvision' not in versions:
         yield Finding(
-            f'torchvision {version} was {mismatch}. gslora_mm declares the '
-            'operators that it then lacks, so that `import torchvision` '
-            'works; nothing here calls them, so this may stay as it is.',
+            'torchvision is missing; mmpretrain needs it.',
+            f'{PIP} install {pins}',
+        )
+    elif (state := env.torchvision()) == 'active':
+        yield Finding(
+            f'torchvision {versions["torchvision"]} was {mismatch}. gslora_mm '
+            'declares the operators that it then lacks, so that `import '
+            'torchvision` works; nothing here calls them, so this may stay as '
+            'it is.',
             command='',
             broken=False,
         )
-    else:
+    elif state == 'failed':
         yield Finding(
-            f'torchvision {version} cannot be imported '
+            f'torchvision {versions["torchvision"]} cannot be imported '
             f'({env.import_error("torchvision")}). Probably it was '
             f'{mismatch}.',
-            _reinstall_torch(env),
+            reinstall,
         )
 
 
@@ -184,26 +188,22 @@ def check_cv2(env: Environment) -> Iterator[Finding]:
     error = env.import_error('cv2')
     if not error or env.import_error('numpy'):
         return
-    names = [name for name in env.versions if name.startswith('opencv-')]
     install = f'{PIP} install opencv-python-headless'
-    if not names:
+    if names := [name for name in env.versions if name.startswith('opencv-')]:
+        yield Finding(
+            f'OpenCV cannot be imported ({error}). If it misses a graphics '
+            'library of the system, the headless package, which needs none, '
+            'does as well.',
+            f'{PIP} uninstall -y {" ".join(names)} && {install}',
+        )
+    else:
         yield Finding('OpenCV is missing; mmcv needs it.', install)
-        return
-    yield Finding(
-        f'OpenCV cannot be imported ({error}). If it misses a graphics '
-        'library of the system, the headless package, which needs none, '
-        'does as well.',
-        f'{PIP} uninstall -y {" ".join(names)} && {install}',
-    )
 
 
 def check_families(env: Environment) -> Iterator[Finding]:
     """Only one distribution provides each of the mm* packages."""
-    doubles = {
-        module: names
-        for module in FAMILIES
-        if len(names := env.providers(module)) > 1
-    }
+    providers = {module: env.providers(module) for module in FAMILIES}
+    doubles = {name: found for name, found in providers.items() if found[1:]}
     if doubles:
         which = '; '.join(' and '.join(names) for names in doubles.values())
         yield Finding(
@@ -213,44 +213,42 @@ def check_families(env: Environment) -> Iterator[Finding]:
         )
 
 
-def check_transformers(env: Environment) -> Iterator[Finding]:
-    """If transformers is there, mmpretrain can work with it."""
-    if _transformers_too_new(env):
-        yield Finding(
-            f'transformers {env.versions["transformers"]} is installed, and '
-            'mmpretrain fails with version 5 and newer.',
-            f"{PIP} install 'transformers<5'",
-        )
-
-
 def check_mm_packages(env: Environment) -> Iterator[Finding]:
     """The mm* packages can be imported, and mmcv has its compiled ops."""
+    transformers = env.versions.get('transformers', '0')
+    too_new = int(transformers.partition('.')[0]) >= 5
+    if too_new:
+        yield Finding(
+            f'transformers {transformers} is installed, and mmpretrain fails '
+            'with version 5 and newer.',
+            f"{PIP} install 'transformers<5'",
+        )
     # What is broken underneath is reported by another check.
     blocked = any(map(env.import_error, ('numpy', 'torch', 'cv2')))
     for module in FAMILIES:
-        if module == 'mmpretrain' and _transformers_too_new(env):
+        if module == 'mmpretrain' and too_new:
             continue
         names = env.providers(module)
         error = env.import_error(module)
+        problem = ''
         if len(names) > 1:
             blocked = True
         elif error and not names:
-            yield Finding(f'{module} is missing.', _reinstall(env, module))
+            problem = f'{module} is missing.'
         elif error and not blocked:
-            yield Finding(
+            problem = (
                 f'{names[0]} {env.versions[names[0]]} is installed, but '
-                f'`import {module}` fails ({error}).',
-                _reinstall(env, module),
+                f'`import {module}` fails ({error}).'
             )
         elif module == 'mmcv' and not blocked:
-            no_ops = env.import_error('mmcv._ext')
-            if no_ops:
-                yield Finding(
+            if no_ops := env.import_error('mmcv._ext'):
+                problem = (
                     'mmcv lacks its compiled ops, so no detector works '
                     f'(mmcv._ext: {no_ops}). It was built in isolation from '
-                    'torch, or for another torch.',
-                    _reinstall(env, module),
+                    'torch, or for another torch.'
                 )
+        if problem:
+            yield Finding(problem, _reinstall(env, module))
         # The later modules import the first two.
         blocked = blocked or bool(error and module in ('mmengine', 'mmcv'))
 
@@ -260,10 +258,8 @@ CHECKS = (
     check_python,
     check_packages,
     check_torch,
-    check_torchvision,
     check_cv2,
     check_families,
-    check_transformers,
     check_mm_packages,
 )
 
@@ -282,39 +278,23 @@ def check(env: Environment | None = None) -> list[Finding]:
     return [finding for check_one in CHECKS for finding in check_one(env)]
 
 
-def _transformers_too_new(env: Environment) -> bool:
-    version = env.versions.get('transformers', '0')
-    return int(version.partition('.')[0]) >= 5
-
-
-def _pin(name: str) -> str:
-    return f'{name}=={TESTED[name]}'
-
-
-def _reinstall_torch(env: Environment) -> str:
-    names = ('torch', 'torchvision')
-    present = ' '.join(name for name in names if name in env.versions)
-    uninstall = f'{PIP} uninstall -y {present} && ' if present else ''
-    return f'{uninstall}{PIP} install {" ".join(map(_pin, names))}'
-
-
 def _reinstall(env: Environment, *modules: str) -> str:
     """Command that puts the tested distributions of mm* modules in place.
 
     What another family provides is replaced as well: half of one does not
     work with half of the other.
     """
-    modules = tuple(
-        module
+    forks = {
+        module: fork
         for module, (fork, *others) in FAMILIES.items()
         if module in modules or any(name in env.versions for name in others)
-    )
+    }
     commands = []
-    if present := env.providers(*modules):
+    if present := env.providers(*forks):
         commands.append(f'{PIP} uninstall -y {" ".join(present)}')
-    pins = ' '.join(_pin(FAMILIES[module][0]) for module in modules)
+    pins = ' '.join(f'{fork}=={TESTED[fork]}' for fork in forks.values())
     install = f'{PIP} install --no-build-isolation {pins}'
-    if 'mmcv' in modules:
+    if 'mmcv' in forks:
         commands.append(f'{PIP} install setuptools wheel ninja psutil')
         # pip's cache may hold a wheel that was built without the ops.
         install = f'MAX_JOBS=2 {install} --no-cache-dir'

@@ -19,8 +19,9 @@ class ConfigError(ValueError):
     who calls completes the path with :func:`config_path`.
 
     Args:
-        path (str): Entry of the config, dotted, such as ``'forgetting.shots'``;
-            or, alone, a whole message that is about no single entry.
+        path (str): Entry of the config, dotted, such as
+            ``'forgetting.shots'``; or, alone, a whole message that is about
+            no single entry.
         value (Any): What was found there. Left out if not given.
         valid (str): What is wrong with it, and what would be valid.
         context (str): What it is about, such as ``'step 3'``.
@@ -112,7 +113,9 @@ class SaveError(OSError):
     """A file could not be written; its previous version is untouched."""
 
 
-def unknown_name(path: str, value: object, known: Iterable[str]) -> ConfigError:
+def unknown_name(
+    path: str, value: object, known: Iterable[str]
+) -> ConfigError:
     """Make the error for a name that is not among the known ones.
 
     Args:

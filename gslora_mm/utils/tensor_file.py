@@ -1,6 +1,8 @@
 """Tensors in a file that holds nothing but data.
 
-The safetensors format: reading one runs no code.
+The safetensors format: reading one runs no code. Its metadata are strings by
+name, which the library writes in another order every time; so they stand in
+one of them, as JSON, and the same content gives the same bytes.
 """
 
 from __future__ import annotations
@@ -11,11 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
+from safetensors.torch import save
 from torch import Tensor
 
 from .atomic import atomic_write
 from .errors import ConfigError
+
+#: Name of the one metadata entry.
+_METADATA = 'json'
 
 
 def save_tensors(
@@ -40,15 +45,10 @@ def save_tensors(
         for key, tensor in tensors.items()
     }
     record = {key: str(value) for key, value in (metadata or {}).items()}
-    data = to_safetensors(on_cpu, {**record, 'format': 'pt'})
-    # safetensors writes the metadata in random order: sort the header.
-    size = int.from_bytes(data[:8], 'little')
-    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True)
-    header = header.encode().ljust(-(-len(header) // 8) * 8)
+    record['format'] = 'pt'
+    text = json.dumps(record, sort_keys=True)
     with atomic_write(path) as file:
-        file.write(len(header).to_bytes(8, 'little'))
-        file.write(header)
-        file.write(data[8 + size :])
+        file.write(save(on_cpu, {_METADATA: text}))
 
 
 def load_tensors(
@@ -73,7 +73,9 @@ def load_tensors(
         with safe_open(path, framework='pt') as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
             metadata = file.metadata() or {}
-    except SafetensorError as error:
+        if _METADATA in metadata:  # earlier versions wrote them one by one
+            metadata = json.loads(metadata[_METADATA])
+    except (SafetensorError, ValueError) as error:
         raise ConfigError(
             f'{what}: not a complete safetensors file ({error})'
         ) from error

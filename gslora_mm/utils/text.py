@@ -1,24 +1,39 @@
-"""Numbers and names in texts for people."""
+"""Figures and names as they stand in messages, tables and titles."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 
 def percent(score: float | None, digits: int = 1) -> str:
-    """A score as percent, such as ``'86.3'``; ``'-'`` where there is none.
+    """A fraction of 1 in percent, without the sign; ``-`` for None.
 
     Args:
-        score (float | None): Fraction of 1.
-        digits (int): After the point. Defaults to 1.
+        score (float, optional): Such as 0.8512.
+        digits (int): Decimals. Defaults to 1.
+
+    Returns:
+        str: Such as ``'85.1'``.
     """
     return '-' if score is None else f'{100 * score:.{digits}f}'
 
 
-def shortened(names: Sequence[str], most: int) -> str:
-    """Some names, and how many more there are: ``'a, b and 3 more'``.
+def shortened(names: Iterable[str], most: int = 20, width: int = 0) -> str:
+    """The first of some names, and how many more there are.
 
     Args:
-        names (Sequence[str]): All of them.
-        most (int): How many are shown.
+        names (Iterable[str]): The names.
+        most (int): How many to show at most. Defaults to 20.
+        width (int): Characters that fit; fewer names are shown to keep to
+            it, but at least one. Defaults to 0, that is, any number.
+
+    Returns:
+        str: Such as ``'a, b and 3 more'``.
     """
-    shown = ', '.join(names[:most])
-    return shown + f' and {len(names) - most} more' * (len(names) > most)
+    names = list(names)
+    count = min(most, len(names))
+    while True:
+        text = ', '.join(names[:count])
+        if count < len(names):
+            text += f' and {len(names) - count} more'
+        if count <= 1 or not width or len(text) <= width:
+            return text
+        count -= 1

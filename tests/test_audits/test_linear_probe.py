@@ -5,7 +5,6 @@ import torch
 
 from gslora_mm.audits.linear_probe import (
     LinearProbe,
-    class_accuracies,
     held_out_rows,
     split_accuracies,
 )
@@ -48,13 +47,33 @@ def test_is_the_minimum_of_its_loss():
     """The gradient of mean cross-entropy and penalty is zero."""
     features, labels = clouds(30, spread=1.0)
     probe = LinearProbe(penalties=[0.1]).fit(features, labels)
-    weights = probe._weights.requires_grad_()
+    weights, bias = (
+        torch.tensor(each, requires_grad=True)
+        for each in (probe.classifier.coef_.T, probe.classifier.intercept_)
+    )
     inputs = features.double()
     inputs = (inputs - inputs.mean(0)) / inputs.std(0, correction=0)
-    scores = inputs @ weights[:-1] + weights[-1]
+    scores = inputs @ weights + bias
     log = scores.log_softmax(1)[torch.arange(len(labels)), labels]
-    loss = -log.mean() + 0.05 * weights[:-1].square().sum()
+    loss = -log.mean() + 0.05 * weights.square().sum()
     loss.backward()
+    assert weights.grad.abs().max() < 1e-5
+    assert bias.grad.abs().max() < 1e-5
+
+
+def test_two_classes_have_the_same_loss():
+    """Of which scikit-learn keeps one row of weights, with another norm."""
+    features, labels = clouds(40, classes=2, spread=1.5)
+    probe = LinearProbe(penalties=[0.1]).fit(features, labels)
+    (difference,) = torch.from_numpy(probe.classifier.coef_)
+    (offset,) = torch.from_numpy(probe.classifier.intercept_)
+    weights = torch.stack([-difference, difference], 1) / 2
+    weights.requires_grad_()
+    bias = torch.stack([-offset, offset]) / 2
+    inputs = features.double()
+    inputs = (inputs - inputs.mean(0)) / inputs.std(0, correction=0)
+    loss = torch.nn.functional.cross_entropy(inputs @ weights + bias, labels)
+    (loss + 0.05 * weights.square().sum()).backward()
     assert weights.grad.abs().max() < 1e-5
 
 
@@ -78,7 +97,7 @@ def test_the_seed_decides_everything():
     state = torch.get_rng_state()
     one = LinearProbe(seed=1).fit(features, labels)
     two = LinearProbe(seed=1).fit(features, labels)
-    assert torch.equal(one._weights, two._weights)
+    assert (one.classifier.coef_ == two.classifier.coef_).all()
     assert torch.equal(torch.get_rng_state(), state)
     rows = [held_out_rows(labels, 0.2, seed) for seed in (1, 2)]
     assert not torch.equal(*rows)
@@ -111,7 +130,8 @@ def test_accuracies_are_over_rows():
     labels = torch.tensor([0, 0, 0, 1, 2])
     found = torch.tensor([0, 0, 1, 1, 0])
     classes = ['a', 'b', 'c', 'd']
-    assert class_accuracies(labels, found, classes) == {
+    each = {name: [name] for name in classes}
+    assert split_accuracies(labels, found, classes, each) == {
         'a': pytest.approx(2 / 3),
         'b': 1,
         'c': 0,

@@ -8,16 +8,16 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from gslora_mm.datasets import build_dataset
-from gslora_mm.sequence import ForgettingSequence
 from gslora_mm.audits.probe import (
     LabelledImages,
     extract_features,
     probe_work_dir,
 )
+from gslora_mm.audits.probe_table import render_probe
+from gslora_mm.datasets import build_dataset
+from gslora_mm.sequence import ForgettingSequence
 from gslora_mm.tasks import DetectionTask
 from gslora_mm.utils import ConfigError, load_json, save_json
-from gslora_mm.audits.probe_table import render_probe
 from tests.class_sequences import make_class_inputs, tiny_class_sequence
 from tests.detectors import build_detector, random_batch
 from tests.sequences import tiny_sequence
@@ -207,7 +207,7 @@ def test_refuses_what_is_not_there(finished, tmp_path):
         probe(tmp_path)
     with pytest.raises(ConfigError, match='step = 3.*finished are 1, 2'):
         probe(finished, step=3)
-    with pytest.raises(ConfigError, match='shots=1000'):
+    with pytest.raises(ConfigError, match='shots = 1000'):
         probe(finished, shots=1000)
     with pytest.raises(ConfigError, match='retrained=.*none.pth'):
         probe(finished, step=1, shots=4, retrained='none.pth')

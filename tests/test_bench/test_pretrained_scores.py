@@ -23,7 +23,10 @@ def other(tmp_path):
     (tmp_path / 'pretrained.pth').write_bytes(b'one')
     return Config(
         dict(
+            default_scope='mmdet',
             model=dict(type='A', width=8),
+            train_dataloader=dict(dataset=dict(ann_file='train.json')),
+            val_evaluator=dict(type='B'),
             val_dataloader=dict(dataset=dict(ann_file='val.json')),
             forgetting=dict(
                 pretrained=str(tmp_path / 'pretrained.pth'),
@@ -32,7 +35,11 @@ def other(tmp_path):
             ),
             method=dict(type='gslora_mm.DER'),
             adapter=dict(rank=4),
-            schedule=dict(max_iters=3),
+            schedule=dict(
+                max_iters=3,
+                batch_size=2,
+                optim_wrapper=dict(optimizer=dict(lr=0.1)),
+            ),
             randomness=dict(seed=3),
             work_dir=str(folder.path),
         )

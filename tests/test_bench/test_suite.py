@@ -188,8 +188,8 @@ def test_a_base_of_ones_own_that_is_not_there(tmp_path):
         ({'adapter.rnk': 2}, "run 'a': adapter: .*'rank'"),
         ({'method.alpa_s': 2}, "run 'a': method.*alpa_s"),
         ({'method.beta': [0.1, 0.2]}, "run 'a': method.beta.*2 entries"),
-        ({'forgetting.shot': 2}, "run 'a': forgetting.shot is not"),
-        ({'schedule.epochs': 2}, "run 'a': schedule.epochs is not"),
+        ({'forgetting.shot': 2}, "run 'a': forgetting.shot: no such"),
+        ({'schedule.epochs': 2}, "run 'a': schedule.epochs: no such"),
     ],
 )
 def test_a_typing_error_is_found_before_the_first_run(
@@ -312,26 +312,24 @@ suite = dict(
 
 
 def test_settings_are_found_by_their_keys():
-    cfg = Config(dict(a=dict(b=[dict(c=3)])))
-    assert setting_of(cfg, 'a.b.0.c') == 3
-    for key in ('a.x', 'a.b.1', 'a.b.c', 'a.b.0.c.d', 'method.x'):
-        with pytest.raises(ConfigError, match=f'{key}: is to be tried out'):
-            setting_of(cfg, key)
-
-
-def test_what_a_config_does_not_say_is_the_default_of_the_method():
-    cfg = Config(dict(method=dict(type='gslora_mm.DERPP', alpha=0.3)))
-    assert setting_of(cfg, 'method.alpha') == 0.3
-    assert setting_of(cfg, 'method.gamma') == 0.5
-    for key in ('method.gama', 'method.gamma.x', 'adapter.rank'):
+    cfg = Config.fromfile(BASE)
+    cfg.own = dict(b=[dict(c=3)])
+    assert setting_of(cfg, 'own.b.0.c') == 3
+    assert setting_of(cfg, 'method.beta') == 0.2
+    # What the config does not say has a default.
+    assert setting_of(cfg, 'method.alpha_s') == 3e-4
+    assert setting_of(cfg, 'schedule.log_interval') == 50
+    unknown = ('own.x', 'own.b.1', 'own.b.c', 'own.b.0.c.d', 'method.bta')
+    for key in unknown:
         with pytest.raises(ConfigError, match=f'{key}: is to be tried out'):
             setting_of(cfg, key)
 
 
 def test_a_default_seed_of_a_method_is_seeded(tmp_path):
-    write(tmp_path, "method = dict(type='gslora_mm.RandomDrop')", 'a.py')
-    path = write(tmp_path, 'suite = dict(base="a.py", runs=dict(a={}))')
-    assert load_suite(path).runs['a'].config(seed=3).method.seed == 3
+    method = "dict(_delete_=True, type='gslora_mm.RandomDrop')"
+    text = f'suite = dict(base="{BASE}", runs=dict(a=dict(method={method})))'
+    run = load_suite(write(tmp_path, text)).runs['a']
+    assert run.config(seed=3).method.seed == 3
 
 
 def test_what_cannot_be_run_says_why(tmp_path):

@@ -20,7 +20,8 @@ from gslora_mm.bench.tune import (
     trial_record,
     tried_values,
 )
-from gslora_mm.sequence.identity import data_of
+from gslora_mm.entries import read_entries
+from gslora_mm.sequence.identity import dataset_config
 from gslora_mm.sequence.plan import ForgettingPlan
 from gslora_mm.utils import ConfigError
 from tests.small_benchmarks import BASE, calls, results, run, write
@@ -169,7 +170,7 @@ def test_what_is_known_of_a_run_stands_beside_it(benchmark, tmp_path):
     outcomes, _ = run(benchmark, tmp_path, only=['retrain'])
     folder = outcomes['retrain'].runs[0].work_dir
     record = json.loads(folder.with_suffix('.json').read_text())
-    assert record['identity']['method']['beta'] == 0.2
+    assert record['identity']['config']['method']['beta'] == 0.2
     assert record['jobs'] == 1
     assert not folder.with_suffix('.lock').read_text()
 
@@ -220,7 +221,7 @@ def test_another_checkpoint_is_refused(benchmark, tmp_path):
     run(benchmark, tmp_path, **settings)
     run(benchmark, tmp_path, **settings)
     checkpoint.write_bytes(b'another')
-    with pytest.raises(ConfigError, match='holds another run: checkpoint'):
+    with pytest.raises(ConfigError, match='run: forgetting.pretrained is'):
         run(benchmark, tmp_path, **settings)
     checkpoint.unlink()  # nothing to compare with
     run(benchmark, tmp_path, **settings)
@@ -234,7 +235,7 @@ def test_other_images_under_the_same_name_are_refused(benchmark, tmp_path):
     run(benchmark, tmp_path, **settings)
     run(benchmark, tmp_path, **settings)
     (tmp_path / 'val.json').write_text('others')
-    with pytest.raises(ConfigError, match='another run: annotations'):
+    with pytest.raises(ConfigError, match='run: val_dataloader.dataset.ann'):
         run(benchmark, tmp_path, seeds=[0, 1], **settings)
     assert len(calls(tmp_path)) == 1
 
@@ -371,7 +372,7 @@ def test_options_that_a_schedule_cannot_have_are_found_first(
     benchmark, tmp_path
 ):
     with pytest.raises(
-        ConfigError, match='run .*max_iters = 4 and schedule.max_epochs = 2'
+        ConfigError, match='run .*max_iters = 4: with max_epochs = 2'
     ):
         run(benchmark, tmp_path, options={'schedule.max_epochs': 2})
     assert not list(tmp_path.glob('*/runs'))
@@ -411,11 +412,11 @@ def test_sequences_are_cut_after_their_first_steps():
     cfg = Config.fromfile(FACES)
     steps = first_steps(cfg, 1)['forgetting.steps']
     assert [len(names) for names in steps] == [20]
-    classes = data_of(cfg.train_dataloader).metainfo.classes
-    plan = ForgettingPlan.from_config(cfg.forgetting.to_dict(), classes)
+    classes = dataset_config(cfg.train_dataloader).metainfo.classes
+    plan = ForgettingPlan.make(read_entries(cfg).forgetting, classes)
     assert steps[0] == list(plan.steps[0])
     cfg.forgetting.learn = [[], [], [classes[0]], []]
-    plan = ForgettingPlan.from_config(cfg.forgetting.to_dict(), classes)
+    plan = ForgettingPlan.make(read_entries(cfg).forgetting, classes)
     assert first_steps(cfg, 1) == {
         'forgetting.steps': [list(plan.steps[0])],
         'forgetting.learn': [[]],
@@ -426,7 +427,7 @@ def test_sequences_are_cut_after_their_first_steps():
 def test_steps_that_follow_from_the_data_are_not_cut(unknown):
     cfg = Config.fromfile(FACES)
     if unknown == 'classes':
-        data_of(cfg.train_dataloader).pop('metainfo')
+        dataset_config(cfg.train_dataloader).pop('metainfo')
     else:
         cfg.forgetting.missing = 'rest'
     with pytest.raises(ConfigError, match='suite.trial_steps = 1: which'):

@@ -5,12 +5,6 @@ import pytest
 from mmengine.dataset import BaseDataset
 from mmengine.structures import BaseDataElement
 
-from gslora_mm.toy_data import (
-    make_mini_coco,
-    make_mini_digits,
-    make_mini_faces,
-)
-
 CLASSES = ('person', 'bicycle', 'car', 'motorcycle', 'dog')
 
 
@@ -75,34 +69,3 @@ def random_labels() -> list[list[int]]:
         np.flatnonzero(rng.rand(5) < chances).tolist() or [0]
         for _ in range(200)
     ]
-
-
-@pytest.fixture(scope='session')
-def mini_coco(tmp_path_factory):
-    """A small mini_coco; not to be written to."""
-    root = tmp_path_factory.mktemp('data') / 'mini_coco'
-    return make_mini_coco(
-        root, num_train=24, num_val=8, num_tune=4, num_test=6
-    )
-
-
-@pytest.fixture(scope='session')
-def mini_digits(tmp_path_factory):
-    """A small mini_digits; not to be written to."""
-    root = tmp_path_factory.mktemp('data') / 'mini_digits'
-    return make_mini_digits(root, max_scans=3, train_copies=2)
-
-
-@pytest.fixture(scope='session')
-def mini_faces(tmp_path_factory):
-    """A small mini_faces; not to be written to."""
-    root = tmp_path_factory.mktemp('data') / 'mini_faces'
-    return make_mini_faces(
-        root,
-        num_ids=5,
-        num_train=4,
-        num_val=3,
-        num_pairs=3,
-        num_tune=2,
-        num_test=1,
-    )

@@ -78,8 +78,8 @@ def test_sizes_of_steps():
     [
         (dict(num_steps=2, classes_per_step=2), 'forgets 4 of 4 classes'),
         (dict(num_steps=3, classes_per_step=2), 'forgets 6 of 4 classes'),
-        (dict(num_steps=0), 'num_steps=0: must be at least 1'),
-        (dict(classes_per_step=0), 'classes_per_step=0: must be at least 1'),
+        (dict(num_steps=0), 'num_steps = 0: must be at least 1'),
+        (dict(classes_per_step=0), 'classes_per_step = 0: must be at least 1'),
     ],
 )
 def test_impossible_steps(settings, message):

@@ -98,6 +98,21 @@ def test_a_half_may_be_empty(make_dataset, random_labels, role):
         ForgetRetainSampler(dataset, 4, 0.5)
 
 
+@pytest.mark.parametrize('half', ['forget', 'retain'])
+def test_errors_name_the_half(make_dataset, random_labels, half):
+    halves = dict(forget=dict(classes=['dog']), retain=dict(classes=['car']))
+    for settings, message in (
+        (dict(share=1.2), 'share = 1.2: must be in'),
+        (dict(classes=['dgo']), "classes: unknown name 'dgo'. .*'dog'"),
+        (dict(shots=999), 'shots = 999: only .* images show'),
+    ):
+        changed = {**halves, half: {**halves[half], **settings}}
+        with pytest.raises(ConfigError, match=rf'^{half}\.{message}'):
+            ForgetRetainDataset(make_dataset(random_labels), **changed)
+    with pytest.raises(ConfigError, match='^dataset: ListDataset of 1 images'):
+        ForgetRetainDataset(make_dataset([[]]), **halves)
+
+
 def test_negative_and_impossible_indices(dataset):
     last = dataset.get_data_info(len(dataset) - 1)
     assert dataset.get_data_info(-1) == last
@@ -207,15 +222,3 @@ def test_from_config(mini_coco):
         dataset[0, seed]['data_samples'].flip for seed in range(10)
     ]
     assert len(set(flips)) == 2
-
-
-def test_errors_name_the_half(make_dataset, random_labels):
-    dataset = make_dataset(random_labels)
-    with pytest.raises(ConfigError, match=r"forget.classes: .*'dgo'.*'dog'"):
-        ForgetRetainDataset(
-            dataset, dict(classes=['dgo']), dict(classes=['car'])
-        )
-    with pytest.raises(ConfigError, match=r'retain.share=2: must be in'):
-        ForgetRetainDataset(
-            dataset, dict(classes=['dog']), dict(classes=['car'], share=2)
-        )

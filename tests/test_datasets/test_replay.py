@@ -101,4 +101,4 @@ def test_unique_pairs():
     assert images.tolist() == [2, 2, 7, 7]
     assert labels.tolist() == [1, 9, 0, 4]
     empty = np.array([], int)
-    assert [len(part) for part in unique_pairs(empty, empty)] == [0, 0]
+    assert [len(array) for array in unique_pairs(empty, empty)] == [0, 0]

@@ -26,9 +26,9 @@ def take(sampler, count):
     'batch_size, ratio, num_forget',
     [(8, 0.5, 4), (6, 0.3, 2), (5, 0.5, 3), (2, 0.5, 1), (10, 0.06, 1)],
 )
-def test_forget_part_comes_first(dataset, batch_size, ratio, num_forget):
+def test_forget_half_comes_first(dataset, batch_size, ratio, num_forget):
     sampler = ForgetRetainSampler(dataset, batch_size, ratio)
-    assert sampler.part_sizes == (num_forget, batch_size - num_forget)
+    assert sampler.half_sizes == (num_forget, batch_size - num_forget)
     indices = np.array(take(sampler, 9 * batch_size))[:, 0]
     is_forget = (indices < 7).reshape(9, batch_size)
     assert is_forget[:, :num_forget].all()
@@ -129,18 +129,19 @@ def test_processes_draw_the_joint_batch(
 @pytest.mark.parametrize(
     'batch_size, ratio', [(1, 0.5), (4, 0.1), (4, 0.9), (4, -1)]
 )
-def test_empty_part(dataset, batch_size, ratio):
+def test_empty_half(dataset, batch_size, ratio):
     with pytest.raises(
-        ConfigError, match=f'forget_ratio={ratio} of .*batch_size={batch_size}'
+        ConfigError,
+        match=f'forget_ratio = {ratio}: of batch_size = {batch_size}',
     ):
         ForgetRetainSampler(dataset, batch_size, ratio)
 
 
-@pytest.mark.parametrize('ratio, part', [(0, 1), (1, 0)])
-def test_one_part_only(dataset, ratio, part):
+@pytest.mark.parametrize('ratio, half', [(0, 1), (1, 0)])
+def test_one_half_only(dataset, ratio, half):
     sampler = ForgetRetainSampler(dataset, 4, ratio)
-    size = len(dataset.datasets[part])
-    start = dataset.cumulative_sizes[0] if part else 0
+    size = len(dataset.datasets[half])
+    start = dataset.cumulative_sizes[0] if half else 0
     indices = [index for index, _ in take(iter(sampler), size)]
     assert sorted(indices) == list(range(start, start + size))
     assert sampler.iterations_per_epoch == -(-size // 4)

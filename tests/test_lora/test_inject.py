@@ -14,6 +14,7 @@ from gslora_mm.lora import (
     lora_layers,
     lora_parameters,
     merge_lora,
+    stock_layers,
     unmerge_lora,
 )
 from gslora_mm.utils import ConfigError
@@ -238,3 +239,30 @@ def test_torch_encoder_layer(grad):
         assert not torch.allclose(adapted, stock, atol=1e-2)
         merge_lora(model)
         torch.testing.assert_close(model(x), adapted)
+
+
+def test_stock_layers_stand_in_for_the_adapted_ones(toy, x):
+    """What goes through a model by class meets no trace of an adapter."""
+    stock = copy.deepcopy(toy)
+    inject_lora(toy, rank=4, target='all')
+    layers, parameters = lora_layers(toy), lora_parameters(perturb(toy))
+    before = [p.detach().clone() for p in parameters]
+    with stock_layers(toy):
+        assert not lora_layers(toy)
+        for one, other in zip(toy.modules(), stock.modules(), strict=True):
+            assert type(one) is type(other)
+        for module in toy.modules():
+            if hasattr(module, 'reset_parameters'):
+                module.reset_parameters()
+        for parameter in toy.parameters():
+            nn.init.normal_(parameter)
+        changed = copy.deepcopy(toy.state_dict())
+    assert lora_layers(toy) == layers
+    for parameter, values in zip(parameters, before, strict=True):
+        assert torch.equal(parameter, values)
+    with disable_lora(toy):
+        stock.load_state_dict(changed)
+        assert_same(toy(x), stock(x))
+    with pytest.raises(KeyError), stock_layers(toy):
+        raise KeyError
+    assert lora_layers(toy) == layers

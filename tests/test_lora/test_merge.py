@@ -10,6 +10,7 @@ from gslora_mm.lora import (
     inject_lora,
     merge_adapter,
     merged_state_dict,
+    split_adapter,
 )
 from gslora_mm.utils import ConfigError
 from tests.test_lora.helpers import perturb
@@ -65,3 +66,13 @@ def test_foreign_keys(toy):
             },
             alpha=1.0,
         )
+
+
+def test_a_state_dict_of_an_adapted_model_comes_apart(toy):
+    stock = copy.deepcopy(toy).state_dict()
+    inject_lora(toy, rank=4, target='all')
+    weights, adapter = split_adapter(perturb(toy).state_dict())
+    assert list(weights) == list(stock)
+    expected = adapter_state_dict(toy)
+    assert set(adapter) == set(expected)
+    assert all(torch.equal(adapter[key], expected[key]) for key in adapter)

@@ -16,9 +16,9 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from gslora_mm.lora import inject_lora, lora_groups
-from gslora_mm.training import ForgettingModel
-from gslora_mm.tasks import Seen
 from gslora_mm.registry import MODELS
+from gslora_mm.tasks import Seen
+from gslora_mm.training import ForgettingModel
 from gslora_mm.utils.quiet import no_info
 from tests.classifiers import (
     random_images,
@@ -304,11 +304,12 @@ def before_and_after(name, task, adapter, key, lr=1e-5, **settings):
     Its ``settings`` should let what is measured outweigh all other losses.
     """
     method = dict(type=f'gslora_mm.{name}', **settings)
-    model = moved(tiny_model(task, method, adapter))
+    model = tiny_model(task, method, adapter)
+    model.method.prepare(model, TinyDataset(task))
+    moved(model)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0  # noise to the difference that is measured
-    model.method.prepare(model, TinyDataset(task))
     batch = tiny_batch(task)
     before = train(model, batch, lr=0)[key].item()
     train(model, batch, 6, lr)

@@ -33,10 +33,14 @@ def set_up(teacher=None, **settings):
     if teacher is None:
         generator = torch.Generator().manual_seed(5)
         teacher = torch.randn(3, 4, generator=generator, dtype=torch.double)
-    method.setup(FakeModel(Fixed(None, teacher), groups=dict(a=[])))
+    model = FakeModel(Fixed(None, teacher), groups=dict(a=[]))
+    method.setup(model)
     # The step forgets classes 0 and 1.
     forget = SimpleNamespace(labels=np.array([0, 1]))
-    method.prepare(None, SimpleNamespace(datasets=[forget]))
+    metainfo = dict(classes='abcd')
+    method.prepare(
+        model, SimpleNamespace(datasets=[forget], metainfo=metainfo)
+    )
     return method, teacher
 
 

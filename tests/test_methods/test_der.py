@@ -40,11 +40,11 @@ def test_zero_at_the_teacher_and_not_off_it():
     seen = taught(method)
     retain = Half()
     retain.logits = seen.logits.clone().requires_grad_()
-    loss = method.retain_part(retain)['loss_retain']
+    loss = losses_of(method, Half(), retain)['loss_retain']
     loss.backward()
     assert loss == 0 and not retain.logits.grad.any()
     retain = Half()
-    loss = method.retain_part(retain)['loss_retain']
+    loss = losses_of(method, Half(), retain)['loss_retain']
     loss.backward()
     assert loss > 0.01 and retain.logits.grad[:, KEPT].all()
     assert not retain.logits.grad[:, 0].any()
@@ -52,12 +52,15 @@ def test_zero_at_the_teacher_and_not_off_it():
 
 def test_the_number_of_images_does_not_matter():
     """Fault of the public code: a sum, for which the weight depends on it."""
-    method = DER()
-    seen = taught(method)
-    one = method.distance(seen.logits, 0 * seen.logits, 'softmax')
-    twice = torch.cat([seen.logits, seen.logits])
-    two = method.distance(twice, 0 * twice, 'softmax')
-    torch.testing.assert_close(one, two)
+    once = torch.randn(3, 4, dtype=torch.double)
+    distances = []
+    for rows in (once, torch.cat([once, once])):
+        method, retain = DER(), Half(labels=[0] * len(rows))
+        seen = taught(method, rows=len(rows))
+        retain.logits = seen.logits + rows
+        losses = losses_of(method, Half(), retain)
+        distances.append(losses['distance_retain'])
+    torch.testing.assert_close(*distances)
 
 
 @pytest.mark.parametrize(

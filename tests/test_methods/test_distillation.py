@@ -41,7 +41,7 @@ def test_class_labels_are_not_replayed(cls):
     method = cls()
     taught(method)
     retain = Half(0.6, 0.1)
-    method.retain_part(retain)['loss_retain'].backward()
+    losses_of(method, Half(), retain)['loss_retain'].backward()
     assert retain.loss_cls.grad is None
     assert retain.loss_rest.grad == retain.loss_background.grad == 1
 
@@ -54,7 +54,7 @@ def test_without_rows_there_is_the_replay_alone(cls, expected, activation):
     method = cls()
     taught(method, rows=0)
     retain = Half(0.6, 0.1, labels=(), activation=activation)
-    loss = method.retain_part(retain)['loss_retain']
+    loss = losses_of(method, Half(), retain)['loss_retain']
     loss.backward()
     assert loss.item() == pytest.approx(expected)
     assert retain.logits.grad.shape == (0, 4)

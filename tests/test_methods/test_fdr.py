@@ -44,11 +44,11 @@ def test_zero_at_the_teacher_and_not_off_it(activation):
     seen = taught(method)
     retain = Half(activation=activation)
     retain.logits = seen.logits.clone().requires_grad_()
-    loss = method.retain_part(retain)['loss_retain']
+    loss = losses_of(method, Half(), retain)['loss_retain']
     loss.backward()
     assert loss == 0 and not retain.logits.grad.any()
     retain = Half(activation=activation)
-    loss = method.retain_part(retain)['loss_retain']
+    loss = losses_of(method, Half(), retain)['loss_retain']
     loss.backward()
     assert loss > 0.01 and retain.logits.grad[:, KEPT].all()
     assert not retain.logits.grad[:, 0].any()
@@ -56,10 +56,15 @@ def test_zero_at_the_teacher_and_not_off_it(activation):
 
 def test_it_measures_outputs_not_logits():
     """Fault of the public code. Shifted logits are the same outputs."""
-    method = FDR()
+    method, retain = FDR(), Half()
     logits = taught(method).logits
-    assert method.distance(logits + 5, logits, 'softmax') < 1e-6
-    assert method.distance(logits + 5, logits, 'sigmoid') > 0.1
+    distances = {}
+    for retain.activation in ('softmax', 'sigmoid'):
+        retain.logits = logits + 5
+        losses = losses_of(method, Half(), retain)
+        distances[retain.activation] = losses['distance_retain']
+    assert distances['softmax'] < 1e-6
+    assert distances['sigmoid'] > 0.1
 
 
 @pytest.mark.parametrize(

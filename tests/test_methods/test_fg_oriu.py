@@ -8,14 +8,14 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from gslora_mm.sequence import ForgettingSequence
-from gslora_mm.training.hooks import StepCheckpointHook
 from gslora_mm.lora import LoRALinear, inject_lora
 from gslora_mm.methods import FGOrIU
-from gslora_mm.methods.ingredients.subspaces import without
+from gslora_mm.methods.ingredients.subspaces import project_out
+from gslora_mm.reports import comparable
+from gslora_mm.sequence import ForgettingSequence
+from gslora_mm.training.hooks import StepCheckpointHook
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.tensor_file import load_tensors
-from gslora_mm.reports import comparable
 from tests.class_sequences import make_class_inputs, tiny_class_sequence
 from .helpers import (
     TASKS,
@@ -42,7 +42,7 @@ def set_up(**settings):
     method = FGOrIU(**settings)
     model = nn.Sequential(nn.Linear(6, 6))
     inject_lora(model, rank=2, target='0')
-    method.setup(FakeModel(model.double()))
+    method.setup(FakeModel(model.double(), groups=dict(a=[])))
     state = {
         f'{role}.{name}': basis(2, seed=seed)
         for seed, (role, name) in enumerate(
@@ -91,7 +91,7 @@ def test_zero_for_features_where_they_should_be():
     forget, retain = Half(0.0), Half(0.0)
     with torch.no_grad():
         forget.features.copy_(
-            without(forget.features, state['forget.features'])
+            project_out(forget.features, state['forget.features'])
         )
         inside = state['retain.features']
         retain.features.copy_(retain.features @ inside @ inside.t())
@@ -179,7 +179,7 @@ def test_updates_leave_what_is_retained_alone(task):
     log = train_with_adamw(model, tiny_batch(task))
     assert all(value.isfinite() for value in log.values())
     state = model.method.carried_state()
-    for name, layer in model.method._layers.items():
+    for name, layer in model.method.layers.items():
         protected = state[f'retain.{name}']
         assert 0 < protected.shape[1] < layer.in_features
         update = layer.delta_weight()
@@ -189,7 +189,7 @@ def test_updates_leave_what_is_retained_alone(task):
 
 def test_gradients_are_projected_before_the_optimizer_sees_them():
     method, state = set_up()
-    layer = method._layers['0']
+    layer = method.layers['0']
     grad = torch.randn(2, 6, dtype=torch.double)
     layer.lora_A.grad = grad.clone()
     method.before_update()
@@ -204,14 +204,14 @@ def test_what_was_forgotten_before_is_left_alone_too():
     second = start_step('classification', first, seed=1)
     fresh = start_step('classification', seed=1).method.carried_state()
     state = second.method.carried_state()
-    for name, layer in second.method._layers.items():
+    for name, layer in second.method.layers.items():
         protected = state[f'retain.{name}']
         for part in (fresh[f'retain.{name}'], first[f'forget.{name}']):
-            assert without(part.t(), protected).abs().max() < 1e-4
+            assert project_out(part.t(), protected).abs().max() < 1e-4
         assert (layer.lora_A @ protected).abs().max() < 1e-5
         for part in (fresh[f'forget.{name}'], first[f'forget.{name}']):
             joint = state[f'forget.{name}']
-            assert without(part.t(), joint).abs().max() < 1e-4
+            assert project_out(part.t(), joint).abs().max() < 1e-4
     # Retained features make their subspace anew.
     torch.testing.assert_close(
         state['retain.features'], fresh['retain.features']
@@ -279,7 +279,7 @@ def test_something_has_to_be_left_to_train():
 
 def test_layers_that_are_not_called_are_named():
     model = tiny_model('classification', FG_ORIU)
-    model.method._layers['odd'] = LoRALinear(4, 4)
+    model.method.layers['odd'] = LoRALinear(4, 4)
     with pytest.raises(ConfigError, match='adapter.target: odd is not call'):
         model.method.prepare(model, TinyDataset('classification'))
 
@@ -311,7 +311,7 @@ def test_forgets_and_resumes(tmp_path, monkeypatch):
     )
     for name, found in first.items():
         if name.startswith('forget.'):
-            assert without(found.t(), second[name]).abs().max() < 1e-4
+            assert project_out(found.t(), second[name]).abs().max() < 1e-4
 
     class Killed(BaseException):
         pass

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gslora_mm.training.hooks import MethodHook, NonFiniteLossError
 from gslora_mm.methods import GradientAscent
+from gslora_mm.training.hooks import MethodHook, NonFiniteLossError
 from gslora_mm.utils import ConfigError
 from .helpers import (
     LORA,
@@ -27,7 +27,7 @@ ASCENT = dict(type='gslora_mm.GradientAscent')
     ('bound', 'expected'), [(None, -1.5), (5.0, 3.5), (1.0, 0.0)]
 )
 def test_loss_by_hand(bound, expected):
-    losses = losses_of(GradientAscent(bound), Half(1.5, 0.7), Unread())
+    losses = losses_of(GradientAscent(bound=bound), Half(1.5, 0.7), Unread())
     assert total(losses).item() == pytest.approx(expected, 1e-6)
     assert losses['ce_forget'].item() == pytest.approx(1.5, 1e-6)
 
@@ -35,7 +35,7 @@ def test_loss_by_hand(bound, expected):
 @pytest.mark.parametrize(('bound', 'slope'), [(None, -1), (5.0, -1), (1.0, 0)])
 def test_classification_goes_up_and_boxes_are_left_alone(bound, slope):
     forget = Half(1.5, 0.7)
-    total(losses_of(GradientAscent(bound), forget, Unread())).backward()
+    total(losses_of(GradientAscent(bound=bound), forget, Unread())).backward()
     assert forget.loss_cls.grad == slope
     assert forget.loss_rest.grad is None
 
@@ -80,5 +80,5 @@ def test_a_runaway_ends_in_an_error():
 @pytest.mark.parametrize('bound', [0, -1.0, math.nan, 'high'])
 def test_bad_settings_are_named(bound):
     with pytest.raises(ConfigError, match='must be') as error:
-        GradientAscent(bound)
+        GradientAscent(bound=bound)
     assert f'method.bound = {bound!r}' in str(error.value)

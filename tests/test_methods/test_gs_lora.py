@@ -149,3 +149,90 @@ def test_bad_settings_are_named(settings, named):
 def test_needs_an_adapter():
     with pytest.raises(ConfigError, match='adapter'):
         GSLoRA().setup(SimpleNamespace(groups={}))
+
+
+# Losses that a config replaces ----------------------------------------------
+
+
+class SquareGap(torch.nn.Module):
+    """Pushes up, with less force near the bound."""
+
+    def __init__(self, bound, power=2):
+        super().__init__()
+        self.bound, self.power = bound, power
+
+    def forward(self, loss):
+        return (self.bound - loss).relu() ** self.power
+
+
+class LargestNorm(torch.nn.Module):
+    def forward(self, groups):
+        return max(group[0].norm() for group in groups.values())
+
+
+def test_losses_may_be_replaced():
+    method, _ = set_up(
+        beta=0.3,
+        bound=5.0,
+        alpha_s=0.01,
+        loss_forget=dict(type=SquareGap),
+        loss_structure=dict(type=LargestNorm),
+    )
+    losses = losses_of(method, Half(1.5, 0.7), Half(0.4, 0.2))
+    assert losses['loss_forget'].item() == pytest.approx(0.3 * 3.5**2)
+    assert losses['loss_structure'].item() == pytest.approx(0.01 * 13)
+
+
+def test_arguments_of_a_loss_come_from_its_config_first():
+    config = dict(type=SquareGap, bound=2.5, power=1)
+    method, _ = set_up(beta=1.0, bound=5.0, loss_forget=config)
+    losses = losses_of(method, Half(1.5, 0.7), Half(0.4, 0.2))
+    assert losses['loss_forget'].item() == pytest.approx(1.0)
+    assert config == dict(type=SquareGap, bound=2.5, power=1)
+
+
+def test_a_weight_of_the_structure_counts_for_proximal_steps_too():
+    norms = []
+    for settings in (
+        dict(alpha_s=0.5),
+        dict(
+            alpha_s=1.0,
+            loss_structure=dict(
+                type='gslora_mm.GroupSparsityLoss', loss_weight=0.5
+            ),
+        ),
+    ):
+        method, groups = set_up(sparsity='proximal', **settings)
+        parameters = [p for group in groups.values() for p in group]
+        method.after_update(torch.optim.SGD(parameters, lr=1.0))
+        norms.append(groups['a'][0].norm().item())
+    assert norms[0] == norms[1] < 5
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (
+            dict(loss_structure=dict(type='gslora_mm.GroupSparsityLos')),
+            'method.loss_structure: cannot be used: .*GroupSparsityLos',
+        ),
+        (
+            dict(
+                loss_forget=dict(type='gslora_mm.BoundedForgettingLoss', b=1)
+            ),
+            "method.loss_forget: cannot be used: .*argument 'b'",
+        ),
+        (
+            dict(loss_forget='ReLuu'),
+            'method.loss_forget: cannot be used: .*ReLuu',
+        ),
+        (dict(loss_forget=3), 'method.loss_forget: cannot be used: '),
+        (
+            dict(loss_structure=dict(type=LargestNorm), sparsity='proximal'),
+            'method.loss_structure = .*GroupSparsityLoss; leave one',
+        ),
+    ],
+)
+def test_bad_losses_are_named(settings, message):
+    with pytest.raises(ConfigError, match=f'(?s)^{message}'):
+        GSLoRA(**settings)

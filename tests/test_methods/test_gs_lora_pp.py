@@ -78,6 +78,10 @@ def set_up(cls=GSLoRAPP, rows=None, **settings):
     return method
 
 
+def divergence(method, half):
+    return method.class_prototypes.divergence(half, method.prototype_loss)
+
+
 def losses_of(method, forget, retain):
     return {
         name: value
@@ -197,16 +201,16 @@ def test_the_terms_of_a_half_come_in_one_part():
 
 def test_prototypes_get_no_gradient():
     method = set_up(rows=random_rows().requires_grad_())
-    assert not method.prototypes.requires_grad
+    assert not method.class_prototypes.rows.requires_grad
     assert not list(method.parameters())
 
 
 def test_half_precision_features():
     method = set_up(w_f=0.7)
     half = Half(1.0, 0.0)
-    expected = method.divergence(half)[0]
+    expected = divergence(method, half)[0]
     half.features = half.features.bfloat16()
-    assert method.divergence(half)[0].item() == pytest.approx(
+    assert divergence(method, half)[0].item() == pytest.approx(
         expected.item(), rel=0.02
     )
 
@@ -215,8 +219,8 @@ def test_half_precision_features():
 
 
 def without(method, *labels):
-    method.has_prototype[list(labels)] = False
-    method.prototypes[list(labels)] = 0
+    method.class_prototypes.known[list(labels)] = False
+    method.class_prototypes.rows[list(labels)] = 0
     return method
 
 
@@ -224,8 +228,10 @@ def test_features_without_a_prototype_are_left_out():
     method = without(set_up(), 1)
     whole, rest = Half(1.0, 0.0, labels=(0, 1, 3)), Half(1.0, 0.0, labels=())
     rest.labels, rest.features = whole.labels[[0, 2]], whole.features[[0, 2]]
-    assert torch.equal(method.divergence(whole)[0], method.divergence(rest)[0])
-    method.divergence(whole)[0].backward()
+    assert torch.equal(
+        divergence(method, whole)[0], divergence(method, rest)[0]
+    )
+    divergence(method, whole)[0].backward()
     assert not whole.features.grad[1].any() and whole.features.grad[0].any()
 
 
@@ -260,7 +266,7 @@ def test_classes_without_a_prototype_are_named(monkeypatch):
 def test_losses_without_prototypes_are_a_clear_error():
     method = GSLoRAPP()
     with pytest.raises(RuntimeError, match='prepare'):
-        method.divergence(Half(1.0, 0.0))
+        divergence(method, Half(1.0, 0.0))
 
 
 # State --------------------------------------------------------------------
@@ -270,8 +276,10 @@ def test_state_round_trip():
     method = without(set_up(), 2)
     other = set_up(rows=torch.zeros(4, 6))
     other.load_carried_state(method.carried_state())
-    assert torch.equal(other.prototypes, method.prototypes)
-    assert other.has_prototype.tolist() == [True, True, False, True]
+    assert torch.equal(
+        other.class_prototypes.rows, method.class_prototypes.rows
+    )
+    assert other.class_prototypes.known.tolist() == [True, True, False, True]
 
 
 def test_loaded_prototypes_are_never_made_again():
@@ -286,7 +294,7 @@ def test_loaded_prototypes_are_never_made_again():
     second.setup(model)
     second.load_carried_state(first.carried_state())
     second.prepare(model, no_images())
-    assert torch.equal(second.prototypes, random_rows())
+    assert torch.equal(second.class_prototypes.rows, random_rows())
 
 
 def test_prototypes_are_not_saved_with_every_state_of_a_step():
@@ -460,10 +468,10 @@ def test_no_image_is_no_prototype():
     method = GSLoRAPP()
     method.setup(model)
     method.prepare(model, dataset)
-    assert method.prototype_source == 'features'
-    assert method.has_prototype.tolist() == [True, True, True, False]
-    assert method.prototypes.isfinite().all()
-    assert not method.prototypes[3].any()
+    assert method.class_prototypes.source == 'features'
+    assert method.class_prototypes.known.tolist() == [True, True, True, False]
+    assert method.class_prototypes.rows.isfinite().all()
+    assert not method.class_prototypes.rows[3].any()
 
 
 def test_the_random_state_stays_as_it_was():
@@ -494,7 +502,7 @@ def worker(rank, folder):
     )
     method = set_up(w_f=0.5)
     half = halves_of(rank)
-    part = method.forget_part(half)
+    part = next(method.losses(half, half))
     part['loss_prototype_forget'].backward()
     # Gradients are averaged over the two processes.
     torch.save(
@@ -508,7 +516,7 @@ def test_two_processes_are_one_with_the_joint_batch(tmp_path):
     mp.spawn(worker, (str(tmp_path),), nprocs=2)
     ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
     half = halves_of(None)
-    part = set_up(w_f=0.5).forget_part(half)
+    part = next(set_up(w_f=0.5).losses(half, half))
     part['loss_prototype_forget'].backward()
     for kl, _ in ranks:
         torch.testing.assert_close(kl, part['kl_forget'])

@@ -77,7 +77,7 @@ def test_the_pull_keeps_the_weights_near(task, adapter):
         model.method.prepare(model, TinyDataset(task))
         log = train(model, tiny_batch(task), 10, lr=1e-2)
         assert log['loss'].isfinite()
-        distances.append(model.method.penalty().item())
+        distances.append(model.method.drift.squared().item())
     assert 0 < distances[1] < distances[0]
 
 
@@ -91,8 +91,10 @@ def test_a_resumed_step_has_the_same_anchor(adapter):
     first, second = models
     train(first, tiny_batch('classification'), 2)
     second.load_resume_state_dict(copy.deepcopy(first.resume_state_dict()))
-    assert first.method.penalty() > 0
-    assert torch.equal(first.method.penalty(), second.method.penalty())
+    assert first.method.drift.squared() > 0
+    assert torch.equal(
+        first.method.drift.squared(), second.method.drift.squared()
+    )
 
 
 def test_the_anchor_is_not_saved():

@@ -97,7 +97,7 @@ def test_without_rows_there_is_nothing_to_remove(activation):
     method = LIRF()
     taught(method, rows=0)
     forget = Half(labels=(), activation=activation)
-    part = method.removal_part(forget)
+    part = method.removal(forget)
     total(part).backward()
     assert total(part) == 0
     assert forget.logits.grad.shape == (0, 4)

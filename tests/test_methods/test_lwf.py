@@ -50,17 +50,17 @@ def test_zero_at_the_teacher_and_not_off_it(activation):
     seen = taught(method)
     retain = Half(activation=activation)
     retain.logits = seen.logits.clone().requires_grad_()
-    part = method.retain_part(retain)
+    part = losses_of(method, Half(), retain)
     part['loss_retain'].backward()
     assert part['distance_retain'] == 0
     assert retain.logits.grad.abs().max() < 1e-7
     retain = Half(activation=activation)
-    before = method.retain_part(retain)
+    before = losses_of(method, Half(), retain)
     before['loss_retain'].backward()
     assert before['distance_retain'] > 0.01
     assert retain.logits.grad[:, KEPT].all()
     retain.logits = (retain.logits - retain.logits.grad).detach()
-    after = method.retain_part(retain)
+    after = losses_of(method, Half(), retain)
     assert after['distance_retain'] < before['distance_retain']
 
 
@@ -68,13 +68,13 @@ def test_the_teacher_says_nothing_of_the_classes_to_forget():
     method = LwF()
     taught(method)
     retain = Half()
-    method.retain_part(retain)['loss_retain'].backward()
+    losses_of(method, Half(), retain)['loss_retain'].backward()
     assert not retain.logits.grad[:, 0].any()
     other = Half()
     other.logits.data[:, 0] += 100
     assert torch.equal(
-        method.retain_part(other)['distance_retain'],
-        method.retain_part(retain)['distance_retain'],
+        losses_of(method, Half(), other)['distance_retain'],
+        losses_of(method, Half(), retain)['distance_retain'],
     )
 
 

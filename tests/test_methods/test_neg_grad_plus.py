@@ -19,7 +19,7 @@ from .helpers import (
 
 
 def test_loss_by_hand():
-    losses = losses_of(NegGradPlus(0.9), Half(1.5, 0.7), Half(0.4, 0.2))
+    losses = losses_of(NegGradPlus(alpha=0.9), Half(1.5, 0.7), Half(0.4, 0.2))
     expected = 0.9 * (0.4 + 0.2) - 0.1 * 1.5
     assert total(losses).item() == pytest.approx(expected, 1e-6)
     assert losses['ce_forget'].item() == pytest.approx(1.5, 1e-6)
@@ -27,7 +27,7 @@ def test_loss_by_hand():
 
 def test_signs_of_the_gradients():
     forget, retain = Half(1.5, 0.7), Half(0.4, 0.2)
-    total(losses_of(NegGradPlus(0.9), forget, retain)).backward()
+    total(losses_of(NegGradPlus(alpha=0.9), forget, retain)).backward()
     assert forget.loss_cls.grad.item() == pytest.approx(-0.1)
     assert forget.loss_rest.grad is None
     for loss in (retain.loss_cls, retain.loss_rest):
@@ -59,5 +59,5 @@ def test_one_rises_and_the_other_falls(task, adapter):
 @pytest.mark.parametrize('alpha', [0, 1, 1.5, math.nan, 'half'])
 def test_bad_settings_are_named(alpha):
     with pytest.raises(ConfigError, match='must be') as error:
-        NegGradPlus(alpha)
+        NegGradPlus(alpha=alpha)
     assert f'method.alpha = {alpha!r}' in str(error.value)

@@ -24,7 +24,7 @@ RANDOM_LABELS = dict(type='gslora_mm.RandomLabels')
 
 
 def set_up(beta=1.0):
-    method = RandomLabels(beta)
+    method = RandomLabels(beta=beta)
     model = FakeModel()
     method.setup(model)
     method.prepare(model, TinyDataset('classification'))
@@ -68,7 +68,7 @@ def test_every_kept_class_is_drawn_equally_often():
     method.prepare(model, dataset)
     torch.manual_seed(0)
     labels = torch.tensor([0, 50]).repeat(48_000)
-    counts = method.draw(labels).bincount(minlength=100)
+    counts = method.wrong_labels.draw(labels).bincount(minlength=100)
     expected = [dataset.metainfo['classes'].index(name) for name in kept]
     expected.remove(dataset.metainfo['classes'].index(kept[7]))
     assert counts.nonzero().flatten().tolist() == expected
@@ -106,7 +106,7 @@ def test_objects_become_background():
     method = model.method
     method.prepare(model, forgetting_everything('detection'))
     half = model.task.read(model.model, tiny_batch('detection'))
-    wrong = half.relabelled(method.draw)
+    wrong = half.relabelled(method.wrong_labels.draw)
     assert len(half.labels) and not len(wrong.labels)
     assert wrong.loss_rest.item() == 0  # no boxes
     wrong.loss.backward()
@@ -125,7 +125,7 @@ def test_retained_objects_of_forget_images_stay():
         sample.gt_instances.labels[:] = kept
         sample.gt_instances.labels[0] = gone
     half = model.task.read(model.model, batch)
-    wrong = half.relabelled(method.draw)
+    wrong = half.relabelled(method.wrong_labels.draw)
     images = len(batch['data_samples'])
     assert half.labels.tolist().count(gone) == images
     assert set(wrong.labels.tolist()) == {kept}

@@ -24,6 +24,7 @@ def inputs(tmp_path_factory):
         ('Retrain', None),
         ('RandomDrop', None),
         ('EWC', None),
+        ('LwF', None),
         ('EWC', dict(rank=2)),
     ],
 )

@@ -9,8 +9,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from gslora_mm.methods import Retrain
-from gslora_mm.training import ForgettingModel
 from gslora_mm.registry import MODELS
+from gslora_mm.training import ForgettingModel
 from gslora_mm.utils import ConfigError
 from tests.classifiers import randomise
 from .helpers import (

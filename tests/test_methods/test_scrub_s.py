@@ -131,14 +131,14 @@ def test_trains_a_model(task, adapter):
         config = dict(type='gslora_mm.SCRUBS', smoothing=smoothing, msteps=1)
         model = tiny_model(task, config, adapter)
         method = model.method
-        start = [p.detach().clone() for p in method._trained]
+        start = [p.detach().clone() for p in method.trained]
         assert len(start) == sum(p.requires_grad for p in model.parameters())
-        moved(model)
         method.prepare(model, TinyDataset(task))
+        moved(model)
         log = train(model, tiny_batch(task), 4, lr=1e-2)
         assert log['loss'].isfinite()
         assert method.epochs_averaged == 3
-        pairs = zip(method._trained, start, strict=True)
+        pairs = zip(method.trained, start, strict=True)
         distances.append(sum((p - s).norm().item() for p, s in pairs))
     assert distances[1] < distances[0]
 

@@ -5,12 +5,16 @@ import pytest
 import torch
 
 from gslora_mm.models.losses import (
+    BoundedForgettingLoss,
+    GroupSparsityLoss,
+    PrototypeLoss,
     bounded_forgetting_loss,
     distillation_loss,
     group_norm,
     group_sparsity_loss,
     prototype_loss,
 )
+from gslora_mm.registry import MODELS
 
 
 def test_group_sparsity_is_the_sum_of_group_norms():
@@ -189,3 +193,27 @@ def test_distillation_refuses_what_does_not_fit(change, message):
     arguments = dict(logits=torch.zeros(2, 3), teacher_logits=torch.ones(2, 3))
     with pytest.raises(ValueError, match=message):
         distillation_loss(**{**arguments, **change})
+
+
+@pytest.mark.parametrize('weight', [1.0, 0.25])
+def test_registered_modules_are_the_functions_times_a_weight(weight):
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.randn(4, 6, generator=generator)
+    labels = torch.tensor([0, 1, 1, 0])
+    groups = {'a': [rows], 'b': [rows[:2], rows[2:]]}
+    loss = torch.tensor(3.5)
+    for module, inputs, expected in (
+        (GroupSparsityLoss, (groups,), group_sparsity_loss(groups)),
+        (
+            PrototypeLoss,
+            (rows, labels, rows[:2]),
+            prototype_loss(rows, labels, rows[:2]),
+        ),
+        (BoundedForgettingLoss, (loss,), bounded_forgetting_loss(loss, 5.0)),
+    ):
+        config = dict(type=f'gslora_mm.{module.__name__}', loss_weight=weight)
+        if module is BoundedForgettingLoss:
+            config['bound'] = 5.0
+        built = MODELS.build(config)
+        assert type(built) is module and not list(built.parameters())
+        assert torch.equal(built(*inputs), weight * expected)

@@ -4,15 +4,14 @@ import re
 
 import pytest
 
-from gslora_mm.utils import ConfigError
 from gslora_mm.reports import write_report
 from gslora_mm.reports.comparison import (
     SCORES_AND_COST,
     comparison_table,
     figures,
-    read_report,
 )
 from gslora_mm.reports.tables import markdown_table
+from gslora_mm.utils import ConfigError
 from tests.test_tools.helpers import load_tool
 from tests.work_dirs import make_work_dir
 
@@ -75,8 +74,6 @@ def test_refuses_what_cannot_stand_side_by_side(tmp_path):
     one = make_report(tmp_path / 'b', finished=1)
     with pytest.raises(ConfigError, match='plain: .*equally many steps'):
         comparison_table({'plain': [two, one]})
-    with pytest.raises(ConfigError, match='has no report.json'):
-        read_report(tmp_path)
 
 
 def test_tables_are_padded():

@@ -3,13 +3,23 @@ import re
 import pytest
 
 from gslora_mm.reports import build_report
-from gslora_mm.reports.markdown import TIMING_HEADING, render_markdown
+from gslora_mm.reports.markdown import (
+    TIMING_HEADING,
+    render_markdown,
+    report_context,
+)
 from tests.work_dirs import make_work_dir
 
 
 @pytest.fixture
 def report(tmp_path):
     return build_report(make_work_dir(tmp_path))
+
+
+def render(report, score_name='AP', figures=None, note=''):
+    return render_markdown(
+        report_context(report, score_name, figures or {}, note)
+    )
 
 
 def tables(text):
@@ -22,7 +32,7 @@ def tables(text):
 
 
 def test_tables_are_aligned_as_plain_text(report):
-    text = render_markdown(report, 'AP', {})
+    text = render(report)
     blocks = re.findall(r'(?:^\|.*\|\n)+', text, re.MULTILINE)
     assert len(blocks) == 4
     for block in blocks:
@@ -33,7 +43,7 @@ def test_tables_are_aligned_as_plain_text(report):
 
 
 def test_summary_has_the_scores_in_percent(report):
-    head, _, first, second = tables(render_markdown(report, 'AP', {}))[0]
+    head, _, first, second = tables(render(report))[0]
     assert head == [
         'Step', 'Forget', 'AP_f', 'AP_r', 'AP_o', 'H-Mean', 'Bound',
         'H / bound',
@@ -48,15 +58,15 @@ def test_summary_has_the_scores_in_percent(report):
 
 
 def test_missing_classes_get_a_column_when_there_are_any(report):
-    assert 'AP_m' not in render_markdown(report, 'AP', {})
+    assert 'AP_m' not in render(report)
     report['steps'][0].update(missing_score=0.7, missing_before=0.8)
-    head, _, first, second = tables(render_markdown(report, 'AP', {}))[0]
+    head, _, first, second = tables(render(report))[0]
     assert head[5] == 'AP_m'
     assert (first[5], second[5]) == ('80.0 -> 70.0', '-')
 
 
 def test_verification_gets_a_table_when_faces_were_verified(report):
-    assert 'verification' not in render_markdown(report, 'Acc', {})
+    assert 'verification' not in render(report, 'Acc')
     report['steps'][1]['verification'] = {
         'forget': {
             'verification_auc': dict(before=0.9, now=0.55),
@@ -68,7 +78,7 @@ def test_verification_gets_a_table_when_faces_were_verified(report):
         },
     }
     report['steps'][0]['verification'] = {}
-    text = render_markdown(report, 'Acc', {})
+    text = render(report, 'Acc')
     head, _, *rows = tables(text[text.index('## Face verification') :])[0]
     assert head == ['Step', 'Split', 'AUC', 'TAR at FAR 0.01']
     assert rows == [
@@ -78,11 +88,11 @@ def test_verification_gets_a_table_when_faces_were_verified(report):
 
 
 def test_learned_classes_get_a_column_when_there_are_any(report):
-    assert 'AP_l' not in render_markdown(report, 'AP', {})
+    assert 'AP_l' not in render(report)
     report['steps'][1].update(
         learned=['cat'], learned_score=0.7, learned_before=0.0
     )
-    text = render_markdown(report, 'AP', {})
+    text = render(report)
     head, _, first, second = tables(text)[0]
     assert head[5] == 'AP_l'
     assert (first[5], second[5]) == ('-', '0.0 -> 70.0')
@@ -91,13 +101,13 @@ def test_learned_classes_get_a_column_when_there_are_any(report):
 
 def test_adapter_table(report):
     report['steps'][1]['stopped_early'] = True
-    _, _, first, second = tables(render_markdown(report, 'AP', {}))[1]
+    _, _, first, second = tables(render(report))[1]
     assert first == ['1', '300', '4 of 6', '24,576', '2.19%']
     assert second[1] == '300 (early stop)'
 
 
 def test_forgotten_cells_are_marked(report):
-    rows = tables(render_markdown(report, 'AP', {}))[2]
+    rows = tables(render(report))[2]
     assert rows[0] == ['Class', 'Before', 'Step 1', 'Step 2']
     cells = {row[0]: row[2:] for row in rows[2:]}
     assert re.fullmatch(r'\[\d\.\d\]', cells['dog'][0])
@@ -111,7 +121,7 @@ def test_classes_without_a_score(report):
     report['pretrained']['per_class']['zebra'] = None
     report['steps'][0]['per_class']['zebra'] = None
     report['steps'][0]['h_mean'] = None
-    text = render_markdown(report, 'AP', {})
+    text = render(report)
     (row,) = [r for r in tables(text)[2] if r[0] == 'zebra']
     assert row[1:3] == ['-', '-']
     assert tables(text)[0][2][5] == '-'
@@ -119,7 +129,7 @@ def test_classes_without_a_score(report):
 
 
 def test_times_stand_in_the_last_section_alone(report):
-    text = render_markdown(report, 'AP', {})
+    text = render(report)
     above, _, below = text.partition(TIMING_HEADING)
     rows = tables(below)[0]
     assert [row[0] for row in rows[2:]] == ['pre-trained', '1', '2']
@@ -136,6 +146,6 @@ def test_many_classes_are_counted_not_listed_in_the_table(tmp_path):
             tmp_path, requests=[names[:10], names[10:15]], classes=names
         )
     )
-    text = render_markdown(report, 'AP', {})
+    text = render(report)
     assert tables(text)[0][2][1] == '10 classes'
     assert '1. category 0, category 1, ' in text

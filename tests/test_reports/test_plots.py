@@ -172,4 +172,4 @@ def test_files_do_not_depend_on_the_users_settings(tmp_path):
     (2.44, '2.4'), (57.3, '57'),
 ])  # fmt: skip
 def test_norms_are_short(value, text):
-    assert group_plot._short(value) == text
+    assert group_plot.four_characters(value) == text

@@ -3,10 +3,10 @@ import re
 
 import pytest
 
-from gslora_mm.utils import ConfigError, load_json, save_json
 from gslora_mm.reports import build_report, comparable, write_report
 from gslora_mm.reports.markdown import TIMING_HEADING
 from gslora_mm.reports.report import TIMING_FIELDS
+from gslora_mm.utils import ConfigError, load_json, save_json
 from tests.work_dirs import CLASSES, make_work_dir
 
 

@@ -9,14 +9,13 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from gslora_mm.sequence import ForgettingSequence, run_step
-from gslora_mm.training.hooks import StepCheckpointHook
-from gslora_mm.training import enable_amp
-from gslora_mm.sequence.dry_run import check_sequence
+from gslora_mm.reports import comparable
+from gslora_mm.sequence import ForgettingSequence, check_sequence, run_step
 from gslora_mm.sequence.step import without_prefix
+from gslora_mm.training import enable_amp
+from gslora_mm.training.hooks import StepCheckpointHook
 from gslora_mm.utils import ConfigError, load_json
 from gslora_mm.utils.checkpoint import load_checkpoint
-from gslora_mm.reports import comparable
 from tests.class_sequences import (
     CLASSES,
     make_class_inputs,
@@ -277,9 +276,9 @@ def test_what_is_learned_later_is_not_seen_before(inputs, tmp_path):
     cfg = tiny_class_sequence(
         inputs, tmp_path, forgetting__learn=[[], ['yellow']]
     )
-    images = check_sequence(cfg).images
+    replay = check_sequence(cfg).replay
     # Four shots each of three classes, and of two and the new one.
-    assert [step['retain'] for step in images] == [12, 12]
+    assert [len(step.datasets[1]) for step in replay] == [12, 12]
 
 
 @pytest.mark.parametrize('method', ['DELETE', 'DER', 'EWC', 'FGOrIU'])

@@ -13,11 +13,18 @@ from gslora_mm.utils import ConfigError
 from tests.sequences import tiny_sequence
 
 
+def images(sequence):
+    return [
+        dict(zip(('forget', 'retain'), map(len, each.datasets), strict=True))
+        for each in sequence.replay
+    ]
+
+
 def test_what_is_found_out(inputs, tmp_path):
     checked = check_sequence(tiny_sequence(inputs, tmp_path / 'run'))
     assert checked.max_iters == [4, 4]
     assert [len(step) for step in checked.plan.steps] == [2, 1]
-    assert all(images['forget'] > 0 for images in checked.images)
+    assert all(found['forget'] > 0 for found in images(checked))
     assert not (tmp_path / 'run').exists()
 
 
@@ -29,8 +36,9 @@ def test_epochs_are_passes_over_the_retain_images(inputs, tmp_path):
         schedule__max_epochs=3,
     )
     checked = check_sequence(cfg)
-    for images, iters in zip(checked.images, checked.max_iters, strict=True):
-        assert iters == 3 * -(-images['retain'] // 2)
+    counts = images(checked)
+    for found, iters in zip(counts, checked.max_iters, strict=True):
+        assert iters == 3 * -(-found['retain'] // 2)
 
 
 CASES = {
@@ -46,7 +54,7 @@ CASES = {
     'unknown entry': (dict(forgetting__share=0.1), 'forgetting.share'),
     'share': (
         dict(forgetting__retain_share=1.5),
-        r'forgetting.retain_share=1.5.*\(0, 1\]',
+        r'forgetting.retain_share = 1.5.*\(0, 1\]',
     ),
     'share and shots': (dict(forgetting__shots=3), 'forgetting.shots'),
     'too many shots': (
@@ -55,15 +63,15 @@ CASES = {
             forgetting__retain_share=None,
             forgetting__forget_share=None,
         ),
-        r'step 1: forgetting.shots=1000: only \d+ images show',
+        r'step 1: forgetting.shots = 1000: only \d+ images show',
     ),
     'annotation file missing': (
         dict(train_dataloader__dataset__ann_file='annotations/no.json'),
-        'train_dataloader.dataset.ann_file=.*no.json',
+        'train_dataloader.dataset.ann_file = .*no.json',
     ),
     'checkpoint missing': (
         dict(forgetting__pretrained='no/where.pth'),
-        'forgetting.pretrained=.*no such file',
+        'forgetting.pretrained = .*no such file',
     ),
     'another model': (
         dict(model__encoder__num_layers=2),
@@ -80,7 +88,7 @@ CASES = {
     'unknown argument': (dict(method__betta=1), 'betta.*arguments are'),
     'empty half': (
         dict(schedule__batch_size=1),
-        'schedule.batch_size=1.*at least 1',
+        'schedule.forget_ratio = 0.5: of batch_size = 1 .*at least 1',
     ),
     'ratio': (dict(schedule__forget_ratio=0.01), 'schedule.forget_ratio'),
     'no length': (dict(schedule__max_iters=None), 'exactly one'),
@@ -91,7 +99,7 @@ CASES = {
     ),
     'unknown argument of the adapter': (
         dict(adapter__rnk=4),
-        'adapter = .*rnk.*arguments are',
+        "adapter: unknown name 'rnk'.*'rank'",
     ),
     'validation annotations missing': (
         dict(val_evaluator__ann_file='no.json'),
@@ -99,7 +107,7 @@ CASES = {
     ),
     'images missing': (
         dict(train_dataloader__dataset__data_prefix=dict(img='nowhere/')),
-        'train_dataloader.dataset cannot be used.*nowhere',
+        'train_dataloader.dataset: cannot be used.*nowhere',
     ),
     'hook': (
         dict(schedule__hooks=[dict(type='gslora_mm.AdapterEMAHook', decay=2)]),
@@ -119,7 +127,7 @@ CASES = {
                 type='CosineAnnealingLR', eta_min=1.0
             )
         ),
-        'eta_min = 1.0 is above the learning rate',
+        'eta_min = 1.0: it is above the learning rate',
     ),
     'no optimizer': (
         dict(schedule__optim_wrapper__optimizer=None),
@@ -158,7 +166,7 @@ CASES = {
     ),
     'learned too late': (
         dict(forgetting__learn=[[], ['three']]),
-        r"forgetting.learn\[1\] names 'three', which step 2 forgets",
+        r"forgetting.learn\[1\]: it names 'three', which step 2 forgets",
     ),
     'auxiliary losses': (
         dict(task=dict(type='gslora_mm.DetectionTask', aux_loss=dict(f=1))),
@@ -212,7 +220,8 @@ def test_a_checkpoint_with_code_needs_permission(inputs, tmp_path):
     torch.save(checkpoint, path)
     options = dict(forgetting__pretrained=str(path))
     cfg = tiny_sequence(inputs, tmp_path / 'run', **options)
-    with pytest.raises(ConfigError, match='forgetting.allow_pickle=True'):
+    refused = 'forgetting.allow_pickle = False: .*allow it with True'
+    with pytest.raises(ConfigError, match=refused):
         check_sequence(cfg)
     cfg.forgetting.allow_pickle = True
     assert check_sequence(cfg).max_iters == [4, 4]
@@ -300,5 +309,5 @@ def test_fine_tuning_needs_no_image_to_forget(inputs, tmp_path):
     with pytest.raises(ConfigError, match="no image shows 'one'"):
         check_sequence(cfg)
     cfg.method = dict(type='gslora_mm.FineTune')
-    (images,) = check_sequence(cfg).images
-    assert images['forget'] == 0 < images['retain']
+    (found,) = images(check_sequence(cfg))
+    assert found['forget'] == 0 < found['retain']

@@ -11,18 +11,18 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import ValLoop
 
 from gslora_mm.datasets import ForgetRetainDataset
-from gslora_mm.training.hooks import AdapterEMAHook, StepCheckpointHook
-from gslora_mm.sequence import ForgettingSequence, run_step
-from gslora_mm.sequence.method_state import load_state, state_identity
 from gslora_mm.lora import merge_adapter, read_adapter
 from gslora_mm.methods import GSLoRAPP
 from gslora_mm.methods.ingredients.prototypes import class_means
-from gslora_mm.training import ForgettingModel
 from gslora_mm.registry import MODELS
+from gslora_mm.reports import comparable
+from gslora_mm.sequence import ForgettingSequence, run_step
+from gslora_mm.sequence.method_state import load_state, state_identity
+from gslora_mm.training import ForgettingModel
+from gslora_mm.training.hooks import AdapterEMAHook, StepCheckpointHook
 from gslora_mm.utils import ConfigError, load_json
 from gslora_mm.utils.checkpoint import load_checkpoint, sha256_of
 from gslora_mm.utils.tensor_file import load_tensors, save_tensors
-from gslora_mm.reports import comparable
 from tests.class_sequences import make_class_inputs, tiny_class_sequence
 from tests.sequences import tiny_sequence
 
@@ -211,9 +211,9 @@ def killed_after(saves):
 def test_killed_again_and_again(finished, inputs, tmp_path, monkeypatch):
     """Before the file is there, before training, and within both steps."""
     cfg = sequence(inputs, tmp_path / 'run')
-    means = 'gslora_mm.methods.gs_lora_pp.class_means'
+    means = 'gslora_mm.methods.ingredients.prototypes.class_means'
     save = 'gslora_mm.sequence.method_state.save_tensors'
-    train = 'gslora_mm.training.runner.QuietRunner.train'
+    train = 'gslora_mm.training.runner.Runner.train'
     hook = (
         'gslora_mm.training.hooks.step_checkpoint_hook.StepCheckpointHook.'
         'after_train_iter'
@@ -326,7 +326,9 @@ def test_a_file_of_the_user_is_used(finished, inputs, tmp_path, monkeypatch):
     tensors[KEY] += 1
     path = tmp_path / 'mine.safetensors'
     save_tensors(tensors, path, metadata)
-    monkeypatch.setattr('gslora_mm.methods.gs_lora_pp.class_means', killed)
+    monkeypatch.setattr(
+        'gslora_mm.methods.ingredients.prototypes.class_means', killed
+    )
     cfg = sequence(
         inputs,
         tmp_path / 'run',

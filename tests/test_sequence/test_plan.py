@@ -1,13 +1,19 @@
 import pytest
 
+from gslora_mm.entries import ForgettingEntry
 from gslora_mm.sequence import ForgettingPlan
 from gslora_mm.utils import ConfigError
 
 CLASSES = ('cat', 'dog', 'car', 'bus', 'bird')
 
 
+def make(settings, *args, **kwargs):
+    entry = ForgettingEntry(pretrained='a.pth', **settings)
+    return ForgettingPlan.make(entry, *args, **kwargs)
+
+
 def plan(steps, **settings):
-    return ForgettingPlan.from_config(dict(steps=steps, **settings), CLASSES)
+    return make(dict(steps=steps, **settings), CLASSES)
 
 
 def test_splits_of_every_step():
@@ -51,10 +57,10 @@ def test_class_order_of_the_papers():
 def test_the_rest_is_what_no_training_image_shows():
     settings = dict(steps=[['cat']], missing='rest')
     shown = [name for name in CLASSES if name not in ('bus', 'dog')]
-    made = ForgettingPlan.from_config(settings, CLASSES, shown)
+    made = make(settings, CLASSES, shown)
     assert made.missing == tuple(n for n in CLASSES if n in ('bus', 'dog'))
     assert set(made.missing) < set(made.splits(1)['retain'])
-    everything = ForgettingPlan.from_config(settings, CLASSES, CLASSES)
+    everything = make(settings, CLASSES, CLASSES)
     assert everything.missing == ()
 
 
@@ -64,8 +70,8 @@ def test_a_class_order_leaves_the_rest_out():
     classes = [f'class {i}' for i in range(1000)]
     shown = classes[5::10]
     forgetting = dict(steps=order, missing='rest')
-    made = ForgettingPlan.from_config(forgetting, classes, shown)
-    alone = ForgettingPlan.from_config(dict(steps=order), shown)
+    made = make(forgetting, classes, shown)
+    alone = make(dict(steps=order), shown)
     assert made.steps == alone.steps
     assert len(made.missing) == 900
     assert len(made.splits(2)['retain']) == 960
@@ -73,9 +79,7 @@ def test_a_class_order_leaves_the_rest_out():
 
 def test_classes_without_images_are_named():
     with pytest.raises(ConfigError, match="missing: .* 1 classes .*'dog'"):
-        ForgettingPlan.from_config(
-            dict(steps=[['cat']]), CLASSES, set(CLASSES) - {'dog', 'cat'}
-        )
+        make(dict(steps=[['cat']]), CLASSES, set(CLASSES) - {'dog', 'cat'})
 
 
 def test_learned_classes_are_scored_apart():
@@ -116,7 +120,7 @@ def test_a_class_order_leaves_out_what_is_learned():
 
 def test_classes_to_learn_need_images():
     with pytest.raises(ConfigError, match=r"learn\[0\].*'dog'.*nothing"):
-        ForgettingPlan.from_config(
+        make(
             dict(steps=[['cat']], learn=[['dog']], missing='rest'),
             CLASSES,
             set(CLASSES) - {'dog'},
@@ -147,27 +151,27 @@ def test_classes_to_learn_need_images():
         (
             [['cat'], ['car']],
             dict(learn=[['dog'], ['dog']]),
-            r"learn\[1\] names 'dog' a second time",
+            r"learn\[1\]: it names 'dog' a second time",
         ),
         (
             [['cat'], ['car']],
             dict(learn=[['dog']]),
-            'forgetting.learn has 1 entries for 2 steps',
+            'forgetting.learn: it has 1 entries for 2 steps',
         ),
         (
             [['cat'], ['car']],
             dict(learn=[[], ['car']]),
-            r"learn\[1\] names 'car', which step 2 forgets",
+            r"learn\[1\]: it names 'car', which step 2 forgets",
         ),
         (
             [['cat'], ['car']],
             dict(learn=[[], ['cat']]),
-            r"learn\[1\] names 'cat', which step 1 forgets",
+            r"learn\[1\]: it names 'cat', which step 1 forgets",
         ),
         (
             [['cat']],
             dict(learn=[['dog']], missing=['dog']),
-            r"learn\[0\] names 'dog', which forgetting.missing",
+            r"learn\[0\]: it names 'dog', which forgetting.missing",
         ),
         (
             [['cat', 'dog']],

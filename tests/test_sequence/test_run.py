@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 
+import filelock
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -13,13 +14,14 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.visualization import LocalVisBackend
 
-from gslora_mm.sequence import ForgettingSequence, run_step
-from gslora_mm.training.hooks import NonFiniteLossError, StepCheckpointHook
-from gslora_mm.training import enable_amp
 from gslora_mm.methods import GSLoRA
+from gslora_mm.reports import comparable
+from gslora_mm.sequence import ForgettingSequence, run_step
+from gslora_mm.training import enable_amp
+from gslora_mm.training.hooks import NonFiniteLossError, StepCheckpointHook
 from gslora_mm.utils import ConfigError, SaveError, load_json, save_json
 from gslora_mm.utils.checkpoint import load_checkpoint
-from gslora_mm.reports import comparable
+from gslora_mm.work_dir import WorkDir
 from tests.sequences import tiny_sequence
 
 
@@ -167,7 +169,7 @@ def test_a_finished_sequence_is_not_run_again(finished, inputs, monkeypatch):
 
 def test_results_are_never_overwritten_unasked(finished, inputs):
     work_dir, _ = finished
-    with pytest.raises(ConfigError, match='--resume'):
+    with pytest.raises(ConfigError, match='resume it, or choose another'):
         ForgettingSequence(tiny_sequence(inputs, work_dir)).run()
 
 
@@ -182,16 +184,42 @@ def test_other_images_under_the_same_name_are_refused(
     assert set(hashes) == {'train_dataloader', 'val_dataloader'}
     assert report['annotations_sha256'] == hashes
     # As if the file had been another one then.
-    found['annotations_sha256'] = {**hashes, 'train_dataloader': '0' * 64}
+    found['identity']['annotations_sha256']['train_dataloader'] = '0' * 64
     save_json(found, folder / 'sequence.json')
     cfg = tiny_sequence(inputs, folder)
-    with pytest.raises(ConfigError, match='sha256.train_dataloader is .0000'):
+    with pytest.raises(
+        ConfigError,
+        match='train_dataloader.dataset.ann_file is another file there .*0000',
+    ):
         ForgettingSequence(cfg, resume=True).run()
-    # Older versions did not write it down.
-    del found['annotations_sha256']
+    # What is not known is not compared.
+    del found['identity']['annotations_sha256']
     save_json(found, folder / 'sequence.json')
     resumed = ForgettingSequence(cfg, resume=True).run()
     assert same(report, resumed)
+
+
+def test_results_of_an_older_version_are_refused(finished, inputs, tmp_path):
+    work_dir, _ = finished
+    folder = tmp_path / 'run'
+    shutil.copytree(work_dir, folder)
+    found = load_json(folder / 'sequence.json')
+    del found['identity']
+    save_json(found, folder / 'sequence.json')
+    with pytest.raises(ConfigError, match='an older version'):
+        ForgettingSequence(tiny_sequence(inputs, folder), resume=True).run()
+
+
+def test_two_processes_do_not_share_a_work_dir(inputs, tmp_path):
+    cfg = tiny_sequence(inputs, tmp_path / 'run')
+    (tmp_path / 'run').mkdir()
+    # Another object for the same file, as another process has one.
+    with (
+        filelock.FileLock(WorkDir(tmp_path / 'run').lock),
+        pytest.raises(ConfigError, match='another process runs a sequence'),
+    ):
+        ForgettingSequence(cfg).run()
+    assert not (tmp_path / 'run' / 'sequence.json').exists()
 
 
 def test_a_work_dir_of_another_sequence_is_refused(finished, inputs):

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from gslora_mm.utils import load_json
 from gslora_mm.reports import comparable
+from gslora_mm.utils import load_json
 from tests.sequences import ROOT, make_inputs, tiny_sequence
 
 LOSSES = ('loss', 'loss_retain', 'loss_forget', 'loss_forget_rest')

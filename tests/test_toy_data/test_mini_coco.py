@@ -1,3 +1,4 @@
+import hashlib
 import json
 import runpy
 import shutil
@@ -35,8 +36,8 @@ def no_drawing(monkeypatch):
 
 def test_format(mini_coco):
     counts = dict(train=24, val=8, tune=4, test=6)
-    for split, count in counts.items():
-        path = mini_coco / 'annotations' / f'instances_{split}.json'
+    for portion, count in counts.items():
+        path = mini_coco / 'annotations' / f'instances_{portion}.json'
         content = json.loads(path.read_text())
         assert content['categories'] == [
             dict(id=i + 1, name=name)
@@ -45,7 +46,7 @@ def test_format(mini_coco):
         assert len(content['images']) == count
         assert COCO(path).getImgIds() == list(range(1, count + 1))
         for image in content['images']:
-            picture = Image.open(mini_coco / split / image['file_name'])
+            picture = Image.open(mini_coco / portion / image['file_name'])
             assert picture.mode == 'RGB'
             assert (
                 picture.size == (image['width'], image['height']) == ((96, 96))
@@ -84,14 +85,14 @@ def test_smaller_set_is_part_of_a_larger_one(mini_coco, tmp_path):
 
 def test_digits_of_validation_are_new():
     scans = digit_scenes.digit_scans(seed=0)
-    assert sum(len(s) for split in scans.values() for s in split) == 1797
+    assert sum(len(s) for portion in scans.values() for s in portion) == 1797
     for train, val in zip(scans['train'], scans['val'], strict=True):
         assert len(val) == round(0.2 * (len(train) + len(val)))
         known = {scan.tobytes() for scan in train}
         assert not any(scan.tobytes() in known for scan in val)
 
 
-def test_more_parts_show_new_scenes_of_digits_of_the_first(
+def test_more_portions_show_new_scenes_of_digits_of_the_first(
     mini_coco, monkeypatch
 ):
     drawn = []
@@ -103,12 +104,12 @@ def test_more_parts_show_new_scenes_of_digits_of_the_first(
     draw_scene = digit_scenes.draw_scene
     monkeypatch.setattr('gslora_mm.toy_data.mini_coco.draw_scene', record)
     make_mini_coco(mini_coco.parent / 'recorded', **SMALL)
-    for source, part in (('train', drawn[32:36]), ('val', drawn[36:])):
+    for source, shown_scans in (('train', drawn[32:36]), ('val', drawn[36:])):
         known = [
             {scan.tobytes() for scan in scans}
             for scans in digit_scenes.digit_scans(seed=0)[source]
         ]
-        for scans in part:
+        for scans in shown_scans:
             shown = [{scan.tobytes() for scan in each} for each in scans]
             assert shown == known
     scenes = [
@@ -119,11 +120,11 @@ def test_more_parts_show_new_scenes_of_digits_of_the_first(
     assert len(set(scenes)) == len(scenes) == 42
 
 
-@pytest.mark.parametrize('part', ['tune', 'test'])
-def test_data_without_a_part_are_completed(mini_coco, tmp_path, part):
-    root = make_mini_coco(tmp_path, **{**SMALL, f'num_{part}': 0})
+@pytest.mark.parametrize('portion', ['tune', 'test'])
+def test_data_without_a_portion_are_completed(mini_coco, tmp_path, portion):
+    root = make_mini_coco(tmp_path, **{**SMALL, f'num_{portion}': 0})
     before = files_of(root)
-    assert before and not [name for name in before if part in name]
+    assert before and not [name for name in before if portion in name]
     ages = {name: (root / name).stat().st_mtime_ns for name in before}
     make_mini_coco(root, **SMALL)
     assert files_of(root) == files_of(mini_coco)
@@ -226,13 +227,13 @@ def test_files_of_others_are_left_alone(tmp_path):
 @pytest.mark.parametrize(
     'settings, message',
     [
-        (dict(num_train=0), 'num_train=0: must be at least 1'),
-        (dict(num_val=-1), 'num_val=-1: must be at least 1'),
-        (dict(num_tune=-1), 'num_tune=-1: must be at least 0'),
-        (dict(num_test=-1), 'num_test=-1: must be at least 0'),
-        (dict(seed=-1), 'seed=-1: must be at least 0'),
-        (dict(size=63), 'size=63: must be at least 64'),
-        (dict(max_digits=0), 'max_digits=0: must be at least 1'),
+        (dict(num_train=0), 'num_train = 0: must be at least 1'),
+        (dict(num_val=-1), 'num_val = -1: must be at least 1'),
+        (dict(num_tune=-1), 'num_tune = -1: must be at least 0'),
+        (dict(num_test=-1), 'num_test = -1: must be at least 0'),
+        (dict(seed=-1), 'seed = -1: must be at least 0'),
+        (dict(size=63), 'size = 63: must be at least 64'),
+        (dict(max_digits=0), 'max_digits = 0: must be at least 1'),
     ],
 )
 def test_bad_settings(tmp_path, settings, message):
@@ -254,5 +255,29 @@ def test_tool(mini_coco, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert '24 training, 8 validation, 4 tuning and 6 test scenes' in said
     assert files_of(root) == files_of(mini_coco)
-    with pytest.raises(SystemExit, match='error: size=8: must be at least'):
+    with pytest.raises(SystemExit, match='error: size = 8: must be at least'):
         run_tool(monkeypatch, '--root', str(root), '--size', '8')
+
+
+def test_data_made_by_the_first_version_stay_as_they_are(mini_coco):
+    """Whoever has them does not have to make them again."""
+    marker = """{
+  "num_train": 24,
+  "num_val": 8,
+  "seed": 0,
+  "size": 96,
+  "max_digits": 4,
+  "version": 3,%s
+  "finished": true
+}
+"""
+    for portion, amount in (('', ''), ('tune', 4), ('test', 6)):
+        more = f'\n  "num_{portion}": {amount},' if portion else ''
+        text = (mini_coco / portion / 'mini_coco.json').read_text()
+        assert text == marker % more
+    files = files_of(mini_coco)
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        if name.endswith('.json'):
+            digest.update(files[name])
+    assert digest.hexdigest().startswith('a7f8a10dad14')

@@ -29,17 +29,17 @@ def files_of(root):
 
 
 def test_format(mini_digits):
-    for split, copies in dict(train=2, val=2, tune=1, test=2).items():
-        lines = (mini_digits / f'{split}.txt').read_text().splitlines()
+    for portion, copies in dict(train=2, val=2, tune=1, test=2).items():
+        lines = (mini_digits / f'{portion}.txt').read_text().splitlines()
         assert lines == [
             f'{name}/{index:03d}.png {label}'
             for label, name in enumerate(MINI_DIGITS_CLASSES)
             for index in range(3 * copies)  # 3 scans
         ]
-        folders = [x for x in (mini_digits / split).iterdir() if x.is_dir()]
+        folders = [x for x in (mini_digits / portion).iterdir() if x.is_dir()]
         assert len(folders) == 10
         for line in lines:
-            picture = Image.open(mini_digits / split / line.split()[0])
+            picture = Image.open(mini_digits / portion / line.split()[0])
             assert picture.mode == 'RGB'
             assert picture.size == (32, 32)
 
@@ -51,14 +51,15 @@ def test_all_scans_are_used(tmp_path):
     scans = digit_scans(seed=0)
     counts = {}
     sources = dict(train='train', val='val', tune='train', test='val')
-    for split, source in sources.items():
-        counts[split] = len((root / f'{split}.txt').read_text().splitlines())
-        assert counts[split] == sum(map(len, scans[source]))
+    for portion, source in sources.items():
+        lines = (root / f'{portion}.txt').read_text().splitlines()
+        counts[portion] = len(lines)
+        assert counts[portion] == sum(map(len, scans[source]))
     assert counts == dict(train=1438, val=359, tune=1438, test=359)
 
 
 def test_validation_shows_new_digits(mini_digits, monkeypatch):
-    """What is drawn in a split comes from the scans of that split."""
+    """What is drawn in a portion comes from the scans of that portion."""
     drawn = []
 
     def record(rng, scan, size):
@@ -84,11 +85,11 @@ def test_no_picture_twice(mini_digits):
     assert len(set(pictures)) == len(pictures) == 60 + 60 + 30 + 60
 
 
-@pytest.mark.parametrize('part', ['tune', 'test'])
-def test_data_without_a_part_are_completed(mini_digits, tmp_path, part):
-    root = make_mini_digits(tmp_path, **SMALL, **{f'{part}_copies': 0})
+@pytest.mark.parametrize('portion', ['tune', 'test'])
+def test_data_without_a_portion_are_completed(mini_digits, tmp_path, portion):
+    root = make_mini_digits(tmp_path, **SMALL, **{f'{portion}_copies': 0})
     before = files_of(root)
-    assert before and not [name for name in before if part in name]
+    assert before and not [name for name in before if portion in name]
     ages = {name: (root / name).stat().st_mtime_ns for name in before}
     make_mini_digits(root, **SMALL)
     assert files_of(root) == files_of(mini_digits)
@@ -165,12 +166,12 @@ def test_files_of_others_are_left_alone(tmp_path):
 @pytest.mark.parametrize(
     'settings, message',
     [
-        (dict(train_copies=0), 'train_copies=0: must be at least 1'),
-        (dict(tune_copies=-1), 'tune_copies=-1: must be at least 0'),
-        (dict(test_copies=-1), 'test_copies=-1: must be at least 0'),
-        (dict(max_scans=0), 'max_scans=0: must be at least 1'),
-        (dict(seed=-1), 'seed=-1: must be at least 0'),
-        (dict(size=15), 'size=15: must be at least 16'),
+        (dict(train_copies=0), 'train_copies = 0: must be at least 1'),
+        (dict(tune_copies=-1), 'tune_copies = -1: must be at least 0'),
+        (dict(test_copies=-1), 'test_copies = -1: must be at least 0'),
+        (dict(max_scans=0), 'max_scans = 0: must be at least 1'),
+        (dict(seed=-1), 'seed = -1: must be at least 0'),
+        (dict(size=15), 'size = 15: must be at least 16'),
     ],
 )
 def test_bad_settings(tmp_path, settings, message):
@@ -188,7 +189,7 @@ def test_tool(mini_digits, tmp_path, monkeypatch, capsys):
     run('--root', str(root), '--max-scans', '3', '--train-copies', '2')
     assert 'are ready' in capsys.readouterr().out
     assert files_of(root) == files_of(mini_digits)
-    with pytest.raises(SystemExit, match='error: size=8: must be at least'):
+    with pytest.raises(SystemExit, match='error: size = 8: must be at least'):
         run('--root', str(root), '--size', '8')
 
 

@@ -43,15 +43,15 @@ def pairs_of(root):
 
 def test_format(mini_faces):
     counts = dict(train=4, val=3, tune=2, test=1)
-    for split, count in counts.items():
-        lines = (mini_faces / f'{split}.txt').read_text().splitlines()
+    for portion, count in counts.items():
+        lines = (mini_faces / f'{portion}.txt').read_text().splitlines()
         assert lines == [
             f'id_{label:03d}/{index:03d}.png {label}'
             for label in range(5)
             for index in range(count)
         ]
         for line in lines:
-            picture = Image.open(mini_faces / split / line.split()[0])
+            picture = Image.open(mini_faces / portion / line.split()[0])
             assert picture.mode == 'RGB'
             assert picture.size == (32, 32)
 
@@ -110,7 +110,7 @@ def test_smaller_set_is_part_of_a_larger_one(mini_faces, tmp_path):
 
 
 def test_appearance_is_that_of_the_identity(monkeypatch, tmp_path):
-    """Drawn once for each identity and used for all of its splits."""
+    """Drawn once for each identity and used for all of its portions."""
     used = {}
 
     def record(appearance, conditions, size):
@@ -120,17 +120,17 @@ def test_appearance_is_that_of_the_identity(monkeypatch, tmp_path):
     monkeypatch.setattr('gslora_mm.toy_data.mini_faces.draw_faces', record)
     make_mini_faces(tmp_path, **SMALL)
     assert len(used) == 5
-    for splits in used.values():
-        assert [len(conditions) for conditions in splits] == [4, 3, 2, 1]
-        angles = [values['yaw'] for split in splits for values in split]
+    for portions in used.values():
+        assert [len(conditions) for conditions in portions] == [4, 3, 2, 1]
+        angles = [values['yaw'] for portion in portions for values in portion]
         assert len(set(angles)) == 10
 
 
-@pytest.mark.parametrize('part', ['tune', 'test'])
-def test_data_without_a_part_are_completed(mini_faces, tmp_path, part):
-    root = make_mini_faces(tmp_path, **{**SMALL, f'num_{part}': 0})
+@pytest.mark.parametrize('portion', ['tune', 'test'])
+def test_data_without_a_portion_are_completed(mini_faces, tmp_path, portion):
+    root = make_mini_faces(tmp_path, **{**SMALL, f'num_{portion}': 0})
     before = files_of(root)
-    assert before and not [name for name in before if part in name]
+    assert before and not [name for name in before if portion in name]
     ages = {name: (root / name).stat().st_mtime_ns for name in before}
     make_mini_faces(root, **SMALL)
     assert files_of(root) == files_of(mini_faces)
@@ -204,16 +204,16 @@ def test_smaller_set_in_the_place_of_a_larger_one(mini_faces, tmp_path):
 @pytest.mark.parametrize(
     'settings, message',
     [
-        (dict(num_ids=1), 'num_ids=1: must be at least 2'),
-        (dict(num_ids=101), 'num_ids=101: must be at most 100'),
-        (dict(num_val=1), 'num_val=1: must be at least 2'),
-        (dict(num_tune=-1), 'num_tune=-1: must be at least 0'),
-        (dict(num_test=-1), 'num_test=-1: must be at least 0'),
+        (dict(num_ids=1), 'num_ids = 1: must be at least 2'),
+        (dict(num_ids=101), 'num_ids = 101: must be at most 100'),
+        (dict(num_val=1), 'num_val = 1: must be at least 2'),
+        (dict(num_tune=-1), 'num_tune = -1: must be at least 0'),
+        (dict(num_test=-1), 'num_test = -1: must be at least 0'),
         (
             dict(num_val=3, num_pairs=4),
-            'num_pairs=4: must be at most 3',
+            'num_pairs = 4: must be at most 3',
         ),
-        (dict(size=8), 'size=8: must be at least 16'),
+        (dict(size=8), 'size = 8: must be at least 16'),
     ],
 )
 def test_bad_settings(tmp_path, settings, message):
@@ -237,7 +237,7 @@ def test_tool(mini_faces, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert '3 validation, 2 tuning and 1 test pictures of 5' in said
     assert files_of(root) == files_of(mini_faces)
-    with pytest.raises(SystemExit, match='error: size=8: must be at least'):
+    with pytest.raises(SystemExit, match='error: size = 8: must be at least'):
         run('--root', str(root), '--size', '8')
 
 

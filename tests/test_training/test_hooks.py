@@ -3,8 +3,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gslora_mm.training.hooks import AdapterEMAHook, ForgettingEarlyStopHook
-from gslora_mm.training.hooks import MethodHook
+from gslora_mm.training.hooks import (
+    AdapterEMAHook,
+    ForgettingEarlyStopHook,
+    MethodHook,
+)
 from gslora_mm.utils import ConfigError
 
 

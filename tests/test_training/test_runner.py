@@ -9,12 +9,12 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from mmengine.registry import init_default_scope
+from mmengine.registry import RUNNERS, init_default_scope
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from gslora_mm.sequence import ForgettingSequence
-from gslora_mm.training.runner import QuietRunner
 from gslora_mm.training import ForgettingModel
+from gslora_mm.training.runner import Runner
 from tests.classifiers import tiny_classifier_config
 from tests.sequences import tiny_sequence
 
@@ -64,7 +64,7 @@ def trained_and_averages(rank):
         dict(type='gslora_mm.SCRUBS'),
         dict(rank=2),
     )
-    QuietRunner.wrap_model(SimpleNamespace(distributed=True), None, model)
+    Runner.wrap_model(SimpleNamespace(distributed=True), None, model)
     trained = [p.detach() for p in model.parameters() if p.requires_grad]
     return trained, list(model.method.buffers())
 
@@ -86,3 +86,8 @@ def test_all_processes_begin_with_what_the_first_has(tmp_path):
         assert len(first) > 2
         for one, other in zip(first, second, strict=True):
             assert torch.equal(one, other)
+
+
+def test_configs_of_before_name_it_otherwise():
+    for name in ('gslora_mm.Runner', 'gslora_mm.QuietRunner'):
+        assert RUNNERS.get(name) is Runner

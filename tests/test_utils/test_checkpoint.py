@@ -44,15 +44,15 @@ def test_a_checkpoint_is_read_from_its_path(tmp_path):
     checkpoint = load_checkpoint(path)
     assert checkpoint['epoch'] == 3
     assert checkpoint['state_dict']['x'].tolist() == [1, 1]
-    with pytest.raises(ConfigError, match='load_from=.*no such file'):
+    with pytest.raises(ConfigError, match='load_from = .*no such file'):
         load_checkpoint(tmp_path / 'a.pth', key='load_from')
 
 
 @pytest.mark.parametrize(
     'key, flag',
     [
-        ('forgetting.pretrained', 'forgetting.allow_pickle=True'),
-        ('load_from', ' allow_pickle=True'),
+        ('forgetting.pretrained', 'forgetting.allow_pickle'),
+        ('load_from', 'allow_pickle'),
     ],
 )
 def test_code_is_refused_unless_allowed(tmp_path, key, flag):
@@ -62,8 +62,8 @@ def test_code_is_refused_unless_allowed(tmp_path, key, flag):
         load_checkpoint(path, key=key)
     assert not marker.exists()
     message = str(caught.value)
-    assert f"{key}='{path}' holds more than data: pathlib." in message
-    assert flag in message
+    assert message.startswith(f"{flag} = False: '{path}' holds more than data")
+    assert 'data: pathlib.' in message and 'allow it with True' in message
     load_checkpoint(path, allow_pickle=True)
     assert marker.exists()
 

@@ -46,7 +46,7 @@ def server(tmp_path, monkeypatch):
 
 
 def test_paths_that_lead_nowhere(tmp_path):
-    with pytest.raises(ConfigError, match='my.key=.*no such file'):
+    with pytest.raises(ConfigError, match='my.key = .*no such file'):
         load_checkpoint(tmp_path / 'a.pth', key='my.key')
     with pytest.raises(ConfigError, match='is a folder'):
         local_path(tmp_path)

@@ -3,6 +3,7 @@ import os
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from gslora_mm.utils import ConfigError, SaveError
 from gslora_mm.utils.tensor_file import load_tensors, save_tensors
@@ -30,6 +31,20 @@ def test_the_same_content_gives_the_same_bytes(tmp_path):
         save_tensors(TENSORS, tmp_path / str(number), metadata)
     first, *others = ((tmp_path / str(n)).read_bytes() for n in range(3))
     assert others == [first, first]
+
+
+def test_files_of_earlier_versions_are_read(tmp_path):
+    """They have a metadata entry for each name."""
+    path = tmp_path / 'a.safetensors'
+    metadata = dict(rank='8', classes='cat\ndog', format='pt')
+    save_file({'a': torch.ones(2)}, path, metadata)
+    tensors, found = load_tensors(path, 'state')
+    assert tensors['a'].tolist() == [1, 1] and found == metadata
+    save_file({'a': torch.ones(2)}, path)
+    assert load_tensors(path, 'state')[1] == {}
+    save_file({'a': torch.ones(2)}, path, dict(json='{"rank"'))
+    with pytest.raises(ConfigError, match='^state: not a complete'):
+        load_tensors(path, 'state')
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

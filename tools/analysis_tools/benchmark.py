@@ -26,10 +26,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
-from gslora_mm.training import enable_amp
-from gslora_mm.sequence.dry_run import TASK_OF_SCOPE
-from gslora_mm.training import ForgettingModel
-from gslora_mm.registry import MODELS
+from gslora_mm.registry import MODELS, TASKS
+from gslora_mm.tasks import complete_task_config
+from gslora_mm.training import ForgettingModel, enable_amp
 from gslora_mm.utils import load_json, save_json
 from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory
 from gslora_mm.utils.quiet import hush
@@ -67,17 +66,17 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def is_classifier(cfg: Config) -> bool:
-    return cfg.get('default_scope') == 'mmpretrain'
+def task_config(cfg: Config) -> dict:
+    return complete_task_config(cfg.get('task'), cfg.get('default_scope'))
 
 
 def with_defaults(args: argparse.Namespace, cfg: Config) -> None:
     """Fill in what depends on the kind of model."""
-    classifier = is_classifier(cfg)
-    own_size = cfg.model.backbone.get('img_size', 224) if classifier else 384
+    classifies = TASKS.build(task_config(cfg)).unit == 'image'
+    own_size = cfg.model.backbone.get('img_size', 224) if classifies else 384
     args.size = args.size or own_size
-    args.images = args.images or (48 if classifier else 4)
-    args.amp = classifier if args.amp is None else args.amp
+    args.images = args.images or (48 if classifies else 4)
+    args.amp = classifies if args.amp is None else args.amp
 
 
 def make_images(args: argparse.Namespace) -> tuple[list, list[dict]]:
@@ -100,7 +99,7 @@ def make_images(args: argparse.Namespace) -> tuple[list, list[dict]]:
     return inputs, metainfos
 
 
-def classification_batch(args: argparse.Namespace, num_classes: int) -> dict:
+def image_batch(args: argparse.Namespace, num_classes: int) -> dict:
     """Random images, each of some class, the first half to forget."""
     from mmpretrain.structures import DataSample
 
@@ -112,7 +111,7 @@ def classification_batch(args: argparse.Namespace, num_classes: int) -> dict:
     return dict(inputs=inputs, data_samples=samples)
 
 
-def detection_batch(args: argparse.Namespace, num_classes: int) -> dict:
+def object_batch(args: argparse.Namespace, num_classes: int) -> dict:
     """Random images with boxes, the first half to forget."""
     from mmdet.structures import DetDataSample
     from mmengine.structures import InstanceData
@@ -136,6 +135,10 @@ def detection_batch(args: argparse.Namespace, num_classes: int) -> dict:
     return dict(inputs=inputs, data_samples=samples)
 
 
+#: What makes a batch of random images, by what the rows of a task are.
+BATCHES = {'image': image_batch, 'object': object_batch}
+
+
 def make_step(
     variant: str, cfg: Config, args: argparse.Namespace
 ) -> tuple[Callable[[], None], torch.nn.Module]:
@@ -150,20 +153,18 @@ def make_step(
     else:
         method = {k: v for k, v in cfg.method.items() if k == 'type'}
         model = ForgettingModel(
-            model_cfg,
-            cfg.get('task') or dict(type=TASK_OF_SCOPE[cfg.default_scope]),
-            method,
-            cfg.adapter,
+            model_cfg, task_config(cfg), method, cfg.adapter
         )
         optim_cfg = cfg.schedule.optim_wrapper
     if variant == AMP:
         optim_cfg = enable_amp(optim_cfg)
     model = model.to('cuda' if torch.cuda.is_available() else 'cpu').train()
     optim_wrapper = build_optim_wrapper(model, optim_cfg)
-    if is_classifier(cfg):
-        batch = classification_batch(args, model_cfg.head.num_classes)
-    else:
-        batch = detection_batch(args, model_cfg.bbox_head.num_classes)
+    task = TASKS.build(task_config(cfg))
+    num_classes = task.num_classes(model if variant == FULL else model.model)
+    if task.unit not in BATCHES:
+        sys.exit(f'{type(task).__name__}: there are no random {task.unit}s')
+    batch = BATCHES[task.unit](args, num_classes)
 
     def step() -> None:
         model.train_step(batch, optim_wrapper)

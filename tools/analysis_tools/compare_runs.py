@@ -15,11 +15,8 @@ from gslora_mm.utils.quiet import hush, no_prints
 
 hush()
 with no_prints():  # of what is imported
-    from gslora_mm.reports.comparison import (
-        comparison_table,
-        figures,
-        read_report,
-    )
+    from gslora_mm.reports.comparison import comparison_table, figures
+    from gslora_mm.work_dir import WorkDir
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,17 +37,20 @@ def read_runs(arguments: list[str]) -> dict[str, list[dict]]:
     for argument in arguments:
         name, _, folders = argument.partition('=')
         if not folders:
-            raise ConfigError(f'{argument!r}: must be NAME=DIR[,DIR...]')
-        runs[name] = [read_report(folder) for folder in folders.split(',')]
+            raise ConfigError(
+                repr(argument), valid='must be NAME=DIR[,DIR...]'
+            )
+        runs[name] = [
+            WorkDir(folder).read_report() for folder in folders.split(',')
+        ]
     return runs
 
 
 def plot(runs: dict[str, list[dict]], path: str) -> None:
     """Mean H over its bound against the mean number of groups at zero."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
+    from gslora_mm.reports.style import COLOURS, figure_style, save_figure
 
     points = []
     for name, reports in runs.items():
@@ -66,26 +66,23 @@ def plot(runs: dict[str, list[dict]], path: str) -> None:
             )
         )
     points.sort()
-    figure, axes = plt.subplots(figsize=(6, 4), layout='constrained')
-    for i, (x, y, name) in enumerate(points):
-        axes.plot(x, y, 'o', color='#0072B2')
-        axes.annotate(
-            name,
-            (x, y),
-            (6, 5 if i % 2 else -13),  # neighbours' names do not collide
-            textcoords='offset points',
-            fontsize=8,
-        )
-    axes.margins(x=0.15, y=0.1)
-    axes.set_xlabel('groups that are exactly zero (mean over the steps)')
-    axes.set_ylabel('H-Mean / upper bound')
-    axes.grid(alpha=0.3)
-    axes.spines[['top', 'right']].set_visible(False)
-    with atomic_write(path) as file:
-        figure.savefig(
-            file, format='png', dpi=130, metadata={'Software': None}
-        )
-    plt.close(figure)
+    with figure_style():
+        figure = Figure(figsize=(6, 4), layout='constrained')
+        axes = figure.subplots()
+        for i, (x, y, name) in enumerate(points):
+            axes.plot(x, y, 'o', color=COLOURS['retain'])
+            axes.annotate(
+                name,
+                (x, y),
+                (6, 5 if i % 2 else -13),  # neighbours' names do not collide
+                textcoords='offset points',
+                fontsize=8,
+            )
+        axes.margins(x=0.15, y=0.1)
+        axes.set_xlabel('groups that are exactly zero (mean over the steps)')
+        axes.set_ylabel('H-Mean / upper bound')
+        axes.grid()
+        save_figure(figure, path)
 
 
 def main() -> None:

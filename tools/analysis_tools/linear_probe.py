@@ -18,6 +18,7 @@ with no_prints():
 
     from gslora_mm.audits.probe import probe_work_dir
     from gslora_mm.audits.probe_table import render_probe
+    from gslora_mm.work_dir import WorkDir
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -54,7 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Probe, print the table and write both files."""
     args = parse_args(argv)
-    out = Path(args.out or Path(args.work_dir) / 'linear_probe.json')
+    out = Path(args.out or WorkDir(args.work_dir).linear_probe)
     try:
         result = probe_work_dir(
             args.work_dir,

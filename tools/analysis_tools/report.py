@@ -7,9 +7,8 @@ from gslora_mm.utils.quiet import hush, no_prints
 
 hush()
 with no_prints():
-    import mmdet.datasets  # noqa: F401  (greets on import)
-
     from gslora_mm.reports import write_report
+    from gslora_mm.work_dir import WorkDir
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,7 +31,7 @@ def main() -> None:
         write_report(args.work_dir, pictures=not args.no_pictures)
     except ConfigError as error:
         raise SystemExit(f'error: {error}') from None
-    print(f'Report written to {args.work_dir}/report.md')
+    print(f'Report written to {WorkDir(args.work_dir).report_text}')
 
 
 if __name__ == '__main__':

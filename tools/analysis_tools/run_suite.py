@@ -34,11 +34,8 @@ with no_prints():
         find_suite,
         load_suite,
     )
-    from gslora_mm.reports.comparison import (
-        SCORES_AND_COST,
-        comparison_table,
-        read_report,
-    )
+    from gslora_mm.reports.comparison import SCORES_AND_COST, comparison_table
+    from gslora_mm.work_dir import WorkDir
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = Path(__file__).resolve().parents[1] / 'train.py'
@@ -104,7 +101,7 @@ def render(suite: Suite, outcomes: list[Outcome]) -> str:
     for outcome in outcomes:
         if outcome.error is None:
             reports.setdefault(outcome.run.name, []).append(
-                read_report(outcome.work_dir)
+                WorkDir(outcome.work_dir).read_report()
             )
     parts = [f'# {suite.title}\n']
     if reports:

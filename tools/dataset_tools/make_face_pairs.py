@@ -10,8 +10,8 @@ and arguments give the same list.
 
 import argparse
 
-from gslora_mm.datasets.face_pairs import face_pairs, list_images, save_pairs
-from gslora_mm.utils import ConfigError, SaveError
+from gslora_mm.utils import ConfigError, SaveError, config_path
+from gslora_mm.utils.face_pairs import face_pairs, list_images, save_pairs
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> None:
                 raise ConfigError(
                     f'--{name} {getattr(args, name)}: must be at least 1'
                 )
-        images = list_images(args.root)
+        with config_path(renamed={'root': '--root'}):
+            images = list_images(args.root)
         pairs = face_pairs(images, args.same, args.different, args.seed)
         save_pairs(pairs, args.out)
     except (ConfigError, SaveError) as error:

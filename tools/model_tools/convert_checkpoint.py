@@ -15,7 +15,7 @@ import logging
 from collections import OrderedDict
 
 from gslora_mm.models.converters import CONVERTERS
-from gslora_mm.utils import ConfigError, SaveError, save_torch
+from gslora_mm.utils import ConfigError, SaveError, config_path, save_torch
 from gslora_mm.utils.checkpoint import (
     load_checkpoint,
     load_state_dict_strictly,
@@ -68,10 +68,8 @@ def convert(args: argparse.Namespace) -> None:
     state_dict = state_dict_of(
         load_checkpoint(args.in_file, args.allow_pickle, key='IN'), key='IN'
     )
-    try:
+    with config_path(context=f'IN = {args.in_file}'):
         state_dict = CONVERTERS[args.source](state_dict, **settings)
-    except ConfigError as error:
-        raise ConfigError(f'IN = {args.in_file}: {error}') from error
     if args.config:
         save_of_config(args.config, state_dict, args.out_file)
     else:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from gslora_mm.lora import split_adapter
 from gslora_mm.utils import ConfigError, SaveError, atomic_write
 from gslora_mm.utils.checkpoint import load_checkpoint, state_dict_of
 
@@ -48,12 +49,13 @@ def publish(args: argparse.Namespace) -> Path:
     """
     checkpoint = load_checkpoint(args.in_file, args.allow_pickle, key='IN')
     state_dict = state_dict_of(checkpoint, key='IN')
-    adapter = [k for k in state_dict if k.endswith(('.lora_A', '.lora_B'))]
+    adapter = list(split_adapter(state_dict)[1])
     if adapter:
         raise ConfigError(
-            f'IN = {args.in_file}: it holds an adapter beside the weights '
+            'it holds an adapter beside the weights '
             f'({len(adapter)} keys, first {adapter[0]}), which gives away '
-            'the model before the erasure; publish merged.pth'
+            'the model before the erasure; publish merged.pth',
+            context=f'IN = {args.in_file}',
         )
     for key, value in state_dict.items():
         # A view would drag its whole storage along; tensors of shared layers

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -9,6 +9,39 @@ from gslora_mm.utils import ConfigError
 # Newton's method below converges monotonically; four to six steps reach
 # float64 precision on the groups of real runs.
 NEWTON_STEPS = 10
+
+
+class ProximalSteps:
+    """A proximal step of each group after each step of the optimizer.
+
+    Mixed precision skips the optimizer's step when gradients overflow; then
+    there is no proximal step either.
+    """
+
+    def __init__(self) -> None:
+        self._optimizer_steps: float | None = None
+
+    def step(
+        self,
+        groups: Iterable[Sequence[Tensor]],
+        optimizer: Optimizer,
+        weight: float,
+    ) -> None:
+        r"""Shrink all groups, see :func:`group_soft_threshold`.
+
+        Args:
+            groups (Iterable[Sequence[Tensor]]): Parameters by group.
+            optimizer (Optimizer): The optimizer, after its step.
+            weight (float): :math:`\alpha_s`, not negative.
+        """
+        steps = [
+            float(s['step']) for s in optimizer.state.values() if 'step' in s
+        ]
+        was_skipped = steps and steps[0] == self._optimizer_steps
+        self._optimizer_steps = steps[0] if steps else None
+        if not was_skipped:
+            for group in groups:
+                group_soft_threshold(group, optimizer, weight)
 
 
 @torch.no_grad()
@@ -52,7 +85,7 @@ def group_soft_threshold(
     Raises:
         ConfigError: If it is not known what the optimizer divides by.
     """
-    settings = _settings(group, optimizer)
+    settings = _param_group(group, optimizer)
     adaptive = 'betas' in settings
     if not settings['lr'] or not weight:
         return
@@ -80,7 +113,7 @@ def group_soft_threshold(
                 buffer.mul_(~is_zero)
 
 
-def _settings(group: Sequence[Tensor], optimizer: Optimizer) -> dict:
+def _param_group(group: Sequence[Tensor], optimizer: Optimizer) -> dict:
     """The optimizer's settings for a group."""
     ids = {id(parameter) for parameter in group}
     return next(
@@ -102,9 +135,10 @@ def _step_sizes(
             state = optimizer.state[parameter]
             if 'exp_avg_sq' not in state:
                 raise ConfigError(
-                    'schedule.optim_wrapper.optimizer.type = '
-                    f'{type(optimizer).__name__!r}: sparsity by proximal '
-                    'steps needs SGD or one of the Adam family'
+                    'schedule.optim_wrapper.optimizer.type',
+                    type(optimizer).__name__,
+                    'sparsity by proximal steps needs SGD or one of the Adam '
+                    'family',
                 )
             correction = 1 - settings['betas'][1] ** float(state['step'])
             root = (state['exp_avg_sq'].double() / correction).sqrt()

@@ -1,22 +1,60 @@
 """The replay images of a step, for a method that prepares itself."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
 
 import numpy as np
 from mmengine.dataset import pseudo_collate
 
-if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
+from gslora_mm.datasets import ForgetRetainDataset
+from gslora_mm.lora import disable_lora
+from gslora_mm.tasks import ROLES, HalfBatch, TaskModel
+
+
+@contextmanager
+def without_adapter(model: TaskModel) -> Iterator[None]:
+    """A context with the model as the step found it, in evaluation mode.
+
+    Args:
+        model (TaskModel): Its mode is put back at the end.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with disable_lora(model.model):
+            yield
+    finally:
+        model.train(training)
+
+
+def read_replay(
+    model: TaskModel,
+    dataset: ForgetRetainDataset,
+    batch_size: int,
+    passes: int = 1,
+    roles: Sequence[str] = ROLES,
+) -> Iterator[HalfBatch]:
+    """Let a model read the replay images, batch by batch.
+
+    Args:
+        model (TaskModel): In the mode that is wanted.
+        dataset (ForgetRetainDataset): See :func:`replay_batches`.
+        batch_size (int): See :func:`replay_batches`.
+        passes (int): See :func:`replay_batches`.
+        roles (Sequence[str]): See :func:`replay_batches`.
+
+    Yields:
+        HalfBatch: All images of a batch.
+    """
+    for batch in replay_batches(dataset, batch_size, passes, roles):
+        yield model.task.read(model.model, batch)
 
 
 def replay_batches(
     dataset: ForgetRetainDataset,
     batch_size: int,
     passes: int = 1,
-    roles: Sequence[str] = ('forget', 'retain'),
+    roles: Sequence[str] = ROLES,
 ) -> Iterator[dict]:
     """Collated batches, each of one half, in order.
 
@@ -31,7 +69,7 @@ def replay_batches(
         roles (Sequence[str]): The halves wanted. Defaults to both.
 
     Yields:
-        dict: For :meth:`gslora_mm.models.BaseTask.read`.
+        dict: For :meth:`gslora_mm.tasks.BaseTask.read`.
     """
     for turn in range(passes):
         start = 0

@@ -1,25 +1,63 @@
 """Subspaces that hold what a model sees of some images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gslora_mm.lora import disable_lora
-from .replay import replay_batches
+from gslora_mm.datasets import ForgetRetainDataset
+from gslora_mm.tasks import TaskModel
+from gslora_mm.utils import ConfigError
+from .replay import read_replay, without_adapter
 
-if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.training import ForgettingModel
+#: Name of the features' subspace, next to the names of the layers.
+FEATURES = 'features'
+
+
+def replay_subspaces(
+    model: TaskModel,
+    dataset: ForgetRetainDataset,
+    role: str,
+    layers: Mapping[str, nn.Module],
+    energy: float,
+    batch_size: int = 16,
+) -> dict[str, Tensor]:
+    """Subspaces of what a model without its adapter sees of one half.
+
+    Args:
+        model (TaskModel): See :func:`second_moments`.
+        dataset (ForgetRetainDataset): See :func:`second_moments`.
+        role (str): See :func:`second_moments`.
+        layers (Mapping[str, nn.Module]): The adapted layers, by name.
+        energy (float): See :func:`leading_directions`.
+        batch_size (int): Images of a batch. Defaults to 16.
+
+    Returns:
+        dict[str, Tensor]: Orthonormal bases of the inputs of each layer, by
+        its name, and of the features.
+
+    Raises:
+        ConfigError: If a layer is not called.
+    """
+    inputs, features = second_moments(model, dataset, role, layers, batch_size)
+    unseen = [name for name in layers if name not in inputs]
+    if unseen:
+        raise ConfigError(
+            'adapter.target',
+            valid=f'{unseen[0]} is not called, its weight is only read, so '
+            "that FGOrIU cannot see its inputs; valid is for example 'ffn'",
+        )
+    return {
+        name: leading_directions(moments, energy)
+        for name, moments in {**inputs, FEATURES: features}.items()
+    }
 
 
 @torch.no_grad()
 def second_moments(
-    model: ForgettingModel,
+    model: TaskModel,
     dataset: ForgetRetainDataset,
     role: str,
     layers: Mapping[str, nn.Module],
@@ -34,7 +72,7 @@ def second_moments(
     alone.
 
     Args:
-        model (ForgettingModel): Its mode is put back at the end.
+        model (TaskModel): Its mode is put back at the end.
         dataset (ForgetRetainDataset): The replay images of a step.
         role (str): ``'forget'`` or ``'retain'``.
         layers (Mapping[str, nn.Module]): Layers of the model, by name.
@@ -50,21 +88,17 @@ def second_moments(
     def add(name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
         inputs[name] = inputs.get(name, 0) + _moments(args[0])
 
-    training = model.training
-    model.eval()
     handles = [
         layer.register_forward_pre_hook(partial(add, name))
         for name, layer in layers.items()
     ]
     try:
-        with disable_lora(model.model):
-            for batch in replay_batches(dataset, batch_size, roles=(role,)):
-                half = model.task.read(model.model, batch)
+        with without_adapter(model):
+            for half in read_replay(model, dataset, batch_size, roles=(role,)):
                 features.append(_moments(half.features))
     finally:
         for handle in handles:
             handle.remove()
-        model.train(training)
     return inputs, torch.stack(features).sum(0)
 
 
@@ -112,8 +146,8 @@ def joint_basis(*bases: Tensor) -> Tensor:
     return vectors[:, values > 1e-3].float()
 
 
-def without(rows: Tensor, basis: Tensor) -> Tensor:
-    """What is left of vectors outside of a subspace.
+def project_out(rows: Tensor, basis: Tensor) -> Tensor:
+    """Remove from vectors their projections onto a subspace.
 
     Args:
         rows (Tensor): Shape (N, C).
@@ -123,3 +157,39 @@ def without(rows: Tensor, basis: Tensor) -> Tensor:
         Tensor: Shape (N, C).
     """
     return rows - (rows @ basis) @ basis.t()
+
+
+def nuclear_norm_inside(features: Tensor, basis: Tensor) -> Tensor:
+    """How much of unit features, and how spread, is in a subspace.
+
+    Args:
+        features (Tensor): Shape (N, C).
+        basis (Tensor): Orthonormal, (C, rank).
+
+    Returns:
+        Tensor: Scalar; zero without features.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        rows = _unit_rows(features)
+        return torch.linalg.matrix_norm(rows @ basis.to(rows), ord='nuc')
+
+
+def norm_outside(features: Tensor, basis: Tensor) -> Tensor:
+    """How much of unit features is outside of a subspace.
+
+    Args:
+        features (Tensor): Shape (N, C).
+        basis (Tensor): Orthonormal, (C, rank).
+
+    Returns:
+        Tensor: Scalar, the root mean square over the features.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        rows = _unit_rows(features)
+        return torch.linalg.vector_norm(project_out(rows, basis.to(rows)))
+
+
+def _unit_rows(features: Tensor) -> Tensor:
+    """Features of length 1, over the root of their number."""
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    return F.normalize(features.to(dtype)) / max(len(features), 1) ** 0.5

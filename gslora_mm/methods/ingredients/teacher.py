@@ -1,42 +1,38 @@
-from __future__ import annotations
-
 import copy
-from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gslora_mm.lora import disable_lora
-from gslora_mm.methods.base import BaseMethod
-
-if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.training import ForgettingModel
-    from gslora_mm.tasks import HalfBatch
-    from gslora_mm.tasks import Seen
+from gslora_mm.datasets import ForgetRetainDataset
+from gslora_mm.tasks import HalfBatch, Seen, TaskModel
+from .replay import without_adapter
 
 
 class Teacher:
     """The model as it was when the step began, frozen.
 
     With an adapter it is the model itself, asked without the adapter: no
-    second model is stored. Without one it is a copy, to be taken in
-    :meth:`~gslora_mm.methods.BaseMethod.setup`, where the step's checkpoint
-    is loaded and nothing is trained yet - of a resumed step, too.
+    second model is stored. Without one it is a copy. To be made in
+    :meth:`~gslora_mm.methods.BaseMethod.prepare`, where also a resumed step
+    holds the weights that it began with.
 
     Not a module on purpose: it is no part of what a method saves.
 
     Args:
-        model (ForgettingModel): With checkpoint and adapter in place.
+        model (TaskModel): At the start of a step, on its device.
+        dataset (ForgetRetainDataset): The replay images of the step.
     """
 
-    def __init__(self, model: ForgettingModel) -> None:
+    def __init__(self, model: TaskModel, dataset: ForgetRetainDataset) -> None:
         self._model = model
         self._copy = None
         if not model.groups:
             self._copy = copy.deepcopy(model.model).eval()
             self._copy.requires_grad_(False)
+        num_classes = len(dataset.metainfo['classes'])
+        self._is_kept = torch.ones(num_classes, dtype=torch.bool)
+        self._is_kept[dataset.datasets[0].labels] = False
 
     def sees(self, half: HalfBatch) -> Seen:
         """What the teacher makes of a half, in evaluation mode.
@@ -53,46 +49,10 @@ class Teacher:
         # half keeps what it gave.
         _ = half.labels
         with torch.no_grad():
-            return self._seen(half)
-
-    def _seen(self, half: HalfBatch) -> Seen:
-        if self._copy is not None:
-            device = next(self._model.parameters()).device
-            return half.seen_by(self._copy.to(device))
-        training = self._model.training
-        self._model.eval()
-        try:
-            with disable_lora(self._model.model):
+            if self._copy is not None:
+                return half.seen_by(self._copy)
+            with without_adapter(self._model):
                 return half.seen_by(self._model.model)
-        finally:
-            self._model.train(training)
-
-
-class Taught(BaseMethod):
-    """What methods share that have a teacher.
-
-    To stand before any other base: ``class LwF(Taught, OtherBase)``.
-    """
-
-    can_learn = False  # the teacher has not
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._teacher: Teacher | None = None
-        # Of which classes it may speak on retain images.
-        self._is_kept = torch.ones(0, dtype=torch.bool)
-
-    def setup(self, model: ForgettingModel) -> None:
-        super().setup(model)
-        self._teacher = Teacher(model)
-
-    def prepare(
-        self, model: ForgettingModel, dataset: ForgetRetainDataset
-    ) -> None:
-        super().prepare(model, dataset)
-        num_classes = len(dataset.metainfo['classes'])
-        self._is_kept = torch.ones(num_classes, dtype=torch.bool)
-        self._is_kept[dataset.datasets[0].labels] = False
 
     def kept(self, logits: Tensor, background: bool = True) -> Tensor:
         """Logits of which a teacher may speak on retain images.
@@ -113,3 +73,21 @@ class Taught(BaseMethod):
         behind = logits.shape[1] - len(self._is_kept)
         is_kept = F.pad(self._is_kept, (0, behind), value=background)
         return logits[:, is_kept.to(logits.device)]
+
+    def kept_logits(self, retain: HalfBatch) -> tuple[Tensor, Tensor]:
+        """The student's and the teacher's logits of the retain half.
+
+        Rows are the images of a classifier, or the queries of a detector's
+        last decoder layer that are matched to an object; columns the classes
+        that are not forgotten in this step, see :meth:`kept`, and the
+        background of a detector with a softmax.
+
+        Args:
+            retain (HalfBatch): With N rows.
+
+        Returns:
+            tuple[Tensor, Tensor]: Float32 of shape (N, kept); the teacher's
+            have no gradient.
+        """
+        teacher = self.kept(self.sees(retain).logits)
+        return self.kept(retain.logits).float(), teacher.float()

@@ -1,25 +1,19 @@
 """How far a step has moved the weights, and how much each of them matters."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gslora_mm.lora import disable_lora, lora_layers
-from .replay import replay_batches
-
-if TYPE_CHECKING:
-    from gslora_mm.datasets import ForgetRetainDataset
-    from gslora_mm.training import ForgettingModel
-    from gslora_mm.tasks import HalfBatch
+from gslora_mm.datasets import ForgetRetainDataset
+from gslora_mm.lora import lora_layers
+from gslora_mm.tasks import HalfBatch, TaskModel
+from .replay import read_replay, without_adapter
 
 
 class WeightDrift:
-    r"""What is between the weights and those that the step began with.
+    r"""Differences of the weights from those that the step began with.
 
     Of a model that is trained as a whole, each trainable parameter and
     :math:`\Delta\theta = \theta - \theta^*`. With an adapter the weights W
@@ -33,10 +27,10 @@ class WeightDrift:
     part of what a method saves.
 
     Args:
-        model (ForgettingModel): At the start of a step, on its device.
+        model (TaskModel): At the start of a step, on its device.
     """
 
-    def __init__(self, model: ForgettingModel) -> None:
+    def __init__(self, model: TaskModel) -> None:
         self._model = model
         self._layers = lora_layers(model.model) if model.groups else {}
         self._parameters = {
@@ -105,14 +99,15 @@ class WeightDrift:
             dict[str, Tensor]: Float32, of the names and shapes of
             :meth:`drift`, without gradient.
         """
-        model, count = self._model, 0
-        with self._anchored() as weights, torch.enable_grad():
+        count = 0
+        with self._start_with_gradients() as weights, torch.enable_grad():
             sums = {
                 name: torch.zeros_like(weight, dtype=torch.float)
                 for name, weight in weights.items()
             }
-            for batch in replay_batches(dataset, 1, roles=('retain',)):
-                half = model.task.read(model.model, batch)
+            for half in read_replay(
+                self._model, dataset, batch_size=1, roles=('retain',)
+            ):
                 gradients = torch.autograd.grad(
                     objective(half), list(weights.values()), allow_unused=True
                 )
@@ -123,25 +118,21 @@ class WeightDrift:
         return {name: value / count for name, value in sums.items()}
 
     @contextmanager
-    def _anchored(self) -> Iterator[dict[str, Tensor]]:
-        """The model as the step found it, its weights with gradients.
+    def _start_with_gradients(self) -> Iterator[dict[str, Tensor]]:
+        """A context with the model as the step found it, open to gradients.
 
         Yields:
             dict[str, Tensor]: The weights, by the names of :meth:`drift`.
         """
-        model = self._model
         layers = self._layers.items()
         weights = {
             name: layer.stock_weight for name, layer in layers
         } | self._parameters
-        training = model.training
-        model.eval()
         try:
             for weight in weights.values():
                 weight.requires_grad_(True)
-            with disable_lora(model.model):
+            with without_adapter(self._model):
                 yield weights
         finally:
             for name in self._layers:
                 weights[name].requires_grad_(False)
-            model.train(training)

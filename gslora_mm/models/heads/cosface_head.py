@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gslora_mm.registry import MODELS
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.precision import without_autocast
 from .embedding import EmbeddingMixin
 
 
@@ -67,8 +68,9 @@ class CosFaceClsHead(EmbeddingMixin, ArcFaceClsHead):
     ) -> None:
         if not _is_number(scale) or not 0 < scale < math.inf:
             raise ConfigError(
-                f'model.head.scale = {scale!r}: must be a number above 0; '
-                'the papers use 64'
+                'model.head.scale',
+                scale,
+                'must be a number above 0; the papers use 64',
             )
         super().__init__(
             num_classes,
@@ -100,7 +102,7 @@ class CosFaceClsHead(EmbeddingMixin, ArcFaceClsHead):
             float32 or wider.
         """
         embeddings = self.pre_logits(feats)
-        with torch.autocast(embeddings.device.type, enabled=False):
+        with without_autocast(embeddings):
             logits = self.cosines(embeddings)
             if target is not None:
                 logits = self._with_margin(logits, target)
@@ -136,9 +138,10 @@ def _checked_margins(
         or not all(0 <= value < math.inf for value in values)
     ):
         raise ConfigError(
-            f'model.head.margins = {margins!r}: must be a number of at least '
-            f'0, or a list of {num_classes} such numbers, one a class; the '
-            'papers use 0.35'
+            'model.head.margins',
+            margins,
+            'must be a number of at least 0, or a list of '
+            f'{num_classes} such numbers, one a class; the papers use 0.35',
         )
     return [float(value) for value in values]
 

@@ -1,9 +1,12 @@
-from .bounded_forgetting import bounded_forgetting_loss
+from .bounded_forgetting import BoundedForgettingLoss, bounded_forgetting_loss
 from .distillation import distillation_loss
-from .group_sparsity import group_norm, group_sparsity_loss
-from .prototype import prototype_loss
+from .group_sparsity import GroupSparsityLoss, group_norm, group_sparsity_loss
+from .prototype import PrototypeLoss, prototype_loss
 
 __all__ = [
+    'BoundedForgettingLoss',
+    'GroupSparsityLoss',
+    'PrototypeLoss',
     'bounded_forgetting_loss',
     'distillation_loss',
     'group_norm',

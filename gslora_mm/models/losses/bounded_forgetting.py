@@ -1,4 +1,6 @@
-from torch import Tensor
+from torch import Tensor, nn
+
+from gslora_mm.registry import MODELS
 
 
 def bounded_forgetting_loss(loss: Tensor, bound: float) -> Tensor:
@@ -22,3 +24,29 @@ def bounded_forgetting_loss(loss: Tensor, bound: float) -> Tensor:
     if bound <= 0:
         raise ValueError(f'bound must be positive, got {bound}')
     return (bound - loss).relu()
+
+
+@MODELS.register_module()
+class BoundedForgettingLoss(nn.Module):
+    """:func:`bounded_forgetting_loss` as a module.
+
+    Args:
+        bound (float): BND, positive.
+        loss_weight (float): Factor of the loss. Defaults to 1.0.
+    """
+
+    def __init__(self, bound: float, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.bound = bound
+        self.loss_weight = loss_weight
+
+    def forward(self, loss: Tensor) -> Tensor:
+        """Push a loss up to the bound.
+
+        Args:
+            loss (Tensor): The loss on the forget batch, any shape.
+
+        Returns:
+            Tensor: Same shape as ``loss``.
+        """
+        return self.loss_weight * bounded_forgetting_loss(loss, self.bound)

@@ -1,7 +1,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from gslora_mm.registry import MODELS
 
 
 def group_norm(group: Sequence[Tensor]) -> Tensor:
@@ -46,3 +48,30 @@ def group_sparsity_loss(
     if not norms:
         raise ValueError('group_sparsity_loss needs at least one group')
     return torch.stack(norms).sum()
+
+
+@MODELS.register_module()
+class GroupSparsityLoss(nn.Module):
+    """:func:`group_sparsity_loss` as a module.
+
+    Args:
+        loss_weight (float): Factor of the loss. Defaults to 1.0.
+    """
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(
+        self,
+        groups: Mapping[str, Sequence[Tensor]] | Iterable[Sequence[Tensor]],
+    ) -> Tensor:
+        """Sum the norms of the groups.
+
+        Args:
+            groups: See :func:`group_sparsity_loss`.
+
+        Returns:
+            Tensor: Scalar.
+        """
+        return self.loss_weight * group_sparsity_loss(groups)

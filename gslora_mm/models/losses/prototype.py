@@ -1,5 +1,7 @@
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from gslora_mm.registry import MODELS
 
 
 def prototype_loss(
@@ -38,3 +40,31 @@ def prototype_loss(
     target = F.log_softmax(prototypes[labels], dim=1)
     log_prob = F.log_softmax(features, dim=1)
     return F.kl_div(log_prob, target, reduction='batchmean', log_target=True)
+
+
+@MODELS.register_module()
+class PrototypeLoss(nn.Module):
+    """:func:`prototype_loss` as a module.
+
+    Args:
+        loss_weight (float): Factor of the loss. Defaults to 1.0.
+    """
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(
+        self, features: Tensor, labels: Tensor, prototypes: Tensor
+    ) -> Tensor:
+        """Mean divergence of features from their prototypes.
+
+        Args:
+            features (Tensor): Shape (N, C).
+            labels (Tensor): Class ids, shape (N, ).
+            prototypes (Tensor): One row a class, shape (num_classes, C).
+
+        Returns:
+            Tensor: Scalar; zero for an empty batch.
+        """
+        return self.loss_weight * prototype_loss(features, labels, prototypes)

@@ -3,7 +3,7 @@ from mmengine.hooks import Hook
 
 from gslora_mm.registry import HOOKS
 from gslora_mm.utils import ConfigError
-from .method_hook import model_of
+from gslora_mm.utils.distributed import model_of
 
 
 @HOOKS.register_module()
@@ -42,7 +42,7 @@ class AdapterEMAHook(Hook):
     ) -> None:
         if not 0 <= decay < 1:
             raise ConfigError(
-                f'AdapterEMAHook.decay = {decay!r}: must be in [0, 1)'
+                'AdapterEMAHook.decay', decay, 'must be in [0, 1)'
             )
         if begin_iter < 0 or begin_epoch < 0 or interval < 1:
             raise ConfigError(

@@ -41,8 +41,9 @@ class ForgettingEarlyStopHook(Hook):
     ) -> None:
         if not isinstance(window, int) or window < 1:
             raise ConfigError(
-                f'ForgettingEarlyStopHook.window = {window!r}: must be an '
-                'integer >= 1'
+                'ForgettingEarlyStopHook.window',
+                window,
+                'must be an integer >= 1',
             )
         self.window = window
         self.forget_tolerance = forget_tolerance
@@ -60,10 +61,11 @@ class ForgettingEarlyStopHook(Hook):
         has_both = {'forget', 'retain'} <= set(method.needs)
         if not (has_both and method.ends_at_zero):
             raise ConfigError(
-                'schedule.hooks: ForgettingEarlyStopHook needs a forgetting '
-                'loss that ends at zero and a retain loss, and method.type = '
+                'schedule.hooks',
+                valid='ForgettingEarlyStopHook needs a forgetting loss that '
+                'ends at zero and a retain loss, and method.type = '
                 f'{type(method).__name__!r} lacks one of them; leave the '
-                'hook out'
+                'hook out',
             )
 
     def after_train_iter(

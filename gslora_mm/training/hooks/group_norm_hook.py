@@ -2,7 +2,7 @@ from mmengine.hooks import Hook
 
 from gslora_mm.lora import group_norms
 from gslora_mm.registry import HOOKS
-from .method_hook import model_of
+from gslora_mm.utils.distributed import model_of
 
 
 @HOOKS.register_module()

@@ -2,9 +2,9 @@ import math
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from gslora_mm.registry import HOOKS
+from gslora_mm.utils.distributed import model_of
 
 ADVICE = (
     'lower schedule.optim_wrapper.optimizer.lr, method.beta or method.bound, '
@@ -57,9 +57,3 @@ class MethodHook(Hook):
         if runner.optim_wrapper.should_update():
             method = model_of(runner).method
             method.after_update(runner.optim_wrapper.optimizer)
-
-
-def model_of(runner) -> torch.nn.Module:
-    """The runner's model without the data parallel wrapper."""
-    model = runner.model
-    return model.module if is_model_wrapper(model) else model

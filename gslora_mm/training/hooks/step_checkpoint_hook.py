@@ -2,7 +2,8 @@ from mmengine.hooks import Hook
 
 from gslora_mm.registry import HOOKS
 from gslora_mm.utils import ConfigError
-from .method_hook import ADVICE, NonFiniteLossError, model_of
+from gslora_mm.utils.distributed import model_of
+from .method_hook import ADVICE, NonFiniteLossError
 
 #: The state of an unfinished step, in its work dir.
 RESUME_FILE = 'resume.pth'
@@ -27,8 +28,9 @@ class StepCheckpointHook(Hook):
     def __init__(self, interval: int = 100) -> None:
         if not isinstance(interval, int) or interval < 1:
             raise ConfigError(
-                f'schedule.checkpoint_interval = {interval!r}: must be an '
-                'integer >= 1'
+                'schedule.checkpoint_interval',
+                interval,
+                'must be an integer >= 1',
             )
         self.interval = interval
 

@@ -10,10 +10,10 @@ from gslora_mm.lora import disable_lora, lora_layers
 from gslora_mm.methods.ingredients.subspaces import (
     joint_basis,
     leading_directions,
+    project_out,
     second_moments,
-    without,
 )
-from .helpers import TASKS, TinyDataset, tiny_model
+from tests.test_methods.helpers import TASKS, TinyDataset, tiny_model
 
 
 def random_basis(rank, seed=0, dim=8):
@@ -38,9 +38,9 @@ def test_the_fewest_directions_that_hold_enough(energy, rank):
     basis = leading_directions(moments, energy)
     assert basis.shape == (8, rank) and basis.dtype == torch.float32
     assert is_orthonormal(basis)
-    assert without(axes[:, :rank].t(), basis).abs().max() < 1e-5
+    assert project_out(axes[:, :rank].t(), basis).abs().max() < 1e-5
     assert torch.allclose(
-        without(axes[:, rank:].t(), basis), axes[:, rank:].t(), atol=1e-5
+        project_out(axes[:, rank:].t(), basis), axes[:, rank:].t(), atol=1e-5
     )
 
 
@@ -54,7 +54,7 @@ def test_a_joint_basis_spans_all():
     joint = joint_basis(one, other, torch.linalg.qr(shared)[0])
     assert joint.shape == (8, 5) and is_orthonormal(joint)
     for basis in (one, other):
-        assert without(basis.t(), joint).abs().max() < 1e-5
+        assert project_out(basis.t(), joint).abs().max() < 1e-5
     assert joint_basis(one, torch.zeros(8, 0)).shape == (8, 3)
     assert joint_basis(one, one).shape == (8, 3)
 

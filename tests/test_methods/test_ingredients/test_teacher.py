@@ -24,7 +24,7 @@ from tests.test_methods.helpers import (
     train,
 )
 
-METHODS = ('LwF', 'LIRF', 'SCRUB')  # DER, DER++, FDR and SCRUB-S derive
+METHODS = ('LwF', 'LIRF', 'SCRUB')  # the others hold it alike
 with_and_without_adapter = pytest.mark.parametrize('adapter', [LORA, None])
 for_both_tasks = pytest.mark.parametrize('task', TASKS)
 
@@ -63,9 +63,10 @@ def test_it_is_the_model_of_the_checkpoint(name, task, adapter, tmp_path):
         adapter,
         checkpoint=path,
     ).train()
+    model.method.prepare(model, TinyDataset(task))
     moved(model)
     half = half_of(model, task)
-    seen = model.method._teacher.sees(half)
+    seen = model.method.teacher.sees(half)
     expected = half.seen_by(stock)
     torch.testing.assert_close(seen.logits, expected.logits)
     torch.testing.assert_close(seen.features, expected.features)
@@ -77,7 +78,7 @@ def test_it_is_the_model_of_the_checkpoint(name, task, adapter, tmp_path):
 def test_it_stays_where_it_is(task, adapter):
     model = tiny_model(task, dict(type='gslora_mm.LwF'), adapter)
     model.method.prepare(model, TinyDataset(task))
-    teacher, half = model.method._teacher, half_of(model, task)
+    teacher, half = model.method.teacher, half_of(model, task)
     before = teacher.sees(half)
     train(model, tiny_batch(task), 3, lr=1e-2)
     after = teacher.sees(half)
@@ -93,16 +94,18 @@ def test_it_stays_where_it_is(task, adapter):
 @pytest.mark.parametrize('name', METHODS)
 def test_it_is_not_saved(name, task, adapter):
     model = tiny_model(task, dict(type=f'gslora_mm.{name}'), adapter)
+    model.method.prepare(model, TinyDataset(task))
     assert not model.method.state_dict()
     assert not list(model.method.modules())[1:]
     assert all(k.startswith('model.') for k in model.resume_state_dict())
-    assert (model.method._teacher._copy is None) == bool(adapter)
+    assert (model.method.teacher._copy is None) == bool(adapter)
 
 
 @for_both_tasks
 def test_a_copy_is_not_trained(task):
     model = tiny_model(task, dict(type='gslora_mm.LwF'), None)
-    frozen = list(model.method._teacher._copy.parameters())
+    model.method.prepare(model, TinyDataset(task))
+    frozen = list(model.method.teacher._copy.parameters())
     assert frozen and not any(p.requires_grad for p in frozen)
     student = {id(p) for p in model.parameters()}
     assert not student & {id(p) for p in frozen}
@@ -117,7 +120,7 @@ def test_asked_first_it_leaves_the_student_its_own_pass(task, adapter):
     expected = half_of(model, task).loss
     half = half_of(model, task)
     torch.manual_seed(0)
-    seen = Teacher(model).sees(half)
+    seen = Teacher(model, TinyDataset(task)).sees(half)
     assert not seen.logits.requires_grad and not seen.features.requires_grad
     torch.testing.assert_close(half.loss, expected)
     assert half.loss.requires_grad
@@ -141,7 +144,7 @@ def test_the_model_is_left_as_it_was(task, fails, monkeypatch):
         return seen_by(stock)
 
     monkeypatch.setattr(half, 'seen_by', look)
-    teacher = Teacher(model)
+    teacher = Teacher(model, TinyDataset(task))
     if fails:
         with pytest.raises(RuntimeError, match='no memory'):
             teacher.sees(half)
@@ -156,16 +159,18 @@ def test_the_model_is_left_as_it_was(task, fails, monkeypatch):
 def test_in_evaluation_mode():
     """Its dropouts and batch norms are as when the model is used."""
     model = tiny_model('classification', dict(type='gslora_mm.LwF'), None)
+    model.method.prepare(model, TinyDataset('classification'))
     assert model.training
-    assert not any(m.training for m in model.method._teacher._copy.modules())
+    assert not any(m.training for m in model.method.teacher._copy.modules())
 
 
 def test_a_method_and_its_teacher_can_be_copied():
     """As by hooks that keep another state of the model."""
     model = tiny_model('classification', dict(type='gslora_mm.LwF'))
+    model.method.prepare(model, TinyDataset('classification'))
     other = moved(copy.deepcopy(model))
     half = half_of(other, 'classification')
-    seen = other.method._teacher.sees(half)
+    seen = other.method.teacher.sees(half)
     expected = half.seen_by(model.model.eval())
     torch.testing.assert_close(seen.logits, expected.logits)
 
@@ -176,6 +181,8 @@ def test_all_is_kept_but_the_classes_of_the_step(columns):
     method = LwF()
     taught(method)
     logits = torch.arange(columns).repeat(2, 1)
-    assert method.kept(logits).tolist() == [list(range(1, columns))] * 2
-    found = method.kept(logits, background=False).tolist()
+    assert (
+        method.teacher.kept(logits).tolist() == [list(range(1, columns))] * 2
+    )
+    found = method.teacher.kept(logits, background=False).tolist()
     assert found == [[1, 2, 3]] * 2

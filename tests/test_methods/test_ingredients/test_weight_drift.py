@@ -8,7 +8,7 @@ import torch
 from gslora_mm.lora import lora_layers
 from gslora_mm.methods.ingredients.weight_drift import WeightDrift
 from tests.test_lora.helpers import perturb
-from .helpers import (
+from tests.test_methods.helpers import (
     LORA,
     TASKS,
     Regression,

@@ -1,0 +1,3 @@
+from .task import ClassificationTask
+
+__all__ = ['ClassificationTask']

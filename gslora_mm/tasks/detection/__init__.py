@@ -1,0 +1,3 @@
+from .task import DetectionTask
+
+__all__ = ['DetectionTask']

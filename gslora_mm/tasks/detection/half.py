@@ -1,0 +1,196 @@
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+
+import torch
+from mmdet.models.losses import QualityFocalLoss
+from torch import Tensor, nn
+
+from gslora_mm.utils.precision import in_full_precision, without_autocast
+from ..base import HalfBatch, Seen
+from .losses import (
+    HeadLosses,
+    all_losses,
+    emptied_losses,
+    matched_losses,
+    mean_count,
+)
+from .patches import (
+    computing_losses,
+    last_layer_only,
+    recording_proposals,
+    replaying_proposals,
+)
+
+
+@dataclass(eq=False, repr=False)
+class DetectionHalf(HalfBatch):
+    """One half of a detection batch.
+
+    The transformer and the head of the detector run on this half alone, so
+    that the matching, the normalisation of the losses and the denoising
+    queries are those of an ordinary mmdet batch.
+
+    The head runs in full precision even where the rest does not. What is to
+    be forgotten is pushed to scores far below those of ordinary training:
+    from -17.3 on, their sigmoid is 0 in float16, and the focal loss not a
+    number.
+
+    Args:
+        model (nn.Module): A ``DetectionTransformer`` of mmdet.
+        inputs (Tensor): Preprocessed images of this half, (n, 3, H, W).
+        feature_maps (tuple[Tensor]): Those of the whole batch,
+            (N, C, H, W).
+        index (Tensor): Which of these are of this half, shape (n, ).
+        data_samples (list[DetDataSample]): Samples of this half.
+        role (str): ``'forget'`` or ``'retain'``.
+        aux_loss (bool): Whether the losses of the earlier decoder layers,
+            of the encoder's proposals and of denoising queries count.
+        queries (str): ``'all'`` or ``'matched'``, see :class:`DetectionTask`.
+        emptied (Tensor, optional): Classes whose objects are background, see
+            :func:`emptied_losses`. Defaults to None.
+    """
+
+    model: nn.Module
+    inputs: Tensor
+    feature_maps: tuple[Tensor, ...]
+    index: Tensor
+    data_samples: list
+    role: str
+    aux_loss: bool
+    queries: str
+    emptied: Tensor | None = None
+    # Of a detector that chooses its queries by the image.
+    _proposals: list[Tensor] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        super().__init__(self.role, len(self.data_samples))
+
+    def _own_feature_maps(self) -> tuple[Tensor, ...]:
+        """Feature maps of this half.
+
+        Selected anew for each pass over them, so that two passes can be
+        back-propagated one after the other.
+        """
+        return tuple(maps[self.index] for maps in self.feature_maps)
+
+    @cached_property
+    def _outputs(self) -> HeadLosses:
+        """What one forward pass gives."""
+        head, compute = self.model.bbox_head, all_losses
+        if self.emptied is not None:
+            compute = partial(emptied_losses, classes=self.emptied)
+        elif self.queries == 'matched':
+            compute = matched_losses
+        with (
+            computing_losses(self.model),
+            recording_proposals(self.model, self._proposals),
+        ):
+            inputs = self.model.forward_transformer(
+                self._own_feature_maps(), self.data_samples
+            )
+        inputs = in_full_precision(inputs)
+        inputs['batch_data_samples'] = self.data_samples
+        with without_autocast(self.inputs):
+            if self.aux_loss:
+                return compute(head, inputs)
+            with last_layer_only(head, len(inputs['hidden_states'])):
+                return compute(head, inputs)
+
+    @cached_property
+    def losses(self) -> dict[str, Tensor]:
+        """Loss terms by mmdet's names, those that do not count left out."""
+        return {
+            # Synchronised averages leave a dimension of size one.
+            name: loss.mean()
+            for name, loss in self._outputs.losses.items()
+            if self.aux_loss or name.startswith('loss_')
+        }
+
+    @property
+    def loss_cls(self) -> Tensor:
+        return self.losses['loss_cls']
+
+    @property
+    def loss_rest(self) -> Tensor:
+        return sum(v for name, v in self.losses.items() if name != 'loss_cls')
+
+    @property
+    def loss_background(self) -> Tensor:
+        head, found = self.model.bbox_head, self._outputs
+        is_empty = ~found.is_matched
+        scores, targets = found.scores[is_empty], found.labels[is_empty]
+        if isinstance(head.loss_cls, QualityFocalLoss):
+            targets = (targets, scores.new_zeros(len(targets)))
+        count = mean_count(
+            head, found.is_matched.sum(), is_empty.sum(), scores
+        )
+        return head.loss_cls(scores, targets, avg_factor=count).sum()
+
+    @property
+    def features(self) -> Tensor:
+        return self._outputs.hidden[self._outputs.is_matched]
+
+    @property
+    def logits(self) -> Tensor:
+        return self._outputs.scores[self._outputs.is_matched]
+
+    @property
+    def labels(self) -> Tensor:
+        return self._outputs.labels[self._outputs.is_matched]
+
+    @property
+    def activation(self) -> str:
+        is_sigmoid = self.model.bbox_head.loss_cls.use_sigmoid
+        return 'sigmoid' if is_sigmoid else 'softmax'
+
+    def seen_by(self, model: nn.Module) -> Seen:
+        is_matched = self._outputs.is_matched  # chooses the queries, too
+        # A trunk that is trained, too, is not what it was.
+        is_trained = any(maps.requires_grad for maps in self.feature_maps)
+        if model is not self.model or is_trained:
+            maps = model.extract_feat(self.inputs)
+        else:
+            maps = self._own_feature_maps()
+        with (
+            computing_losses(model),
+            replaying_proposals(model, self._proposals),
+        ):
+            found = model.forward_transformer(maps, self.data_samples)
+        found = in_full_precision(found)
+        head = model.bbox_head
+        names = inspect.signature(head.forward).parameters
+        with without_autocast(self.inputs):
+            scores = head(**{name: found[name] for name in names})[0][-1]
+        # Denoising queries stand before those that are matched.
+        num_queries = is_matched.shape[1]
+        hidden = found['hidden_states'][-1][:, -num_queries:]
+        scores = scores[:, -num_queries:]
+        return Seen(hidden[is_matched], scores[is_matched])
+
+    def relabelled(self, draw: Callable[[Tensor], Tensor]) -> 'DetectionHalf':
+        samples, gone, kept = [], [], []
+        for sample in self.data_samples:
+            sample = sample.clone()
+            objects = sample.gt_instances.clone()
+            drawn = draw(objects.labels)
+            gone.append(objects.labels[drawn < 0])
+            kept.append(drawn[drawn >= 0])
+            if self.queries == 'matched':
+                # Their queries are found by matching, so these objects stay.
+                drawn = torch.where(drawn < 0, objects.labels, drawn)
+            objects.labels = drawn
+            sample.gt_instances = objects[drawn >= 0]
+            samples.append(sample)
+        emptied = None
+        if self.queries == 'matched' and any(map(len, gone)):
+            emptied = torch.cat(gone).unique()
+            if torch.isin(torch.cat(kept), emptied).any():
+                raise ValueError(
+                    f'draw makes objects of classes {emptied.tolist()} '
+                    'background, and gives other objects these classes; '
+                    "with forget_queries='matched' it has to be one or the "
+                    'other for all objects of a class'
+                )
+        return replace(self, data_samples=samples, emptied=emptied)

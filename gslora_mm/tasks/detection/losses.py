@@ -1,0 +1,250 @@
+"""Losses of the heads of the DETR family, of chosen queries and classes."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.losses import FocalLoss
+from mmdet.utils import reduce_mean
+from torch import Tensor, nn
+
+from ..temporary import temporarily
+from .patches import without_focus
+
+
+class Targets(NamedTuple):
+    """What the queries of one layer are trained for, of n images.
+
+    Attributes:
+        labels (Tensor): Class ids, ``num_classes`` for the background, shape
+            (n, queries).
+        weights (Tensor): Weights of the classification, shape (n, queries)
+            or (n, queries, classes).
+        boxes (Tensor): Normalised (cx, cy, w, h), shape (n, queries, 4).
+        box_weights (Tensor): Shape (n, queries, 4), 0 without an object.
+        num_matched (int): Queries that are matched to an object.
+        num_unmatched (int): All others.
+    """
+
+    labels: Tensor
+    weights: Tensor
+    boxes: Tensor
+    box_weights: Tensor
+    num_matched: int
+    num_unmatched: int
+
+    @classmethod
+    def stack(cls, by_image: tuple) -> 'Targets':
+        """From lists with a tensor an image, as mmdet has them."""
+        return cls(*map(torch.stack, by_image[:4]), *by_image[4:])
+
+    def unstack(self) -> tuple:
+        """Give mmdet's form, see :meth:`stack`."""
+        return (*map(list, self[:4]), *self[4:])
+
+
+class HeadLosses(NamedTuple):
+    """Losses of a head, and the queries of its last decoder layer.
+
+    Attributes:
+        losses (dict[str, Tensor]): As from ``head.loss``.
+        hidden (Tensor): Embeddings of the queries, those of denoising left
+            out, shape (n, queries, C).
+        scores (Tensor): Their scores, shape (n, queries, columns).
+        labels (Tensor): Class ids that they are trained for,
+            ``num_classes`` for the background; shape (n, queries).
+        is_matched (Tensor): Whether this is the class of an object, shape
+            (n, queries).
+    """
+
+    losses: dict[str, Tensor]
+    hidden: Tensor
+    scores: Tensor
+    labels: Tensor
+    is_matched: Tensor
+
+
+#: Gives other targets for the scores (n, queries, columns) of a layer and
+#: its targets, and a loss of its own or None.
+Retarget = Callable[[Tensor, Targets], tuple[Targets, Tensor | None]]
+
+
+def all_losses(head: nn.Module, inputs: dict) -> HeadLosses:
+    """Losses of a head, as in training.
+
+    Args:
+        head (nn.Module): A ``DETRHead`` of mmdet.
+        inputs (dict): Arguments of its ``loss``.
+    """
+    return _losses_of_targets(head, inputs)[0]
+
+
+def matched_losses(head: nn.Module, inputs: dict) -> HeadLosses:
+    """Losses of a head, with only matched queries classified.
+
+    Where the heads of the DETR family decide what each query is trained for,
+    their targets, unmatched queries get a classification weight of 0.
+
+    With a ``FocalLoss``, one binary loss a class, ``loss_cls`` is further
+    narrowed down to the score of the object's own class, and those of the
+    other classes make up ``loss_other_classes``. With a softmax, own and
+    other classes cannot be told apart, and with other losses they are not.
+
+    Args:
+        head (nn.Module): A ``DETRHead`` of mmdet.
+        inputs (dict): Arguments of its ``loss``.
+    """
+
+    def retarget(scores: Tensor, targets: Targets) -> tuple:
+        targets = _without_unmatched(head, targets)
+        if not isinstance(head.loss_cls, FocalLoss):
+            return targets, None
+        own = _weights_of_own_class(head, targets)
+        others = targets._replace(weights=targets.weights[..., None] - own)
+        loss = _classification_loss(head, scores, others)
+        return targets._replace(weights=own), loss
+
+    found, loss = _losses_of_targets(head, inputs, retarget)
+    if loss is not None:
+        found.losses['loss_other_classes'] = loss
+    return found
+
+
+def emptied_losses(
+    head: nn.Module, inputs: dict, classes: Tensor
+) -> HeadLosses:
+    """Losses of a head, with objects of some classes turned to background.
+
+    The counterpart of :func:`matched_losses` for objects that are to become
+    background: only the queries that objects are matched to are classified,
+    those of ``classes`` as background and without a box, all others as in
+    training. Meant for the last decoder layer; other layers' losses of the
+    own class are left out with a focal loss.
+
+    What holds unmatched queries back, because they are so many, would keep
+    the few matched ones from becoming background. A focal loss counts a
+    query that shows little as done: at a score of 0.1 a hundredth of the
+    binary cross-entropy is left. But AP only ranks, and an object at 0.1 is
+    still found; so an object's own class is without focus. With a softmax,
+    these queries do without the lower weight of the background.
+
+    Args:
+        head (nn.Module): A ``DETRHead`` of mmdet.
+        inputs (dict): Arguments of its ``loss``.
+        classes (Tensor): Class ids, shape (K, ); no query has such a label
+            in what is returned.
+    """
+    by_class = isinstance(head.loss_cls, FocalLoss)
+
+    def retarget(scores: Tensor, targets: Targets) -> tuple:
+        targets = _without_unmatched(head, targets)
+        weights = targets.weights
+        is_emptied = torch.isin(targets.labels, classes)
+        emptied = targets._replace(
+            labels=targets.labels.masked_fill(is_emptied, head.num_classes),
+            box_weights=targets.box_weights * ~is_emptied[..., None],
+        )
+        if by_class:
+            own = _weights_of_own_class(head, targets) * is_emptied[..., None]
+            with without_focus(head.loss_cls):
+                loss = _classification_loss(
+                    head, scores, emptied._replace(weights=own)
+                )
+            return emptied._replace(weights=weights[..., None] - own), loss
+        if head.bg_cls_weight:
+            # The background is not held back here.
+            weights = weights * torch.where(
+                is_emptied, 1 / head.bg_cls_weight, 1.0
+            )
+        return emptied._replace(weights=weights), None
+
+    with nullcontext() if by_class else without_focus(head.loss_cls):
+        found, loss = _losses_of_targets(head, inputs, retarget)
+    if loss is not None:
+        found.losses['loss_cls'] = found.losses['loss_cls'] + loss
+    return found
+
+
+def mean_count(
+    head: nn.Module, num_matched: int, num_unmatched: int, like: Tensor
+) -> Tensor:
+    """What mmdet's heads divide the classification loss by.
+
+    Args:
+        head (nn.Module): A ``DETRHead`` of mmdet.
+        num_matched (int): Queries of this process that are matched to an
+            object.
+        num_unmatched (int): Its other queries.
+        like (Tensor): On the device of the result.
+
+    Returns:
+        Tensor: Shape (1, ), averaged over processes if the head does so.
+    """
+    count = like.new_tensor(
+        [num_matched + num_unmatched * head.bg_cls_weight], dtype=torch.float
+    )
+    if head.sync_cls_avg_factor:
+        count = reduce_mean(count)
+    return count.clamp(min=1)
+
+
+def _losses_of_targets(
+    head: nn.Module, inputs: dict, retarget: Retarget | None = None
+) -> tuple[HeadLosses, Tensor | None]:
+    """Losses of a head that trains its queries for other targets.
+
+    Returns:
+        tuple: The losses, and what ``retarget`` gave for the last decoder
+        layer beside its targets.
+    """
+    get_targets = head.get_targets
+    layers: list[tuple[list[Tensor], list[Tensor], Tensor | None]] = []
+
+    def get_other_targets(cls_scores: list[Tensor], *args) -> tuple:
+        targets, loss = get_targets(cls_scores, *args), None
+        if retarget is not None:
+            other, loss = retarget(
+                torch.stack(cls_scores), Targets.stack(targets)
+            )
+            targets = other.unstack()
+        layers.append((cls_scores, targets[0], loss))
+        return targets
+
+    with temporarily(head, get_targets=get_other_targets):
+        losses = head.loss(**inputs)
+    # The encoder's proposals come after the decoder's layers; or only the
+    # last of these has been compared, see last_layer_only.
+    last = min(len(inputs['hidden_states']), len(layers)) - 1
+    scores, labels = map(torch.stack, layers[last][:2])
+    # Denoising queries stand before those that are matched.
+    hidden = inputs['hidden_states'][-1][:, -labels.shape[1] :]
+    is_matched = labels < head.num_classes
+    found = HeadLosses(losses, hidden, scores, labels, is_matched)
+    return found, layers[last][2]
+
+
+def _without_unmatched(head: nn.Module, targets: Targets) -> Targets:
+    """Targets with a classification of matched queries alone."""
+    weights = targets.weights * (targets.labels < head.num_classes)
+    # No unmatched query is left for the average to count.
+    return targets._replace(weights=weights, num_unmatched=0)
+
+
+def _weights_of_own_class(head: nn.Module, targets: Targets) -> Tensor:
+    """Weights of scores, (n, queries, classes), 0 but for the label's."""
+    own = F.one_hot(targets.labels, head.num_classes + 1)[..., :-1]
+    return targets.weights[..., None] * own
+
+
+def _classification_loss(
+    head: nn.Module, scores: Tensor, targets: Targets
+) -> Tensor:
+    """Classification loss of one layer, weighted score by score."""
+    return head.loss_cls(
+        scores.flatten(0, 1),
+        targets.labels.flatten(),
+        targets.weights.flatten(0, 1),
+        avg_factor=mean_count(head, targets.num_matched, 0, scores),
+    )

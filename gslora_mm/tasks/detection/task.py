@@ -1,0 +1,175 @@
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from gslora_mm.registry import TASKS
+from gslora_mm.utils import ConfigError
+from ..base import ROLES, BaseTask, HalfBatch, is_of_type
+
+QUERIES = ('all', 'matched')
+
+
+@TASKS.register_module()
+class DetectionTask(BaseTask):
+    """Detectors of the DETR family in mmdet.
+
+    mmdet names the terms of the last decoder layer ``loss_cls``,
+    ``loss_bbox`` and ``loss_iou``; earlier layers (``d0.``), the encoder
+    (``enc_``) and denoising (``dn_``) are told by their prefix.
+
+    Args:
+        aux_loss (dict): Whether auxiliary losses count, for each half. The
+            papers switch them off for both; for the forget half they stay
+            off, because the bound of the forgetting loss is set for the
+            loss of one layer. Defaults to ``dict(retain=False)``.
+        forget_queries (str): What of the forget half's classification loss
+            is pushed up. ``'all'`` of it, as in the papers; or only the
+            score of an object's own class at the query ``'matched'`` to it,
+            while the scores of the other classes there keep their sign like
+            the boxes: the object turns into background. Of all queries the
+            loss can reach its bound with nothing forgotten, by finding the
+            objects whose annotations were dropped with ever more
+            confidence, or by taking a forgotten object for another class.
+            The same choice for objects that a method relabels as
+            background: they are dropped and ``'all'`` queries trained, or
+            only the queries ``'matched'`` to them. Defaults to ``'all'``.
+    """
+
+    name = 'detection'
+    scope = 'mmdet'
+    metric = 'mAP'
+    score_name = 'AP'
+    unit = 'object'
+    prediction_dump = 'DumpDetResults'
+    picture_note = 'A dashed box should be gone.'
+    trunk = ('backbone', 'neck')
+    prototype_source = 'class_layer'
+    has_background = True
+
+    def __init__(
+        self, aux_loss: dict | None = None, forget_queries: str = 'all'
+    ) -> None:
+        aux_loss = dict(aux_loss or {})
+        if not set(aux_loss) <= {'retain'} or not all(
+            isinstance(value, bool) for value in aux_loss.values()
+        ):
+            raise ConfigError(
+                'task.aux_loss',
+                aux_loss,
+                'only dict(retain=True) or dict(retain=False) is possible; '
+                'the forget half takes no auxiliary losses',
+            )
+        if forget_queries not in QUERIES:
+            raise ConfigError(
+                'task.forget_queries',
+                forget_queries,
+                f'must be one of {QUERIES}',
+            )
+        self.queries = dict(forget=forget_queries, retain='all')
+        self.aux_loss = {role: aux_loss.get(role, False) for role in ROLES}
+
+    def check_model(self, model: nn.Module) -> None:
+        from mmdet.models.detectors import DDQDETR
+        from mmdet.models.detectors.base_detr import DetectionTransformer
+
+        if not isinstance(model, DetectionTransformer) or hasattr(
+            model, 'language_model'
+        ):
+            raise ConfigError(
+                'model.type',
+                type(model).__name__,
+                'is not a detector of the DETR family with a fixed set of '
+                "classes; DetectionTask reads models derived from mmdet's "
+                'DetectionTransformer (DeformableDETR, DETR, '
+                'ConditionalDETR, DABDETR, DINO, ...)',
+            )
+        if isinstance(model, DDQDETR):
+            raise ConfigError(
+                'model.type',
+                type(model).__name__,
+                'its dense queries and the ones it drops by image are not '
+                'read; use a detector whose queries are the same for all '
+                'images, such as DINO',
+            )
+
+    def num_classes(self, model: nn.Module) -> int:
+        return model.bbox_head.num_classes
+
+    def class_weights(self, model: nn.Module) -> Tensor:
+        head = model.bbox_head
+        if hasattr(head, 'cls_branches'):
+            # One a decoder layer, and one more for the encoder's proposals.
+            layer = head.cls_branches[model.decoder.num_layers - 1]
+        else:
+            layer = getattr(head, 'fc_cls', None)
+        weight = getattr(layer, 'weight', None)
+        if weight is None or weight.shape[0] < head.num_classes:
+            raise ConfigError(
+                'model.bbox_head.type',
+                type(head).__name__,
+                'it has no linear class layer (cls_branches or fc_cls with '
+                f'a row for each of the {head.num_classes} classes), of '
+                'which prototypes of the classes could be taken',
+            )
+        # With a softmax, the background is the last row.
+        return weight[: head.num_classes].detach().clone()
+
+    def extract(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, ...]:
+        return model.extract_feat(inputs)
+
+    def half(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        features: tuple[Tensor, ...],
+        data_samples: Sequence,
+        index: Tensor,
+        role: str,
+    ) -> HalfBatch:
+        # Imported here, so that whoever only asks what a task is called or
+        # how it is scored does without mmdet.
+        from .half import DetectionHalf
+
+        return DetectionHalf(
+            model,
+            inputs[index],
+            features,
+            index,
+            [data_samples[i] for i in index.tolist()],
+            role,
+            self.aux_loss[role],
+            self.queries[role],
+        )
+
+    def evaluator(
+        self,
+        evaluator: dict | list[dict],
+        splits: dict[str, list[str]],
+        only_split_images: bool,
+    ) -> dict:
+        if not is_of_type(evaluator, 'CocoMetric', 'ForgettingCocoMetric'):
+            raise ConfigError(
+                'val_evaluator',
+                evaluator,
+                'detection is scored by COCO AP, so it must be one '
+                "dict(type='CocoMetric', ann_file=...)",
+            )
+        metrics = evaluator.get('metric', 'bbox')
+        if metrics not in ('bbox', ['bbox']):
+            raise ConfigError(
+                'val_evaluator.metric', metrics, "must be 'bbox'"
+            )
+        return {
+            **evaluator,
+            'type': 'gslora_mm.ForgettingCocoMetric',
+            'splits': splits,
+            'only_split_images': only_split_images,
+        }
+
+    def picture_hook(
+        self, show_dir: str | None, work_dir: str, **shown: Any
+    ) -> dict:
+        # mmdet puts the folder into the work dir.
+        kind = 'DetVisualizationHook'
+        return dict(type=kind, draw=True, test_out_dir=show_dir, **shown)

@@ -1,0 +1,25 @@
+"""Objects that are otherwise for a while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def temporarily(owner: object, **values: Any) -> Iterator[None]:
+    """Give one object other attributes or methods while a block runs.
+
+    Args:
+        owner (object): Changed in place, and put back at the end.
+        **values: By name.
+    """
+    before = {key: vars(owner)[key] for key in values if key in vars(owner)}
+    for name, value in values.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name in values:
+            delattr(owner, name)  # what its class has is back
+        for name, value in before.items():
+            setattr(owner, name, value)

@@ -1,0 +1,208 @@
+import pytest
+from mmengine.config import Config
+
+from gslora_mm.entries import (
+    ForgettingEntry,
+    MethodEntry,
+    ScheduleEntry,
+    build_all,
+    read_entries,
+)
+from gslora_mm.methods import BaseMethod
+from gslora_mm.registry import METHODS
+from gslora_mm.utils import ConfigError
+
+SCHEDULE = dict(
+    max_iters=3,
+    batch_size=2,
+    optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.01)),
+)
+
+
+def sequence(**changes):
+    cfg = Config(
+        dict(
+            default_scope='mmdet',
+            model=dict(type='DeformableDETR'),
+            train_dataloader=dict(dataset=dict(type='CocoDataset')),
+            val_dataloader=dict(dataset=dict(type='CocoDataset')),
+            val_evaluator=dict(type='CocoMetric'),
+            forgetting=dict(pretrained='a.pth', steps=[['cat'], ['dog']]),
+            method=dict(type='gslora_mm.GSLoRA', beta=[0.1, 0.2]),
+            adapter=dict(rank=4),
+            schedule=SCHEDULE,
+        )
+    )
+    cfg.merge_from_dict({k.replace('__', '.'): v for k, v in changes.items()})
+    return cfg
+
+
+def test_defaults_are_filled_in():
+    entries = read_entries(sequence())
+    assert entries.forgetting.sampling == 'balanced'
+    assert entries.schedule.checkpoint_interval == 100
+    assert entries.method.cls is METHODS.get('gslora_mm.GSLoRA')
+    assert entries.adapter == dict(rank=4)
+    assert entries.task == dict(type='gslora_mm.DetectionTask')
+    assert entries.forget_ratio == 0.5
+    build_all(entries, 2)
+
+
+def test_what_is_complete_tells_defaults_from_nothing():
+    spelled = sequence(schedule__log_interval=50, forgetting__missing=[])
+    assert (
+        read_entries(spelled).complete() == read_entries(sequence()).complete()
+    )
+    spelled = sequence(method__alpha_s=3e-4)  # the default of its class
+    assert (
+        read_entries(spelled).complete() == read_entries(sequence()).complete()
+    )
+    other = sequence(schedule__log_interval=51)
+    assert (
+        read_entries(other).complete() != read_entries(sequence()).complete()
+    )
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(model=None), 'model is missing from the config: config of'),
+        (dict(method=None), 'method is missing from the config: how to'),
+        (dict(schedule__iters=3), 'schedule.iters: no such entry; known'),
+        (dict(adapter__rnk=3), "adapter: unknown name 'rnk'.*'rank'"),
+        (dict(schedule__forget_ratio=0), 'schedule.forget_ratio = 0: GSLoRA'),
+        (dict(default_scope='mmseg'), "task.type is missing.*'mmseg'"),
+    ],
+)
+def test_bad_entries_are_named(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        read_entries(sequence(**changes))
+
+
+def test_missing_keys_are_named():
+    with pytest.raises(ConfigError, match='steps: missing; a list with the'):
+        ForgettingEntry.read(dict(pretrained='a.pth'))
+    with pytest.raises(ConfigError, match='batch_size: missing; images of a'):
+        ScheduleEntry.read(dict(optim_wrapper={}))
+
+
+def test_an_entry_is_a_copy():
+    entry = dict(pretrained='a.pth', steps=[['cat']])
+    made = ForgettingEntry.read(entry)
+    entry['steps'][0].append('dog')
+    assert made.steps == [['cat']]
+
+
+def test_one_value_or_one_a_step():
+    entry = MethodEntry(
+        dict(type='gslora_mm.GSLoRA', beta=[0.1, 0.2], bound=5.0)
+    )
+    assert entry.for_step(2, 2) == dict(
+        type='gslora_mm.GSLoRA', beta=0.2, bound=5.0
+    )
+    with pytest.raises(ConfigError, match='method.beta = .* 2 entries for 3'):
+        entry.for_step(1, 3)
+    unknown = MethodEntry(dict(type='gslora_mm.GSLora'))
+    with pytest.raises(ConfigError, match="unknown name 'GSLora'.*'GSLoRA'"):
+        unknown.for_step(1, 1)
+
+
+@pytest.mark.parametrize(
+    'method, ratio',
+    [('GSLoRA', 0.5), ('FineTune', 0.0), ('GradientAscent', 1.0)],
+)
+def test_a_batch_holds_what_the_method_needs(method, ratio):
+    cls = METHODS.get(f'gslora_mm.{method}')
+    assert ScheduleEntry(**SCHEDULE).ratio_for(cls) == ratio
+    wanted = ScheduleEntry(**SCHEDULE, forget_ratio=0.25)
+    assert wanted.ratio_for(cls) == 0.25
+
+
+@pytest.mark.parametrize(
+    'method, ratio, role',
+    [
+        ('GSLoRA', 0, 'forget'),
+        ('GSLoRA', 1.0, 'retain'),
+        ('FineTune', 1, 'retain'),
+    ],
+)
+def test_a_batch_without_what_the_method_needs(method, ratio, role):
+    schedule = ScheduleEntry(**SCHEDULE, forget_ratio=ratio)
+    with pytest.raises(ConfigError, match=f'forget_ratio = .*needs {role}'):
+        schedule.ratio_for(METHODS.get(f'gslora_mm.{method}'))
+
+
+def test_a_cycle_may_rise_before_it_falls():
+    schedule = dict(
+        SCHEDULE,
+        param_scheduler=[
+            dict(type='CosineAnnealingLR', eta_min=0.1, end=5),
+            dict(type='CosineAnnealingLR', eta_min=1e-4, begin=5),
+            dict(type='CosineAnnealingMomentum', eta_min=0.85),
+        ],
+    )
+    assert ScheduleEntry.read(schedule).batch_size == 2
+    schedule['param_scheduler'].reverse()
+    with pytest.raises(ConfigError, match='eta_min = 0.1: it is above'):
+        ScheduleEntry.read(schedule)
+
+
+def test_schedulers_count_the_iterations_of_the_step():
+    entry = ScheduleEntry(
+        **SCHEDULE,
+        param_scheduler=[
+            dict(type='LinearLR', end=10),
+            dict(type='CosineAnnealingLR', begin=10, eta_min=1e-5),
+        ],
+    )
+    made = entry.schedulers(300)
+    assert [config['by_epoch'] for config in made] == [False, False]
+    assert made[0]['end'] == 10
+    assert made[1]['end'] == 300
+    assert made[1]['T_max'] == 290
+    assert ScheduleEntry(**SCHEDULE).schedulers(300) == []
+    by_epoch = dict(type='LinearLR', by_epoch=True)
+    with pytest.raises(ConfigError, match='by_epoch = True'):
+        ScheduleEntry(**SCHEDULE, param_scheduler=by_epoch)
+
+
+@pytest.mark.parametrize(
+    'lengths, message',
+    [
+        (dict(max_iters=None), 'exactly one'),
+        (dict(max_epochs=3), 'exactly one'),
+        (dict(max_iters=-4), 'max_iters = -4: must be an int >= 1'),
+        (dict(max_iters=None, max_epochs=0.5), 'max_epochs = 0.5'),
+    ],
+)
+def test_lengths(lengths, message):
+    with pytest.raises(ConfigError, match=message):
+        ScheduleEntry(**{**SCHEDULE, **lengths})
+    assert ScheduleEntry(**SCHEDULE).num_iterations(7) == 3
+    by_epoch = {**SCHEDULE, 'max_iters': None, 'max_epochs': 2}
+    assert ScheduleEntry(**by_epoch).num_iterations(7) == 14
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(method__beta=-1.0), 'method.beta = -1'),
+        (
+            dict(schedule__hooks=[dict(type='gslora_mm.AdapterEMAHook', a=1)]),
+            'schedule.hooks',
+        ),
+        (
+            dict(
+                task=dict(type='gslora_mm.DetectionTask', aux_loss=dict(f=1))
+            ),
+            'task.aux_loss',
+        ),
+    ],
+)
+def test_all_values_are_tried(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        build_all(read_entries(sequence(**changes)), 2)
+
+
+def test_methods_are_found_by_their_class():
+    assert issubclass(read_entries(sequence()).method.cls, BaseMethod)

@@ -1,0 +1,338 @@
+import copy
+import inspect
+
+import pytest
+import torch
+
+from gslora_mm.tasks import DetectionTask
+from tests.detectors import DETECTORS, build_detector, random_batch
+from tests.test_tasks.helpers import halves_of
+
+LAST_LAYER = {'loss_cls', 'loss_bbox', 'loss_iou'}
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_a_half_has_the_losses_of_an_ordinary_batch(name):
+    model = build_detector(name).train()
+    task = DetectionTask(aux_loss=dict(retain=True))
+    halves, inputs, samples = halves_of(task, model)
+    parts = dict(forget=slice(0, 2), retain=slice(2, 4))
+    for role, part in parts.items():
+        torch.manual_seed(0)  # for dropout and denoising queries
+        expected = model.loss(inputs[part], samples[part])
+        torch.manual_seed(0)
+        found = halves[role].losses
+        wanted = LAST_LAYER if role == 'forget' else set(expected)
+        assert set(found) == wanted
+        for key in wanted:
+            # Channels-last or blocked kernels may round a batch differently.
+            assert found[key].item() == pytest.approx(
+                expected[key].item(), rel=1e-4
+            )
+        total = sum(expected[key] for key in wanted)
+        assert halves[role].loss.item() == pytest.approx(
+            total.item(), rel=1e-4
+        )
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_the_head_runs_in_full_precision(name):
+    """The focal loss of a score of -18 is no number in float16."""
+    model = build_detector(name).train()
+    teacher = copy.deepcopy(model).eval()
+    with torch.autocast('cpu', torch.bfloat16):
+        halves, *_ = halves_of(DetectionTask(dict(retain=True)), model)
+        for half in halves.values():
+            seen = half.seen_by(teacher)
+            for value in (half.logits, half.features, seen.logits):
+                assert value.dtype == torch.float32
+            assert half.loss_background.dtype == torch.float32
+            for loss in half.losses.values():
+                assert loss.dtype == torch.float32
+
+
+def test_auxiliary_losses_are_off_by_default():
+    halves, *_ = halves_of(DetectionTask(), build_detector('deformable_detr'))
+    assert set(halves['retain'].losses) == LAST_LAYER
+    assert set(halves['forget'].losses) == LAST_LAYER
+
+
+@pytest.mark.parametrize('queries', ['all', 'matched'])
+@pytest.mark.parametrize('name', DETECTORS)
+def test_only_what_counts_is_matched(name, queries, monkeypatch):
+    """Each image once, for the last layer; with auxiliary losses for all."""
+    model = build_detector(name).train()
+    assigner = model.bbox_head.assigner
+    assign, counts = assigner.assign, []
+    monkeypatch.setattr(
+        assigner, 'assign', lambda *a, **k: counts.append(1) or assign(*a, **k)
+    )
+    task = DetectionTask(dict(retain=True), forget_queries=queries)
+    halves, *_ = halves_of(task, model)
+    numbers = {}
+    for role, half in halves.items():
+        counts.clear()
+        assert half.loss.isfinite()
+        numbers[role] = len(counts)
+    has_proposals = getattr(model, 'as_two_stage', False)
+    layers = model.decoder.num_layers + has_proposals
+    assert numbers == dict(forget=2, retain=2 * layers)
+    gone = halves['forget'].relabelled(lambda x: torch.full_like(x, -1))
+    counts.clear()
+    assert gone.loss.isfinite() and len(counts) == 2
+    assert 'loss_by_feat_single' not in vars(model.bbox_head)
+
+
+def test_nothing_is_computed_unasked(monkeypatch):
+    model = build_detector('deformable_detr')
+    monkeypatch.setattr(model, 'forward_transformer', None)
+    halves_of(DetectionTask(), model)
+
+
+def class_layer_of(model):
+    head = model.bbox_head
+    # Two decoder layers; of a third branch the encoder's proposals come.
+    return (
+        head.cls_branches[1]
+        if hasattr(head, 'cls_branches')
+        else (head.fc_cls)
+    )
+
+
+@pytest.mark.parametrize('queries', ['all', 'matched'])
+@pytest.mark.parametrize('name', DETECTORS)
+def test_features_are_those_of_matched_queries(name, queries, monkeypatch):
+    model = build_detector(name).train()
+    layer = class_layer_of(model)
+    if hasattr(model.bbox_head, 'cls_branches'):
+        for number, branch in enumerate(model.bbox_head.cls_branches):
+            torch.nn.init.constant_(branch.bias, number)  # tell them apart
+    forward, calls = model.forward_transformer, []
+
+    def count(*args):
+        calls.append(args)
+        return forward(*args)
+
+    monkeypatch.setattr(model, 'forward_transformer', count)
+    task = DetectionTask(forget_queries=queries)
+    halves, _, samples = halves_of(task, model)
+    half = halves['forget']
+    # One query is matched to each object: those of denoising do not count.
+    truth = torch.cat([s.gt_instances.labels for s in samples[:2]])
+    assert sorted(half.labels.tolist()) == sorted(truth.tolist())
+    assert half.features.shape == (len(truth), model.embed_dims)
+    columns = 4 if half.activation == 'sigmoid' else 5  # with the background
+    assert half.logits.shape == (len(truth), columns)
+    weights = task.class_weights(model)
+    assert weights.shape == (4, model.embed_dims)
+    assert not weights.requires_grad
+    expected = layer(half.features)
+    torch.testing.assert_close(half.logits, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(weights, layer.weight[:4])
+    (half.loss + half.features.sum() + half.logits.sum()).backward()
+    assert len(calls) == 1
+    weights += 1
+    assert not torch.equal(weights, layer.weight[:4])
+
+
+def test_queries_are_matched_for_the_last_layer_loss(monkeypatch):
+    """The labels are those that the loss of this layer was made from."""
+    model = build_detector('deformable_detr').train()
+    head = type(model.bbox_head)
+    get_targets, assigned = head.get_targets, []
+
+    def keep(self, *args):
+        targets = get_targets(self, *args)
+        assigned.append(torch.stack(targets[0]))
+        return targets
+
+    monkeypatch.setattr(head, 'get_targets', keep)
+    halves, *_ = halves_of(DetectionTask(), model)
+    half = halves['forget']
+    labels = half.labels.tolist()
+    last = assigned[-1]
+    assert len(assigned) == 1 and labels == last[last < 4].tolist()
+
+
+def predictions(model, inputs, samples):
+    """Embeddings and scores of all queries, as at test time."""
+    found = model.forward_transformer(model.extract_feat(inputs), samples)
+    names = inspect.signature(model.bbox_head.forward).parameters
+    scores = model.bbox_head(**{key: found[key] for key in names})[0][-1]
+    hidden = found['hidden_states'][-1]
+    return hidden.flatten(0, 1), scores.flatten(0, 1)
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_seen_by_a_model_in_evaluation_mode(name):
+    """By itself, and by another one: the same queries, row by row."""
+    model, other = (build_detector(name, seed=i).eval() for i in (0, 1))
+    halves, inputs, samples = halves_of(DetectionTask(), model)
+    half = halves['retain']
+    own = half.seen_by(model)
+    torch.testing.assert_close(own.features, half.features)
+    torch.testing.assert_close(own.logits, half.logits)
+    hidden, scores = predictions(model, inputs[2:], samples[2:])
+    index = torch.cdist(half.features, hidden).argmin(1)
+    torch.testing.assert_close(own.features, hidden[index])
+    torch.testing.assert_close(own.logits, scores[index])
+    # Denoising is for training alone, and its queries are not among them.
+    seen = half.seen_by(other)
+    if not getattr(model, 'as_two_stage', False):
+        hidden, scores = predictions(other, inputs[2:], samples[2:])
+        torch.testing.assert_close(seen.features, hidden[index])
+        torch.testing.assert_close(seen.logits, scores[index])
+    assert not torch.allclose(seen.logits, own.logits)
+    assert not (model.training or other.training)
+
+
+@pytest.mark.parametrize('name', ['deformable_detr_two_stage', 'dino'])
+def test_another_model_is_asked_about_the_boxes_that_this_one_chose(name):
+    model = build_detector(name).eval()
+    other = copy.deepcopy(model)
+    # It would choose others, and is the same from there on.
+    torch.nn.init.normal_(other.bbox_head.cls_branches[-1].weight)
+    halves, inputs, samples = halves_of(DetectionTask(), model)
+    half = halves['retain']
+    seen = half.seen_by(other)
+    torch.testing.assert_close(seen.features, half.features)
+    torch.testing.assert_close(seen.logits, half.logits)
+    own = predictions(other, inputs[2:], samples[2:])[0]
+    assert torch.cdist(half.features, own).min(1).values.max() > 1e-3
+    # Denoising queries stand before the others in training.
+    half = halves_of(DetectionTask(), model.train())[0]['retain']
+    assert half.seen_by(other.train()).logits.shape == half.logits.shape
+    # Nothing is left behind on either.
+    assert 'pre_decoder' not in {**vars(model), **vars(other)}
+
+
+def test_seen_by_itself_the_frozen_trunk_is_not_run_again(monkeypatch):
+    model = build_detector('deformable_detr').requires_grad_(False).eval()
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    # Another model has its own trunk, of course.
+    other = copy.deepcopy(model)
+    other.neck.convs[0].conv.weight.normal_()
+    assert not torch.allclose(half.seen_by(other).logits, half.logits)
+    monkeypatch.setattr(model, 'extract_feat', None)
+    torch.testing.assert_close(half.seen_by(model).logits, half.logits)
+
+
+def test_seen_by_itself_with_another_trunk():
+    """Feature maps of a trunk that is trained are not the teacher's."""
+    model = build_detector('deformable_detr').eval()
+    halves, inputs, samples = halves_of(DetectionTask(), model)
+    half = halves['retain']
+    before = half.logits.clone()
+    with torch.no_grad():
+        model.neck.convs[0].conv.weight.normal_()
+    hidden, scores = predictions(model, inputs[2:], samples[2:])
+    seen = half.seen_by(model)
+    assert (torch.cdist(seen.features, hidden).min(1).values < 1e-3).all()
+    assert not torch.allclose(seen.logits, before)
+
+
+@pytest.mark.parametrize('name', ['detr', 'deformable_detr', 'dino'])
+def test_seen_by_of_images_without_objects(name):
+    model = build_detector(name).eval()
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    half = half.relabelled(lambda labels: torch.full_like(labels, -1))
+    assert len(half) == 2 and len(half.labels) == 0
+    seen = half.seen_by(model)
+    assert seen.features.shape == (0, model.embed_dims)
+    assert seen.logits.shape == (0, 5 if name == 'detr' else 4)
+    assert half.loss.isfinite()
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_activation_is_that_of_the_head(name):
+    half = halves_of(DetectionTask(), build_detector(name))[0]['forget']
+    expected = 'softmax' if name == 'detr' else 'sigmoid'
+    assert half.activation == expected
+
+
+@pytest.mark.parametrize('name', ['detr', 'deformable_detr', 'dino'])
+def test_relabelled(name):
+    model = build_detector(name).train()
+    halves, inputs, samples = halves_of(DetectionTask(), model)
+    half = halves['retain']
+    before = [s.gt_instances.labels.clone() for s in samples[2:]]
+    loss = half.loss.item()
+    gone = before[0][0]  # this class becomes background
+
+    def draw(labels):
+        return torch.where(labels == gone, -1, (labels + 1) % 4)
+
+    other = half.relabelled(draw)
+    wanted = torch.cat([(b[b != gone] + 1) % 4 for b in before])
+    assert 0 < len(wanted) < len(half.labels)
+    torch.manual_seed(0)  # for dropout and denoising queries
+    found = other.loss.item()
+    assert sorted(other.labels.tolist()) == sorted(wanted.tolist())
+    # The half is what it was, and so are the samples that it came from.
+    for sample, labels in zip(samples[2:], before, strict=True):
+        assert torch.equal(sample.gt_instances.labels, labels)
+    assert half.loss.item() == loss
+    for sample, labels in zip(samples[2:], before, strict=True):
+        kept = sample.gt_instances[labels != gone]
+        kept.labels = (kept.labels + 1) % 4
+        sample.gt_instances = kept
+    torch.manual_seed(0)
+    expected = model.loss(inputs[2:], samples[2:])
+    total = sum(expected[key] for key in LAST_LAYER)
+    assert found == pytest.approx(total.item(), rel=1e-4)
+
+
+def test_relabelled_is_read_anew():
+    """Both can be back-propagated, one after the other."""
+    model = build_detector('deformable_detr').train()
+    batch = model.data_preprocessor(random_batch(2), True)
+    features = [
+        feature.detach().requires_grad_()
+        for feature in model.extract_feat(batch['inputs'])
+    ]
+    half = DetectionTask().half(
+        model,
+        batch['inputs'],
+        tuple(features),
+        batch['data_samples'],
+        torch.arange(2),
+        'forget',
+    )
+    half.loss.backward()
+    first = features[0].grad.clone()
+    half.relabelled(lambda labels: (labels + 1) % 4).loss.backward()
+    assert not torch.allclose(features[0].grad, first)
+
+
+def test_some_objects_of_a_class_cannot_be_emptied():
+    model = build_detector('deformable_detr').eval()
+    task = DetectionTask(forget_queries='matched')
+    half = halves_of(task, model)[0]['forget']
+    gone = half.labels[0]
+    with pytest.raises(ValueError, match='all objects of a class'):
+        half.relabelled(
+            lambda x: torch.where(x == gone, -1, gone.expand_as(x))
+        )
+
+
+@pytest.mark.parametrize('name', ['deformable_detr', 'dino'])
+def test_background_is_what_queries_without_an_object_cost(name):
+    """Added up with the queries that have one, it is the whole."""
+    model = build_detector(name).train()
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    head = model.bbox_head
+    rows = head.loss_cls(
+        half.logits, half.labels, avg_factor=max(len(half.labels), 1)
+    )
+    assert half.loss_background > 0
+    torch.testing.assert_close(rows + half.loss_background, half.loss_cls)
+
+
+def test_a_detector_that_shows_nothing_has_no_background_loss():
+    model = build_detector('deformable_detr').eval()
+    task = DetectionTask()
+    for branch in model.bbox_head.cls_branches:
+        torch.nn.init.zeros_(branch.weight)
+        torch.nn.init.constant_(branch.bias, -30)
+    half = halves_of(task, model)[0]['retain']
+    assert half.loss_background < 1e-6 < half.loss_cls

@@ -1,0 +1,106 @@
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from gslora_mm.tasks import DetectionTask
+from gslora_mm.training import ForgettingModel
+from gslora_mm.utils import ConfigError
+from tests.detectors import (
+    build_detector,
+    random_batch,
+    tiny_detector_config,
+    with_level_embed,
+)
+
+
+def test_a_head_without_class_weights_is_named():
+    model = build_detector('detr')
+    model.bbox_head.fc_cls = torch.nn.Identity()
+    with pytest.raises(ConfigError, match="'DETRHead'.*no linear class layer"):
+        DetectionTask().class_weights(model)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'named'),
+    [
+        (dict(aux_loss=dict(forget=True)), 'task.aux_loss'),
+        (dict(aux_loss=dict(retain=1)), 'task.aux_loss'),
+        (dict(forget_queries='some'), "task.forget_queries = 'some'"),
+    ],
+)
+def test_bad_settings_are_named(settings, named):
+    with pytest.raises(ConfigError, match=named):
+        DetectionTask(**settings)
+
+
+def test_reads_the_detr_family_only():
+    with pytest.raises(ConfigError, match="model.type = 'Linear'"):
+        DetectionTask().check_model(torch.nn.Linear(1, 1))
+    # Only importable once gslora_mm is.
+    from mmdet.models.detectors import DDQDETR
+
+    # Its layers are trained on other queries than they put out.
+    with pytest.raises(ConfigError, match="'DDQDETR': its dense queries"):
+        DetectionTask().check_model(DDQDETR.__new__(DDQDETR))
+
+
+def forgetting_model(**kwargs):
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = ForgettingModel(
+        tiny_detector_config('deformable_detr'),
+        dict(type='gslora_mm.DetectionTask'),
+        dict(type='gslora_mm.GSLoRA', beta=0.3, bound=5.0),
+        dict(rank=2),
+        **kwargs,
+    )
+    return with_level_embed(model)
+
+
+def batch_with_roles():
+    batch = random_batch(4)
+    for i, sample in enumerate(batch['data_samples']):
+        role = 'forget' if i % 2 else 'retain'
+        sample.set_metainfo(dict(role=role))
+    return batch
+
+
+def test_only_the_adapter_gets_gradients():
+    model = forgetting_model().train()
+    losses = model(**model.data_preprocessor(batch_with_roles()), mode='loss')
+    sum(v for k, v in losses.items() if 'loss' in k).backward()
+    for name, parameter in model.named_parameters():
+        is_adapter = name.split('.')[-1] in ('lora_A', 'lora_B')
+        assert parameter.requires_grad == is_adapter
+        assert (parameter.grad is not None) == is_adapter
+
+
+def test_the_frozen_trunk_stays_in_evaluation_mode():
+    model = forgetting_model().train()
+    assert model.model.encoder.training
+    assert not model.model.backbone.training
+    before = {k: v.clone() for k, v in model.model.backbone.named_buffers()}
+    model(**model.data_preprocessor(batch_with_roles()), mode='loss')
+    for name, buffer in model.model.backbone.named_buffers():
+        assert torch.equal(buffer, before[name])
+
+
+def test_a_batch_without_roles_is_refused():
+    model = forgetting_model()
+    with pytest.raises(ValueError, match='role'):
+        model(**model.data_preprocessor(random_batch(2)), mode='loss')
+
+
+def test_what_is_saved_for_a_resume_is_small_and_enough():
+    model = forgetting_model()
+    state = {k: v.clone() for k, v in model.resume_state_dict().items()}
+    assert all('lora_' in key for key in state)
+    with torch.no_grad():
+        for parameter in model.groups['encoder.layers.0.ffn']:
+            parameter += 1
+    model.load_resume_state_dict(state)
+    for key, value in model.resume_state_dict().items():
+        assert torch.equal(value, state[key])
+    state.pop(next(iter(state)))
+    with pytest.raises(ConfigError, match='1 keys differ'):
+        model.load_resume_state_dict(state)
