@@ -2,13 +2,15 @@
 
 import json
 import sys
+from dataclasses import dataclass
 
-from gslora_mm.bench.benchmark import run_benchmark
-from gslora_mm.bench.benchmark_config import load_benchmark
 from gslora_mm.bench.results import collect
+from gslora_mm.bench.suite import load_suite
+from gslora_mm.bench.tune import best_trial, run_tuned
 
 #: All that is checked before a run.
 BASE = """
+default_scope = 'mmdet'
 model = dict(type='Unused')
 train_dataloader = dict(dataset=dict(metainfo=dict(classes=['zero', 'one'])))
 val_dataloader = dict(dataset=dict(ann_file='val.json'))
@@ -50,7 +52,7 @@ for number, names in enumerate(cfg['forgetting']['steps'], 1):
         iterations=10 * number, trainable_share=0.5, peak_memory_mb=number,
         prepare_seconds=1.0, train_seconds=2.0 * number))
 report = dict(
-    pretrained=dict(metric='mAP'), steps=steps,
+    task='detection', pretrained=dict(metric='mAP'), steps=steps,
     requests=cfg['forgetting']['steps'])
 (folder / 'report.json').write_text(json.dumps(report))
 """
@@ -63,36 +65,47 @@ def write(folder, text, name='own.py'):
 
 
 def make_benchmark(folder):
-    """Write the configs of three methods, and read their benchmark."""
+    """Write the suite of three methods, and read it."""
     write(folder, BASE, 'a.py')
-    write(folder, '_base_ = "a.py"\nmethod = dict(beta=0.7)', 'b.py')
-    write(folder, '_base_ = "a.py"\nadapter = dict(rank=3)', 'c.py')
+    write(folder, 'method = dict(beta=0.7)', 'b.py')
     text = """
-benchmark = dict(
+suite = dict(
     title='Three methods',
-    runs=dict(retrain='a.py', good='b.py', broken='c.py'),
+    base='a.py',
     not_applicable=dict(lirf='it needs a classifier'),
-    tune=dict(
-        budget=3,
-        steps=1,
-        settings={'val_dataloader.dataset.ann_file': 'tune.json'},
-        search=dict(
-            good={'method.beta': [0.7, 0.1, 0.35, 0.5]},
-            broken={'method.beta': [0.4]})))
+    trial_settings={'val_dataloader.dataset.ann_file': 'tune.json'},
+    trial_steps=1,
+    runs=dict(
+        retrain={},
+        good=dict(
+            _base_='b.py',
+            trials=[{'method.beta': 0.1}, {'method.beta': 0.35}]),
+        broken={'adapter.rank': 3, 'trials': [{'method.beta': 0.4}]}))
 """
-    return load_benchmark(write(folder, text))
+    return load_suite(write(folder, text))
 
 
-def run(benchmark, folder, **kwargs):
+@dataclass
+class Row:
+    """What became of one of the methods."""
+
+    trials: list
+    runs: list
+
+    @property
+    def chosen(self):
+        return best_trial(self.trials)
+
+
+def run(suite, folder, command=(sys.executable, '-c', SCRIPT), **kwargs):
     lines = []
-    outcomes = run_benchmark(
-        benchmark,
-        folder / 'runs',
-        [sys.executable, '-c', SCRIPT],
-        say=lines.append,
-        **kwargs,
-    )
-    return {each.name: each for each in outcomes}, lines
+    kwargs.setdefault('say', lines.append)
+    trials, outcomes = run_tuned(suite, folder / 'runs', command, **kwargs)
+    rows = {
+        name: Row(tried, [each for each in outcomes if each.run.name == name])
+        for name, tried in trials.items()
+    }
+    return rows, lines
 
 
 def calls(folder):
@@ -100,6 +113,9 @@ def calls(folder):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def results(benchmark, outcomes, seeds=(0,)):
-    found = collect(benchmark, list(outcomes.values()), seeds, tuned=True)
+def results(suite, rows, seeds=(0,), **kwargs):
+    trials = {name: row.trials for name, row in rows.items()}
+    outcomes = [each for row in rows.values() for each in row.runs]
+    kwargs.setdefault('tuned', True)
+    found = collect(suite, trials, outcomes, seeds, **kwargs)
     return json.loads(json.dumps(found, default=str))

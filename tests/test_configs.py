@@ -42,7 +42,7 @@ SEQUENCES = sorted(
 PRETRAINING = sorted(
     str(path.relative_to(CONFIGS))
     for path in CONFIGS.rglob('*.py')
-    if not {'_base_', 'ablations', 'baselines', 'benchmarks'} & set(path.parts)
+    if not {'_base_', 'ablations', 'benchmarks'} & set(path.parts)
     and not path.name.startswith(NAMES_OF_SEQUENCES)
 )
 SIZE = 128
@@ -138,7 +138,12 @@ def data(tmp_path_factory):
         root / 'mini_coco', num_train=200, num_val=4, num_tune=0, num_test=0
     )
     make_mini_digits(
-        root / 'mini_digits', 1, 1, max_scans=200, tune_copies=0, test_copies=0
+        root / 'mini_digits',
+        train_copies=1,
+        val_copies=1,
+        max_scans=200,
+        tune_copies=0,
+        test_copies=0,
     )
     make_mini_faces(
         root / 'mini_faces',

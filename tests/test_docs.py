@@ -459,7 +459,7 @@ def test_the_example_method_checks_its_settings(example):
 # Metafiles ----------------------------------------------------------------
 
 METAFILES = sorted(CONFIGS.rglob('metafile.yml'))
-SUITES = ('ablations', 'baselines', 'benchmarks')
+SUITES = ('ablations', 'benchmarks')
 
 
 @pytest.mark.parametrize('path', METAFILES, ids=lambda p: p.parent.name)
@@ -483,7 +483,7 @@ def test_every_config_has_its_place():
         for model in yaml.safe_load(path.read_text())['Models']
     }
     for path in CONFIGS.rglob('*.py'):
-        # Suites, and the many that a benchmark is made of, are no models.
+        # Suites are no models.
         if {'_base_', *SUITES} & set(path.parts):
             continue
         assert str(path.relative_to(ROOT)) in listed

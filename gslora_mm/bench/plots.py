@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from .leaderboard import score_name
-from .point_plot import Point, plot_points
+from .point_plot import REFERENCE, Point, plot_points
 
 
 def plot_benchmark(results: Mapping, folder: Path) -> dict[str, str]:
@@ -19,54 +18,50 @@ def plot_benchmark(results: Mapping, folder: Path) -> dict[str, str]:
         dict[str, str]: File of each figure in the folder, by its title;
         empty if no method has a result.
     """
-    reference, score = results['reference'], score_name(results)
-    times, scores = [], []
-    for method in results['methods']:
-        summary = method['summary']
-        if summary is None:
-            continue
-        last = summary['steps'][-1]
-        h_mean, seconds = summary['h_mean'], summary['seconds']
-        for points, x, unit, y in (
-            (times, seconds, 1, h_mean),
-            (scores, summary['left_score'], 100, last['retain_score']),
-        ):
-            if None not in (x['mean'], y['mean']):
-                points.append(
-                    Point(
-                        method['name'],
-                        unit * x['mean'],
-                        100 * y['mean'],
-                        unit * (x['std'] or 0),
-                        100 * (y['std'] or 0),
-                        is_reference=method['name'] == reference,
-                    )
-                )
+    reference, score = results['reference'], results['score']
+    summaries = {
+        method['name']: method['summary']
+        for method in results['methods']
+        if method['summary']
+    }
     figures = {}
-    for title, file, points, labels in (
+    for title, key, unit, labels, scale in (
         (
             'H-Mean against seconds',
-            f'{results["suite"]}_seconds.png',
-            times,
+            'seconds',
+            1,
             ('seconds a step, log scale', 'H-Mean, mean over the steps (%)'),
+            'log',
         ),
         (
             'What is kept against what is left',
-            f'{results["suite"]}_forget.png',
-            scores,
+            'left_score',
+            100,
             (
                 f'highest {score}_f or {score}_o of any step (%), '
                 'log scale above 1',
                 f'{score}_r, last step (%)',
             ),
+            'symlog',  # most methods leave little
         ),
     ):
+        points = []
+        for name, summary in summaries.items():
+            x, y = summary[key], summary['h_mean']
+            if key == 'left_score':
+                y = summary['steps'][-1]['retain_score']
+            if None in (x['mean'], y['mean']):
+                continue
+            scaled = unit * x['mean'], 100 * y['mean']
+            scaled += unit * (x['std'] or 0), 100 * (y['std'] or 0)
+            marker = REFERENCE if name == reference else 'o'
+            points.append(Point(name, *scaled, marker))
         if points:
             shown = f'{title}: top left is best'
-            if any(point.is_reference for point in points):
+            if any(point.marker == REFERENCE for point in points):
                 shown += f' (diamond: {reference})'
-            # Most methods leave little.
-            scale = 'log' if points is times else 'symlog'
+            file = f'{results["suite"]}_{key.removesuffix("_score")}.png'
+            file = file.replace('_left.', '_forget.')
             plot_points(points, labels, shown, folder / file, scale)
             figures[title] = file
     return figures

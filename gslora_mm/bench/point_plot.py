@@ -1,5 +1,6 @@
 """Methods as points of a plane, each with its name."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,23 +8,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    LogLocator,
-    NullLocator,
-    SymmetricalLogLocator,
-)
+from matplotlib.path import Path
+from matplotlib.ticker import LogLocator, NullLocator, SymmetricalLogLocator
 from matplotlib.transforms import Bbox
 
 from gslora_mm.reports.style import COLOURS, GREY, figure_style, save_figure
 
-#: Where a name may stand: pixels between it and its point.
+#: Where a name may stand: pixels between it and its point, and directions.
 _DISTANCES = (5, 9, 14, 20, 28, 38, 50, 64, 80, 100, 125, 150, 180, 220)
-_NUM_ANGLES = 16
-_NUM_SAMPLES = 15  # along a line, to see what it covers
+_DIRECTIONS = [
+    np.array([np.cos(angle), np.sin(angle)])
+    for angle in np.linspace(0, 2 * np.pi, 16, endpoint=False)
+]
+_MARK = 5  # pixels from the centre of a mark to its edge
 _NEAR = 16  # pixels: up to here no line is needed
-_SAME = 1  # pixel: what is this close is one mark to the eye
 #: Interquartile ranges below the first quartile that are off the picture.
 _FAR = 3
+#: Markers of points: what others are compared with, and what is really
+#: further below.
+REFERENCE, BELOW = 'D', 'v'
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,7 @@ class Point:
         y (float): Mean of the ordinate.
         x_std (float): Standard deviation, or 0.
         y_std (float): Standard deviation, or 0.
-        is_reference (bool): Whether it is what others are compared with.
-        is_below (bool): Whether it is really further below.
+        marker (str): Its mark. Defaults to ``'o'``.
     """
 
     name: str
@@ -45,16 +47,22 @@ class Point:
     y: float
     x_std: float = 0.0
     y_std: float = 0.0
-    is_reference: bool = False
-    is_below: bool = False
+    marker: str = 'o'
 
-    def x_ends(self) -> tuple[float, float]:
-        """Ends of the horizontal error bar; nothing here is below 0."""
-        return max(self.x - self.x_std, 0), self.x + self.x_std
+    def ends(self) -> np.ndarray:
+        """Ends of its error bars; nothing here is below 0.
 
-    def y_ends(self) -> tuple[float, float]:
-        """Ends of the vertical error bar; nothing here is below 0."""
-        return max(self.y - self.y_std, 0), self.y + self.y_std
+        Returns:
+            np.ndarray: Both bars, both ends, abscissa and ordinate.
+        """
+        x, y = self.x, self.y
+        left, low = max(x - self.x_std, 0), max(y - self.y_std, 0)
+        return np.array(
+            [
+                [(left, y), (x + self.x_std, y)],
+                [(x, low), (x, y + self.y_std)],
+            ]
+        )
 
 
 def plot_points(
@@ -78,83 +86,66 @@ def plot_points(
             ``'symlog'`` for what is often 0: linear up to 1, logarithmic
             above. Defaults to ``'linear'``.
     """
-    floor = _floor(points)
-    if floor is not None:
-        points = [
-            point
-            if point.y >= floor
-            else replace(
-                point,
-                name=f'{point.name} ({point.y:.1f})',
-                y=floor,
-                y_std=0.0,
-                is_below=True,
-            )
-            for point in points
-        ]
+    points = _raised(points)
     with figure_style():
         figure = Figure(figsize=(8.2, 5.4), layout='constrained')
         axes = figure.subplots()
         for point in points:
-            axes.errorbar(
+            is_reference = point.marker == REFERENCE
+            axes.plot(
                 point.x,
                 point.y,
-                xerr=_lengths(point.x, point.x_ends()),
-                yerr=_lengths(point.y, point.y_ends()),
-                marker='v'
-                if point.is_below
-                else 'D'
-                if point.is_reference
-                else 'o',
+                marker=point.marker,
                 markersize=5.5,
                 color=COLOURS['retain'],
-                markerfacecolor='white' if point.is_reference else None,
-                elinewidth=0.8,
-                linestyle='none',
-                zorder=4 if point.is_reference else 3,
+                markerfacecolor='white' if is_reference else None,
+                zorder=4 if is_reference else 3,
             )
+            stds = point.x_std, point.y_std
+            for bar in itertools.compress(point.ends(), stds):
+                axes.plot(*bar.T, color=COLOURS['retain'], linewidth=0.8)
         if x_scale != 'linear':
-            steps = dict(subs=(1, 2, 3, 5))
-            if x_scale == 'symlog':
-                axes.set_xscale('symlog', linthresh=1)
-                locator = SymmetricalLogLocator(base=10, linthresh=1, **steps)
-            else:
-                axes.set_xscale('log')
-                locator = LogLocator(**steps)
-            axes.xaxis.set_major_locator(locator)
+            ticks = dict(subs=(1, 2, 3, 5))
+            threshold = dict(linthresh=1) if x_scale == 'symlog' else {}
+            axes.set_xscale(x_scale, **threshold)
+            axes.xaxis.set_major_locator(
+                SymmetricalLogLocator(base=10, **threshold, **ticks)
+                if threshold
+                else LogLocator(**ticks)
+            )
             axes.xaxis.set_major_formatter('{x:g}')
             axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(0.08)
-        axes.set_xlabel(labels[0])
-        axes.set_ylabel(labels[1])
-        axes.set_title(title)
+        axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
         axes.grid()
         _write_names(axes, points)
         save_figure(figure, path)
 
 
-def _floor(points: Sequence[Point]) -> float | None:
-    """Where the picture ends if some are far below; None if none are."""
-    values = [point.y for point in points]
-    low, high = np.quantile(values, (0.25, 0.75))
+def _raised(points: Sequence[Point]) -> list[Point]:
+    """The same points, those that are far below at the edge of the others."""
+    low, high = np.quantile([point.y for point in points], (0.25, 0.75))
     limit = low - _FAR * (high - low)
     # What others are compared with is to be seen in any case.
-    limit = min([limit, *(p.y for p in points if p.is_reference)])
-    seen = [point for point in points if point.y >= limit]
-    lowest = min(point.y_ends()[0] for point in seen)
-    highest = max(point.y_ends()[1] for point in seen)
-    if len(seen) == len(values) or lowest == highest:
-        return None
+    limit = min([limit, *(p.y for p in points if p.marker == REFERENCE)])
+    seen = np.array([point.ends() for point in points if point.y >= limit])
+    lowest, highest = seen[..., 1].min(), seen[..., 1].max()
+    if lowest == highest:
+        return list(points)
     # Below all error bars, so that none reaches down to a triangle.
-    return lowest - 0.1 * (highest - lowest)
-
-
-def _lengths(
-    value: float, ends: tuple[float, float]
-) -> list[list[float]] | None:
-    """Lengths of an error bar below and above; None if it has none."""
-    low, high = ends
-    return [[value - low], [high - value]] if low < high else None
+    edge = lowest - 0.1 * (highest - lowest)
+    return [
+        point
+        if point.y >= limit
+        else replace(
+            point,
+            name=f'{point.name} ({point.y:.1f})',
+            y=edge,
+            y_std=0.0,
+            marker=BELOW,
+        )
+        for point in points
+    ]
 
 
 def _write_names(axes: Axes, points: Sequence[Point]) -> None:
@@ -167,126 +158,98 @@ def _write_names(axes: Axes, points: Sequence[Point]) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine('none')  # places are final from here on
     frame = axes.get_window_extent()
-    marks = axes.transData.transform([(point.x, point.y) for point in points])
-    taken = [Bbox.from_extents(*mark - 5, *mark + 5) for mark in marks]
-    lines = _error_bars(axes, points)
-    # From top to bottom: each finds its place below the ones before.
-    for index, *others in _in_one_place(marks):
-        name = '\n'.join(points[each].name for each in (index, *others))
+    to_pixels = axes.transData.transform
+    marks = to_pixels([(point.x, point.y) for point in points])
+    boxes = [Bbox([mark - _MARK, mark + _MARK]) for mark in marks]
+    lines = [Path(to_pixels(bar)) for point in points for bar in point.ends()]
+    for group in _in_one_place(marks):
+        mark = marks[group[0]]
+        name = '\n'.join(points[index].name for index in sorted(group))
         text = figure.text(0, 0, name, fontsize=8)
         size = text.get_window_extent().size
         text.remove()
-        box, line = _best_place(marks[index], size, frame, taken, lines)
-        taken.append(box)
+        box, line = _best_place(mark, size, frame, boxes, lines)
+        boxes.append(box)
         lines.append(line)
         axes.annotate(
             name,
-            (points[index].x, points[index].y),
-            (box.p0 - marks[index]) * 72 / figure.dpi,
+            (points[group[0]].x, points[group[0]].y),
+            (box.p0 - mark) * 72 / figure.dpi,  # saved with other pixels
             textcoords='offset points',
             fontsize=8,
         )
-        distances = np.hypot(*(_closest(box, marks) - marks).T)
-        is_nearest = distances.argmin() in (index, *others)
-        if _length(line) > _NEAR or not is_nearest:
-            ends = axes.transAxes.inverted().transform(line)
+        nearest = marks.clip(box.p0, box.p1) - marks
+        is_nearest = np.hypot(*nearest.T).argmin() in group
+        if _length(line) > _NEAR - _MARK or not is_nearest:
+            ends = axes.transAxes.inverted().transform(
+                [mark, line.vertices[1]]
+            )
             axes.plot(
                 *ends.T, transform=axes.transAxes, color=GREY, linewidth=0.5
             )
 
 
-def _in_one_place(marks: np.ndarray) -> list[list[int]]:
-    """Indices of points from top to bottom, those in one place together."""
-    groups: list[list[int]] = []
-    for index in np.lexsort((marks[:, 0], -marks[:, 1])):
-        for group in groups:
-            if np.hypot(*(marks[index] - marks[group[0]])) < _SAME:
-                group.append(index)
-                break
-        else:
-            groups.append([index])
-    return [sorted(group) for group in groups]
-
-
-def _closest(box: Bbox, marks: np.ndarray) -> np.ndarray:
-    """The points of a box that are closest to some marks."""
-    return np.clip(marks, box.p0, box.p1)
-
-
-def _error_bars(axes: Axes, points: Sequence[Point]) -> list[np.ndarray]:
-    """Places along all error bars, in pixels."""
-    ends = []
-    for point in points:
-        ends.append([(x, point.y) for x in point.x_ends()])
-        ends.append([(point.x, y) for y in point.y_ends()])
-    pixels = axes.transData.transform(np.reshape(ends, (-1, 2)))
-    return [
-        np.linspace(*bar, _NUM_SAMPLES) for bar in pixels.reshape(-1, 2, 2)
-    ]
+def _in_one_place(marks: np.ndarray) -> list[np.ndarray]:
+    """Indices of points from top to bottom, those on one pixel together."""
+    order = np.lexsort((marks[:, 0], -marks[:, 1]))
+    groups: list[np.ndarray] = []
+    for index in order:
+        distances = np.hypot(*(marks - marks[index]).T)
+        if not any(index in group for group in groups):
+            groups.append(np.flatnonzero(distances < 1))
+    return groups
 
 
 def _best_place(
     mark: np.ndarray,
     size: np.ndarray,
     frame: Bbox,
-    taken: Sequence[Bbox],
-    lines: Sequence[np.ndarray],
-) -> tuple[Bbox, np.ndarray]:
+    boxes: Sequence[Bbox],
+    lines: Sequence[Path],
+) -> tuple[Bbox, Path]:
     """Where a name of some size stands best, and the line to it."""
     least, best = np.inf, None
-    for distance in _DISTANCES:
+    for distance, direction in itertools.product(_DISTANCES, _DIRECTIONS):
         if distance >= least:
             break
-        for angle in 2 * np.pi * np.arange(_NUM_ANGLES) / _NUM_ANGLES:
-            direction = np.array([np.cos(angle), np.sin(angle)])
-            end = mark + (5 + distance) * direction
-            corner = end - size * (1 - direction) / 2
-            box = Bbox([corner, corner + size])
-            line = np.linspace(mark, end, _NUM_SAMPLES)
-            cost = _cost(box, line, frame, taken, lines)
-            if cost < least:
-                least, best = cost, (box, line)
+        end = mark + (_MARK + distance) * direction
+        corner = end - size * (1 - direction) / 2
+        # From the edge of the mark on: its own error bars do not count.
+        line = Path([mark + (_MARK + 1) * direction, end])
+        place = Bbox([corner, corner + size]), line
+        cost = _cost(*place, frame, boxes, lines)
+        if cost < least:
+            least, best = cost, place
     return best
 
 
 def _cost(
     box: Bbox,
-    line: np.ndarray,
+    line: Path,
     frame: Bbox,
-    taken: Sequence[Bbox],
-    lines: Sequence[np.ndarray],
+    boxes: Sequence[Bbox],
+    lines: Sequence[Path],
 ) -> float:
-    """How bad a place is, in pixels of distance."""
-    inside = frame.count_contains([box.p0, box.p1]) == 2
-    covered = box.padded(1).count_overlaps(taken)
-    struck = sum(
-        bool(other.count_contains(line))
-        for other in taken
-        if not other.contains(*line[0])
-    )
-    struck += sum(bool(box.count_contains(other)) for other in lines)
-    crossed = sum(_cross(line, other) for other in lines)
+    """How bad a place is, in pixels of distance.
+
+    Args:
+        box (Bbox): The name there.
+        line (Path): From its mark to it.
+        frame (Bbox): That of the axes.
+        boxes (Sequence[Bbox]): Marks, and names that have their place.
+        lines (Sequence[Path]): Error bars, and lines to these names.
+    """
+    struck = [line.intersects_bbox(each) for each in boxes]
+    struck += [each.intersects_bbox(box) for each in lines]
+    crossed = [line.intersects_path(each) for each in lines]
     return (
         _length(line)
-        + 10_000 * (not inside)
-        + 1_000 * covered
-        + 300 * struck
-        + 60 * crossed
+        + 10_000 * (frame.count_contains([box.p0, box.p1]) < 2)
+        + 1_000 * box.padded(1).count_overlaps(boxes)
+        + 300 * sum(struck)
+        + 60 * sum(crossed)
     )
 
 
-def _length(line: np.ndarray) -> float:
-    return float(np.hypot(*(line[-1] - line[0])))
-
-
-def _cross(line: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two segments cross."""
-
-    def side(segment: np.ndarray, point: np.ndarray) -> float:
-        (x0, y0), (x1, y1) = segment[0], segment[-1]
-        return (x1 - x0) * (point[1] - y0) - (y1 - y0) * (point[0] - x0)
-
-    return (
-        side(line, other[0]) * side(line, other[-1]) < 0
-        and side(other, line[0]) * side(other, line[-1]) < 0
-    )
+def _length(line: Path) -> float:
+    return float(np.hypot(*np.ptp(line.vertices, axis=0)))

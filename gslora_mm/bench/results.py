@@ -1,28 +1,32 @@
-"""The results of a benchmark, as its JSON file has them."""
+"""The results of a suite, as its JSON file has them."""
 
-import copy
-import dataclasses
 import os.path as osp
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-from mmengine.config import Config
-
-from gslora_mm.sequence.identity import data_of
-from gslora_mm.utils import load_json
-from .benchmark import MethodOutcome
-from .benchmark_config import Benchmark
-from .run import REPORT_FILE, Outcome, conditions
+from gslora_mm.reports.report import name_of_score
+from gslora_mm.sequence.identity import dataset_config
+from gslora_mm.work_dir import WorkDir
+from .run import Outcome, conditions
 from .scores import run_figures, spread, step_figures
-from .trials import setting_of
+from .suite import Suite, merged_settings, setting_of
+from .tune import best_trial, tried_values
 
 #: Figures of a step that have a spread over the runs.
 STEP_FIGURES = ('forget_score', 'retain_score', 'old_score', 'h_mean')
+#: What is told of the model before any forgetting.
+PRETRAINED = (
+    'step',
+    'forget_before',
+    'retain_before',
+    'old_before',
+    'h_mean_upper_bound',
+)
 
 
 def collect(
-    benchmark: Benchmark,
-    outcomes: Sequence[MethodOutcome],
+    suite: Suite,
+    trials: Mapping[str, Sequence[dict]],
+    outcomes: Sequence[Outcome],
     seeds: Sequence[int],
     tuned: bool,
     options: Mapping | None = None,
@@ -30,8 +34,10 @@ def collect(
     """Read the reports of all finished runs.
 
     Args:
-        benchmark (Benchmark): The benchmark.
-        outcomes (Sequence[MethodOutcome]): What became of its methods.
+        suite (Suite): The suite.
+        trials (Mapping[str, Sequence[dict]]): Trials of all that has a row,
+            as :func:`~gslora_mm.bench.tune.run_tuned` returns them.
+        outcomes (Sequence[Outcome]): What became of the runs, from there.
         seeds (Sequence[int]): Seeds of the runs.
         tuned (bool): Whether settings have been chosen by trials.
         options (Mapping, optional): More settings that trials and runs had.
@@ -41,130 +47,127 @@ def collect(
         in the order of their mean H-Mean, the best one first; those that
         lack a seed come after those with all.
     """
-    reports = {
-        outcome.work_dir: load_json(outcome.work_dir / REPORT_FILE)
-        for method in outcomes
-        for outcome in method.runs
-        if outcome.error is None
-    }
-    references = {
-        outcome.seed: reports[outcome.work_dir]
-        for method in outcomes
-        for outcome in method.runs
-        if method.name == benchmark.reference and outcome.error is None
-    }
-    settings = {**benchmark.settings, **(options or {})}
-    methods = [
-        _method(benchmark, settings, method, reports, references)
-        for method in outcomes
-    ]
+    steps, first = {}, None
+    for outcome in outcomes:
+        if outcome.error is None:
+            report = WorkDir(outcome.work_dir).read_report()
+            first = first or report
+            steps[outcome.run.name, outcome.seed] = report['steps']
+    settings = merged_settings(suite.settings, options or {})
+    methods = []
+    for name, tried in trials.items():
+        best = best_trial(tried)
+        reason = suite.not_applicable.get(name)
+        if reason is None and best is None:
+            reason = f'no trial finished: {tried[0]["error"]}'
+        runs = [
+            _run(
+                outcome,
+                steps.get((name, outcome.seed)),
+                steps.get((suite.reference, outcome.seed)),
+            )
+            for outcome in outcomes
+            if outcome.run.name == name
+        ]
+        methods.append(
+            dict(
+                name=name,
+                reason=reason,
+                trials=list(tried),
+                chosen=None
+                if reason
+                else _with_values(suite, name, best, options),
+                summary=_summary([run for run in runs if not run['error']]),
+                runs=runs,
+            )
+        )
     methods.sort(key=_rank)
-    first = next(iter(reports.values()), None)
-    tune = benchmark.tune if tuned else None
-    ways = [conditions(work_dir) for work_dir in reports]
+    ways = [conditions(each.work_dir) for each in outcomes if not each.error]
+    ways = [dict(way) for way in ways if way]
+    days = {way.pop('day') for way in ways}
     return dict(
-        suite=benchmark.name,
-        title=benchmark.title,
+        suite=suite.name,
+        # As a user would write it: where this project lies says nothing.
+        file=osp.relpath(suite.file),
+        title=suite.title,
         seeds=list(dict.fromkeys(seeds)),
         settings=settings,
-        scored_on=_images(benchmark, settings),
-        reference=benchmark.reference,
-        tuning=tune
-        and dict(
-            budget=tune.budget,
-            steps=tune.steps,
-            seed=tune.seed,
-            scored_on=_images(benchmark, {**settings, **tune.settings}),
-            settings=tune.settings,
-            search=tune.search,
-        ),
-        days=sorted({way['day'] for way in ways if way}),
-        conditions=_conditions(ways),
+        scored_on=_images(suite, settings),
+        reference=suite.reference,
+        tuning=_tuning(suite, settings) if tuned else None,
+        days=sorted(days),
+        # Each way once.
+        conditions=[w for i, w in enumerate(ways) if w not in ways[:i]],
         metric=first and first['pretrained']['metric'],
+        score=name_of_score(first['pretrained']['metric'])
+        if first
+        else 'score',
         pretrained=first
         and [
-            {
-                key: step[key]
-                for key in (
-                    'step',
-                    'forget_before',
-                    'retain_before',
-                    'old_before',
-                    'h_mean_upper_bound',
-                )
-            }
-            for step in first['steps']
+            {key: step[key] for key in PRETRAINED} for step in first['steps']
         ],
         methods=methods,
     )
 
 
-def _method(
-    benchmark: Benchmark,
-    settings: Mapping,
-    method: MethodOutcome,
-    reports: Mapping[Path, dict],
-    references: Mapping[int, dict],
-) -> dict:
-    config = benchmark.runs.get(method.name)
-    runs = [_run(outcome, reports, references) for outcome in method.runs]
-    finished = [run for run in runs if run['error'] is None]
-    summary = None
-    if finished:
-        summary = {
-            key: spread([run['figures'][key] for run in finished])
-            for key in finished[0]['figures']
-        }
-        summary['steps'] = [
-            {
-                key: spread([step[key] for step in steps])
-                for key in STEP_FIGURES
-            }
-            for steps in zip(*(run['steps'] for run in finished), strict=True)
-        ]
+def _tuning(suite: Suite, settings: Mapping) -> dict | None:
+    """How settings were chosen; None if there are no trials."""
+    tried = {run.name: run for run in suite.runs.values() if run.trials}
+    if not tried:
+        return None
     return dict(
-        name=method.name,
-        # As a user would write it: where this project lies says nothing.
-        config=config and osp.relpath(config),
-        reason=method.reason,
-        trials=[dataclasses.asdict(trial) for trial in method.trials],
-        chosen=method.chosen and _chosen(benchmark, settings, method),
-        summary=summary,
-        runs=runs,
+        budget=1 + max(len(run.trials) for run in tried.values()),
+        steps=suite.trial_steps,
+        seed=suite.trial_seed,
+        scored_on=_images(
+            suite, merged_settings(settings, suite.trial_settings)
+        ),
+        settings=suite.trial_settings,
+        search={name: tried_values(run) for name, run in tried.items()},
     )
 
 
-def _chosen(
-    benchmark: Benchmark, settings: Mapping, method: MethodOutcome
+def _with_values(
+    suite: Suite, name: str, trial: dict, options: Mapping | None
 ) -> dict:
-    """The chosen trial, with the values of all settings searched."""
-    trial, values = method.chosen, {}
-    if benchmark.tune:
-        cfg = Config.fromfile(benchmark.runs[method.name])
-        cfg.merge_from_dict(copy.deepcopy({**settings, **trial.settings}))
-        values = {
-            key: setting_of(cfg, key)
-            for key in benchmark.tune.search.get(method.name, ())
-        }
-    return dict(dataclasses.asdict(trial), values=values)
+    """A trial, with the values of all settings that were tried out."""
+    run = suite.runs[name]
+    cfg = run.config(options=merged_settings(options or {}, trial['settings']))
+    values = {key: setting_of(cfg, key) for key in tried_values(run)}
+    return dict(trial, values=values)
+
+
+def _summary(runs: Sequence[Mapping]) -> dict | None:
+    """Mean and spread over the finished runs; None without any."""
+    if not runs:
+        return None
+    summary: dict = {
+        key: spread([run['figures'][key] for run in runs])
+        for key in runs[0]['figures']
+    }
+    summary['steps'] = [
+        {key: spread([step[key] for step in steps]) for key in STEP_FIGURES}
+        for steps in zip(*(run['steps'] for run in runs), strict=True)
+    ]
+    return summary
 
 
 def _run(
     outcome: Outcome,
-    reports: Mapping[Path, dict],
-    references: Mapping[int, dict],
+    steps: Sequence[Mapping] | None,
+    reference: Sequence[Mapping] | None,
 ) -> dict:
+    """One run by itself; steps are those of its report."""
     run = dict(
         seed=outcome.seed, work_dir=outcome.work_dir, error=outcome.error
     )
-    if outcome.error is None:
-        steps = reports[outcome.work_dir]['steps']
-        others = references.get(outcome.seed, {}).get('steps')
+    if steps is not None:
+        work_dir = WorkDir(outcome.work_dir)
         run['steps'] = [
             step_figures(
                 step,
-                outcome.work_dir / f'step_{step["step"]:02d}',
-                others and others[index],
+                work_dir.step(step['step']),
+                reference and reference[index],
             )
             for index, step in enumerate(steps)
         ]
@@ -181,25 +184,9 @@ def _rank(method: Mapping) -> tuple[int, float]:
     return int(lacking > 0), -summary['h_mean']['mean']
 
 
-def _images(benchmark: Benchmark, settings: Mapping) -> str:
+def _images(suite: Suite, settings: Mapping) -> str:
     """The list of images that runs are scored on."""
-    cfg = Config.fromfile(next(iter(benchmark.runs.values())))
-    cfg.merge_from_dict(
-        {
-            key: value
-            for key, value in settings.items()
-            if key.startswith('val_dataloader')
-        }
-    )
-    data = data_of(cfg.val_dataloader)
+    run = next(iter(suite.runs.values()))
+    scored = {k: v for k, v in settings.items() if k.startswith('val_data')}
+    data = dataset_config(run.config(options=scored).val_dataloader)
     return data.get('ann_file') or str(data.get('data_prefix'))
-
-
-def _conditions(ways: Iterable[dict | None]) -> list[dict]:
-    """How the runs were run, each way once, whatever the day."""
-    found: list[dict] = []
-    for way in filter(None, ways):
-        facts = {key: value for key, value in way.items() if key != 'day'}
-        if facts not in found:
-            found.append(facts)
-    return found

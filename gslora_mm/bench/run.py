@@ -2,49 +2,44 @@
 
 import contextlib
 import datetime
-import json
+import itertools
 import os
 import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from mmengine.config import Config
 
-from gslora_mm.sequence.identity import changed_input, checkpoint_sha256
-from gslora_mm.sequence.pretrained_scores import share_pretrained_scores
+from gslora_mm.sequence.identity import first_difference, run_identity
 from gslora_mm.sequence.resolve import plain_config
-from gslora_mm.sequence.run import PRETRAINED_DIR, SEQUENCE_FILE
-from gslora_mm.sequence.step import METRICS_FILE, RESULT_FILE
 from gslora_mm.utils import (
     ConfigError,
     atomic_write,
+    config_path,
     load_json,
-    unknown_name,
+    save_json,
 )
-from .suite import Suite, check_settings
+from gslora_mm.work_dir import WorkDir
+from .pretrained_scores import share_pretrained_scores
+from .suite import Run, check_settings
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-REPORT_FILE = 'report.json'
 #: Variables that say how many threads a process computes with.
 THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one run of a suite.
+    """What became of a run with one seed.
 
     Attributes:
-        run (str): Its name.
+        run (Run): The run.
         seed (int): Its seed.
         work_dir (Path): Its work dir.
         seconds (float): Time it took, all included; 0 if it had been
@@ -52,40 +47,38 @@ class Outcome:
         error (str | None): Why it failed, or None.
     """
 
-    run: str
+    run: Run
     seed: int
     work_dir: Path
     seconds: float = 0.0
     error: str | None = None
 
 
-def run_suite(
-    suite: Suite,
+def run_all(
+    runs: Sequence[Run],
     work_dir: str | Path,
     command: Sequence[str],
     *,
-    only: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     options: Mapping | None = None,
     resume: bool = False,
     jobs: int = 1,
     say: Callable[[str], None] = print,
 ) -> list[Outcome]:
-    """Run all runs of a suite, each in its own process.
+    """Run some runs with some seeds, each in its own process.
 
-    Run NAME with seed S has ``WORK_DIR/NAME/seed_S`` for a work dir; its
-    config and what it wrote to stderr stand beside it. A run that fails
-    does not keep the others from running.
+    A run with seed S has ``WORK_DIR/FOLDER/seed_S`` for a work dir; beside
+    it are its config, what it wrote to stderr, and a record of how it was
+    run. A run that fails does not keep the others from running.
 
     A run whose process has outlived the one that started it is waited for,
     not started a second time.
 
     Args:
-        suite (Suite): The suite.
+        runs (Sequence[Run]): The runs.
         work_dir (str | Path): Folder for all of them.
         command (Sequence[str]): Command that runs a config, such as
             ``python tools/train.py``; the config and ``--resume`` follow.
-        only (Sequence[str]): Names of the runs wanted. Defaults to (): all.
         seeds (Sequence[int]): Seeds to run each with. Defaults to (0, ).
         options (Mapping, optional): More settings for all runs.
         resume (bool): Skip what is finished and go on with what is not.
@@ -100,69 +93,87 @@ def run_suite(
         list[Outcome]: One a run and seed, in their order.
 
     Raises:
-        ConfigError: If a name is unknown, the settings of a run cannot
-            work, or there are runs of other settings (or any, without
-            ``resume``) in the work dir; nothing has been run then.
+        ConfigError: If the settings of a run cannot work, or there are runs
+            of other settings (or any, without ``resume``) in the work dir;
+            nothing has been run then.
     """
-    for name in only:
-        if name not in suite.runs:
-            raise unknown_name('--only', name, suite.runs)
     check_amounts(seeds, jobs)
-    planned = _planned(suite, Path(work_dir), only, seeds)
-    configs = [_config(suite, *each, options, resume) for each in planned]
+    planned = planned_runs(runs, work_dir, seeds, options, resume)
 
-    def run(number: int) -> Outcome:
-        name, seed, folder = planned[number - 1]
-        cfg = configs[number - 1]
-        label = f'[{number}/{len(planned)}] {name}, seed {seed}'
+    def start(number: int) -> Outcome:
+        outcome, cfg = planned[number]
+        folder = outcome.work_dir
+        label = f'[{number + 1}/{len(planned)}] {outcome.run.folder}, '
+        label += f'seed {outcome.seed}'
         waiting = f'{label}: another process is at it; waiting'
-        with _lock(folder, lambda: say(waiting)) as lock:
-            start = time.perf_counter()
+        with _alone(folder, lambda: say(waiting)):
+            begin = time.perf_counter()
+            identity = run_identity(cfg)
             try:
                 # Another process may have run it since it was planned.
-                _check_same(cfg, folder)
+                _check_same(identity, folder)
             except ConfigError as error:
                 say(f'{label}: failed: {error}')
-                reason = _without_here(str(error))
-                return Outcome(name, seed, folder, 0.0, reason)
-            if is_finished(folder):
+                return replace(outcome, error=_without_working_dir(str(error)))
+            if WorkDir(folder).is_finished:
                 say(f'{label}: finished before')
-                return Outcome(name, seed, folder)
+                return outcome
             say(label)
-            with atomic_write(_beside(folder, 'py'), 'w') as file:
-                file.write(cfg.pretty_text)
-            sha256 = checkpoint_sha256(cfg)
-            if sha256 is not None:
-                share_pretrained_scores(cfg, sha256, configs)
-            error = _run(command, folder, jobs, lock)
-        seconds = time.perf_counter() - start
+            others = [
+                (WorkDir(other.work_dir), known)
+                for other, _ in planned
+                if (known := _record(other.work_dir).get('identity'))
+            ]
+            share_pretrained_scores(WorkDir(folder), identity, others)
+            error = _run(command, cfg, identity, folder, jobs)
+        seconds = time.perf_counter() - begin
         if error:
             say(f'{label}: failed: {error}')
         elif jobs > 1:
             say(f'{label}: {seconds:.0f} s')
-        return Outcome(name, seed, folder, seconds, error)
+        return replace(outcome, seconds=seconds, error=error)
 
     with ThreadPoolExecutor(jobs) as pool:
-        outcomes = list(pool.map(run, range(1, len(planned) + 1)))
-    places = {name: place for place, name in enumerate(suite.runs)}
-    return sorted(outcomes, key=lambda outcome: places[outcome.run])
+        outcomes = list(pool.map(start, range(len(planned))))
+    places = {run.folder: place for place, run in enumerate(runs)}
+    return sorted(outcomes, key=lambda each: places[each.run.folder])
 
 
-def check_runs(
-    suite: Suite,
+def planned_runs(
+    runs: Sequence[Run],
     work_dir: str | Path,
-    *,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int],
     options: Mapping | None = None,
-) -> None:
-    """Raise a ConfigError if :func:`run_suite` could not go on there.
+    resume: bool = True,
+) -> list[tuple[Outcome, Config]]:
+    """What :func:`run_all` is going to run; nothing is written or run.
 
-    Only what is there is looked at, and nothing is written or run. Arguments
-    are those of :func:`run_suite`.
+    Arguments and errors are those of :func:`run_all`.
+
+    Returns:
+        list[tuple[Outcome, Config]]: What becomes of each run and seed, as
+        long as it has not been run, and its config.
     """
-    for name, seed, folder in _planned(suite, Path(work_dir), (), seeds):
-        if folder.exists():
-            _config(suite, name, seed, folder, options, resume=True)
+    planned = []
+    # Not all seeds of a run in a row: what slows the machine down for a
+    # while is to hit many runs, not one.
+    for seed, run in itertools.product(dict.fromkeys(seeds), runs):
+        folder = Path(work_dir, run.folder, f'seed_{seed}')
+        with config_path(context=f'run {run.name!r}'):
+            cfg = run.config(seed, options)
+            check_settings(cfg)
+        cfg.work_dir = str(folder)
+        cfg = plain_config(cfg.to_dict())
+        if folder.exists() and not resume:
+            raise ConfigError(
+                'work_dir',
+                str(folder),
+                'is there already; resume to skip what is finished and go on '
+                'with the rest, or choose another',
+            )
+        _check_same(run_identity(cfg), folder)
+        planned.append((Outcome(run, seed, folder), cfg))
+    return planned
 
 
 def read_seeds(text: str) -> list[int]:
@@ -175,51 +186,37 @@ def read_seeds(text: str) -> list[int]:
         return list(dict.fromkeys(map(int, text.split(','))))
     except ValueError:
         raise ConfigError(
-            f'--seeds {text!r}: must be whole numbers, such as 0,1,2'
+            'seeds', text, 'must be whole numbers, such as 0,1,2'
         ) from None
 
 
 def check_amounts(seeds: Sequence[int], jobs: int) -> None:
     """Raise a ConfigError if there is no seed, a bad one, or no job."""
     if not seeds:
-        raise ConfigError('--seeds: names no seed')
+        raise ConfigError('seeds', valid='names no seed')
     for seed in seeds:
         if not 0 <= seed < 2**32:
             raise ConfigError(
-                f'--seeds: {seed} is no seed; they are from 0 to 2**32 - 1'
+                'seeds',
+                valid=f'{seed} is no seed; they are from 0 to 2**32 - 1',
             )
     if jobs < 1:
-        raise ConfigError(f'--jobs {jobs}: must be at least 1')
+        raise ConfigError('jobs', jobs, 'must be at least 1')
 
 
-def is_finished(work_dir: str | Path) -> bool:
-    """Whether all steps of a run are in its report, a half-written one not."""
-    try:
-        report = load_json(Path(work_dir) / REPORT_FILE)
-        return len(report['steps']) == len(report['requests'])
-    except (FileNotFoundError, ConfigError, KeyError, TypeError):
-        return False
-
-
-def conditions(work_dir: str | Path) -> dict | None:
+def conditions(work_dir: Path) -> dict | None:
     """How a run was run, which its times depend on.
 
     Args:
-        work_dir (str | Path): Its work dir.
+        work_dir (Path): Its work dir.
 
     Returns:
         dict | None: ``day``, ``jobs``, how many ran at a time, ``threads``
         of each, and of the machine ``cores``, ``device`` and version of
-        ``torch``; None if it was not run by :func:`run_suite`.
+        ``torch``; None if it was not run by :func:`run_all`.
     """
-    path = _beside(Path(work_dir), 'lock')
-    try:
-        facts = load_json(path)
-    except (FileNotFoundError, ConfigError):
-        return None
-    # Written when the run started; files of older versions do not say when.
-    day = datetime.date.fromtimestamp(path.stat().st_mtime).isoformat()
-    return {'day': day, **facts}
+    record = _record(work_dir)
+    return {k: v for k, v in record.items() if k != 'identity'} or None
 
 
 def environment(jobs: int) -> dict[str, str]:
@@ -257,65 +254,21 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _planned(
-    suite: Suite, work_dir: Path, only: Sequence[str], seeds: Sequence[int]
-) -> list[tuple[str, int, Path]]:
-    """Name, seed and work dir of each run, in the order of running."""
-    return [
-        (name, seed, work_dir / name / f'seed_{seed}')
-        # Not all seeds of a run in a row: what slows the machine down for a
-        # while is to hit many runs, not one.
-        for seed in dict.fromkeys(seeds)
-        for name in suite.runs
-        if not only or name in only
-    ]
-
-
-def _config(
-    suite: Suite,
-    name: str,
-    seed: int,
-    folder: Path,
-    options: Mapping | None,
-    resume: bool,
-) -> Config:
-    """The config of a run, compared with the one that may be there."""
-    try:
-        cfg = suite.config(name, seed, options)
-        cfg.work_dir = str(folder)
-        check_settings(cfg)
-        cfg = plain_config(cfg.to_dict())
-    except ConfigError as error:
-        raise ConfigError(f'run {name!r}: {error}') from error
-    if folder.exists() and not resume:
-        raise ConfigError(
-            f'{str(folder)!r} is there already; pass --resume to skip what '
-            'is finished and go on with the rest, or choose another '
-            '--work-dir'
-        )
-    _check_same(cfg, folder)
-    return cfg
-
-
-def _check_same(cfg: Config, folder: Path) -> None:
+def _check_same(identity: dict, folder: Path) -> None:
     """Raise if there is a run of other settings, or of other files."""
     path = _beside(folder, 'py')
-    if folder.exists() and path.exists():
-        # However the folder is spelled, it is this one.
-        here = dict(work_dir=cfg.work_dir)
-        if {**Config.fromfile(path).to_dict(), **here} != cfg.to_dict():
-            raise ConfigError(
-                f'{str(folder)!r} holds a run with other settings, those of '
-                f'{str(path)!r}; choose another --work-dir, or delete both '
-                'to run it anew'
-            )
-    if not is_finished(folder):
-        return  # The run finds out itself.
-    changed = changed_input(cfg, load_json(folder / REPORT_FILE))
-    if changed is not None:
+    if not folder.exists() or not path.exists():
+        return
+    # Older versions have written no record, but the config was there.
+    found = _record(folder).get('identity')
+    found = found or run_identity(Config.fromfile(path))
+    difference = first_difference(found, identity)
+    if difference:
         raise ConfigError(
-            f'{str(folder)!r} holds results of another file than {changed} '
-            'is now; choose another --work-dir, or delete the results'
+            'work_dir',
+            str(folder),
+            f'holds another run: {difference}; choose another, or delete it '
+            f'and {path.name!r} beside it to run it anew',
         )
 
 
@@ -324,65 +277,86 @@ def _beside(folder: Path, suffix: str) -> Path:
     return folder.parent / f'{folder.name}.{suffix}'
 
 
-@contextlib.contextmanager
-def _lock(folder: Path, wait: Callable[[], None]) -> Iterator[IO]:
-    """Let only one process at a time have a run.
+def _record(folder: Path) -> dict:
+    """How a run was started, and its identity; empty if that is not known."""
+    try:
+        return load_json(_beside(folder, 'json'))
+    except (FileNotFoundError, ConfigError):
+        return {}
 
-    The lock is that of an open file, so that a process which inherits the
-    file keeps it, whatever becomes of this one.
+
+@contextlib.contextmanager
+def _alone(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
+    """Let only one process at a time start a run, and none that is running.
+
+    The one that started it may have been killed: then the run itself still
+    holds the lock of its work dir.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(_beside(folder, 'lock'), 'a', encoding='utf-8') as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                wait()
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError:
-                pass  # a file system without locks
-        yield file
+    with _held(_beside(folder, 'lock'), wait):
+        running = WorkDir(folder).lock
+        if running.exists():
+            with _held(running, wait):
+                pass
+        yield
+
+
+@contextlib.contextmanager
+def _held(path: Path, wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a file; ``wait`` is called before waiting for it."""
+    lock = FileLock(path)
+    try:
+        held = lock.acquire(blocking=False)
+    except Timeout:
+        wait()
+        held = lock.acquire()
+    with held:
+        yield
 
 
 def _run(
-    command: Sequence[str], folder: Path, jobs: int, lock: IO
+    command: Sequence[str],
+    cfg: Config,
+    identity: dict,
+    folder: Path,
+    jobs: int,
 ) -> str | None:
     """Run one config to its end; the error in one line, or None."""
     variables = environment(jobs)
-    facts = dict(
+    record = dict(
         day=datetime.date.today().isoformat(),
         jobs=jobs,
         threads=variables[THREADS[0]],
         **machine(),
+        identity=identity,
     )
-    lock.truncate(0)
-    lock.write(json.dumps(facts))
-    lock.flush()
-    _remove_half_written(folder)
+    save_json(record, _beside(folder, 'json'))
+    with atomic_write(_beside(folder, 'py'), 'w') as file:
+        file.write(cfg.pretty_text)
+    _remove_half_written(WorkDir(folder))
     log = _beside(folder, 'stderr')
-    with contextlib.ExitStack() as files:
-        errors = files.enter_context(open(log, 'w', encoding='utf-8'))
-        output = None
-        if jobs > 1:
-            output = files.enter_context(open(_beside(folder, 'stdout'), 'w'))
+    with (
+        open(log, 'wb') as errors,
+        open(_beside(folder, 'stdout'), 'wb')
+        if jobs > 1
+        else contextlib.nullcontext() as output,
+    ):
         done = subprocess.run(
             [*command, str(_beside(folder, 'py')), '--resume'],
             stdout=output,
             stderr=errors,
             env=variables,
-            pass_fds=() if fcntl is None else (lock.fileno(),),
         )
     if done.returncode == 0:
         return None
     if done.returncode < 0:
         return f'killed by signal {-done.returncode}'
-    text = log.read_text(encoding='utf-8', errors='replace')
-    lines = text.strip().splitlines()
-    reason = _without_here(lines[-1].strip() if lines else 'no message')
-    return f'exit status {done.returncode}: {reason}'
+    text = log.read_text(encoding='utf-8', errors='replace').strip()
+    reason = text.splitlines()[-1].strip() if text else 'no message'
+    return f'exit status {done.returncode}: {_without_working_dir(reason)}'
 
 
-def _without_here(text: str) -> str:
+def _without_working_dir(text: str) -> str:
     """Paths from here on: text is published, and where this is says nothing.
 
     A working directory that is the root is left in.
@@ -394,17 +368,18 @@ def _without_here(text: str) -> str:
     return re.sub(rf'(?<![\w./-]){start}', '', text)
 
 
-def _remove_half_written(folder: Path) -> None:
+def _remove_half_written(work_dir: WorkDir) -> None:
     """Delete results that cannot be read, so that they are made again."""
+    steps = map(work_dir.step, itertools.count(1))
+    steps = itertools.takewhile(lambda step: step.path.exists(), steps)
     for path in (
-        folder / REPORT_FILE,
-        folder / SEQUENCE_FILE,
-        folder / PRETRAINED_DIR / METRICS_FILE,
-        *folder.glob(f'step_*/{RESULT_FILE}'),
+        work_dir.report,
+        work_dir.record,
+        work_dir.pretrained.metrics,
+        *(step.result for step in steps),
     ):
-        try:
-            load_json(path)
-        except FileNotFoundError:
-            pass
-        except ConfigError:
-            path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                load_json(path)
+            except ConfigError:
+                path.unlink()

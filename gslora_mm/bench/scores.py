@@ -2,7 +2,8 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+
+from gslora_mm.work_dir import StepDir
 
 #: Of a step's figures, those with a mean over the steps of a run.
 MEANS = (
@@ -44,32 +45,35 @@ def gap(
     return statistics.fmean(differences) if differences else None
 
 
-def stored_bytes(step_dir: str | Path) -> int | None:
+def stored_bytes(step: StepDir) -> int | None:
     """What has to be kept of a step to have its model.
 
     Args:
-        step_dir (str | Path): Work dir of the step.
+        step (StepDir): Work dir of the step.
 
     Returns:
         int | None: Size of the adapter - of the whole model where there is
         none - and of what the method carries on; None if it is not there.
     """
-    folder = Path(step_dir)
-    sizes = {path.name: path.stat().st_size for path in folder.glob('*.*')}
-    model = sizes.get('adapter.safetensors', sizes.get('merged.pth'))
-    if model is None:
+    sizes = [
+        path.stat().st_size
+        for path in (step.adapter, step.merged)
+        if path.exists()
+    ]
+    if not sizes:
         return None
-    return model + sizes.get('method.safetensors', 0)
+    state = step.method_state
+    return sizes[0] + (state.stat().st_size if state.exists() else 0)
 
 
 def step_figures(
-    step: Mapping, step_dir: str | Path, reference: Mapping | None
+    step: Mapping, step_dir: StepDir, reference: Mapping | None
 ) -> dict:
     """What is compared of one step of one run.
 
     Args:
         step (Mapping): Its entry in report.json.
-        step_dir (str | Path): Its work dir.
+        step_dir (StepDir): Its work dir.
         reference (Mapping | None): The same step of the run of the
             reference method with the same seed, or None.
 

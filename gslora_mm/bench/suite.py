@@ -1,118 +1,180 @@
-"""Named sets of runs, such as ablations, from one small config each."""
+"""Suites: lists of runs that are put side by side, one small file each."""
 
 import copy
-import inspect
+import functools
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
 from gslora_mm.datasets import ClassOrder
-from gslora_mm.lora import inject_lora
-from gslora_mm.registry import HOOKS, METHODS, TASKS
-from gslora_mm.sequence.dry_run import check_entries
-from gslora_mm.sequence.resolve import (
-    SEQUENCE_KEYS,
-    complete_forgetting,
-    complete_schedule,
-    method_for_step,
-    num_iterations,
-    schedulers,
-)
-from gslora_mm.utils import ConfigError, unknown_name
+from gslora_mm.entries import NAMES, build_all, read_entries
+from gslora_mm.utils import ConfigError, config_path, unknown_name, usable
 
 NAME = re.compile(r'\w[\w.+-]*')
 
 
 @dataclass(frozen=True)
-class Suite:
-    """A set of runs that differ in a few settings.
+class Run:
+    """One of the runs of a suite, whatever its seed.
 
     Attributes:
-        name (str): Name of its file.
-        title (str): What is compared, for the heading of the table.
-        bases (dict[str, str]): Config file of each run.
-        runs (dict[str, dict]): Settings of each run, by dotted key as for
-            ``--cfg-options``.
+        name (str): Its name.
+        base (dict): The entries of its config files.
+        settings (dict[str, Any]): What differs from these, by dotted key as
+            for ``--cfg-options``; later ones win.
+        trials (Sequence[dict[str, Any]]): Settings to try out before it,
+            beside the above. Defaults to (): there is nothing to choose.
+        folder (str): Of its work dirs, in that of the suite.
     """
 
     name: str
-    title: str
-    bases: dict[str, str]
-    runs: dict[str, dict]
+    base: dict
+    settings: dict[str, Any]
+    trials: Sequence[dict[str, Any]] = ()
+    folder: str = ''
 
-    def config(
-        self, run: str, seed: int = 0, options: Mapping | None = None
-    ) -> Config:
-        """The sequence config of one run.
+    def config(self, seed: int = 0, options: Mapping | None = None) -> Config:
+        """Make its sequence config.
 
         Args:
-            run (str): Name of the run.
             seed (int): ``randomness.seed``, ``forgetting.seed`` and, if the
-                method's config has one number for it, ``method.seed``,
-                where no setting says otherwise. Defaults to 0.
+                method has one number for it, ``method.seed``, where no
+                setting says otherwise. Defaults to 0.
             options (Mapping, optional): More settings, which win.
 
         Raises:
-            ConfigError: If a setting is of an entry that no sequence has.
+            ConfigError: If a setting is of an entry that no sequence has, or
+                cannot be merged.
         """
-        cfg = Config.fromfile(self.bases[run])
-        settings = {**self.runs[run], **(options or {})}
-        known = {*cfg, *SEQUENCE_KEYS, 'randomness'}
-        for key in settings:
+        cfg = Config(copy.deepcopy(self.base))
+        settings = merged_settings(self.settings, options or {})
+        known = {*cfg, *NAMES, 'randomness'}
+        for key, value in settings.items():
             if key.partition('.')[0] not in known:
                 # MMEngine would add it, and nobody would ever read it.
                 raise unknown_name('settings', key.partition('.')[0], known)
-        cfg.merge_from_dict(copy.deepcopy(settings))
-        seeded = ['randomness', 'forgetting']
-        if isinstance(cfg.get('method', {}).get('seed'), int):
-            seeded.append('method')
-        cfg.merge_from_dict(
-            {
-                f'{section}.seed': seed
-                for section in seeded
-                if f'{section}.seed' not in settings
+            with usable(key):
+                cfg.merge_from_dict({key: copy.deepcopy(value)})
+        for section in ('randomness', 'forgetting', 'method'):
+            if section == 'method' and not _draws(cfg):
+                continue
+            if (
+                f'{section}.seed' not in settings
                 and 'seed' not in settings.get(section, {})
-            }
-        )
+            ):
+                cfg.merge_from_dict({f'{section}.seed': seed})
         return cfg
 
 
-def find_suite(name_or_file: str, folder: Path) -> Path:
-    """The file of a suite.
+@dataclass(frozen=True)
+class Suite:
+    """Runs to be put side by side.
+
+    Attributes:
+        name (str): Name of its file.
+        file (str): The file.
+        runs (dict[str, Run]): By name.
+        title (str): What is compared, for the heading of the table.
+        settings (dict[str, Any]): Of all runs; already in those of each.
+        not_applicable (dict[str, str]): What has a row in the table without
+            a run, and why.
+        reference (str): The run that the distance of the others is taken to.
+        trial_settings (dict[str, Any]): Of all trials: those that score them
+            on other images than the runs.
+        trial_steps (int | None): How many steps a trial has, the first ones.
+            Defaults to None: all.
+        trial_seed (int): Of the trials. Defaults to 100, which is none of
+            the runs': a lucky draw is not to be chosen.
+    """
+
+    name: str
+    file: str
+    runs: dict[str, Run]
+    title: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    not_applicable: dict[str, str] = field(default_factory=dict)
+    reference: str = 'retrain'
+    trial_settings: dict[str, Any] = field(default_factory=dict)
+    trial_steps: int | None = None
+    trial_seed: int = 100
+
+    def selected(self, only: Sequence[str] = ()) -> list[Run]:
+        """The runs wanted, in the order of the suite.
+
+        Args:
+            only (Sequence[str]): Their names. Defaults to (): all.
+
+        Raises:
+            ConfigError: If a name is unknown, or nothing is left to run.
+        """
+        known = [*self.runs, *self.not_applicable]
+        for name in only:
+            if name not in known:
+                raise unknown_name('only', name, known)
+        runs = [run for run in self.runs.values() if run.name in only]
+        if only and not runs:
+            reason = self.not_applicable[only[0]]
+            raise ConfigError(
+                'only',
+                valid=f'{only[0]}: nothing to run: {reason}; runs of this '
+                f'suite: {", ".join(self.runs)}',
+            )
+        return runs or list(self.runs.values())
+
+
+def merged_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted key, those of later layers last, so that they win."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            merged.pop(key, None)
+            merged[key] = value
+    return merged
+
+
+def find_suite(name_or_file: str, *folders: Path) -> Path:
+    """Find the file of a suite.
 
     Args:
-        name_or_file (str): A file ``*.py``, or the name of one in
-            ``folder``.
-        folder (Path): Where the suites of this project are.
+        name_or_file (str): A file ``*.py``, or the name of one in one of the
+            folders.
+        *folders (Path): Where the suites of this project are.
 
     Raises:
         ConfigError: If there is no such suite; names the nearest ones.
     """
     if name_or_file.endswith('.py'):
         if not Path(name_or_file).is_file():
-            raise ConfigError(f'suite = {name_or_file!r}: no such file')
+            raise ConfigError('suite', name_or_file, 'no such file')
         return Path(name_or_file)
-    known = sorted(path.stem for path in folder.glob('*.py'))
+    known = {
+        path.stem: path
+        for folder in folders
+        for path in sorted(folder.glob('*.py'))
+    }
     if name_or_file not in known:
         raise unknown_name('suite', name_or_file, known)
-    return folder / f'{name_or_file}.py'
+    return known[name_or_file]
 
 
 def load_suite(path: str | Path, base: str | None = None) -> Suite:
-    """Read a suite from a config file.
+    """Read a suite from its file.
 
-    The file holds ``suite = dict(base=..., runs=dict(NAME=dict(...), ...))``
-    and optionally ``title``. ``base`` is a sequence config, relative to the
-    file like MMEngine's ``_base_``; a run may have one of its own. The
-    other entries of a run are settings as for ``--cfg-options``:
-    ``{'adapter.rank': 4}``.
+    The file holds ``suite = dict(base=FILES, runs=dict(NAME=dict(...), ...))``
+    and optionally other attributes of :class:`Suite`. ``base`` are one or
+    more config files, merged in their order as MMEngine merges a config into
+    its ``_base_``, and like this relative to the file. A run may have a
+    ``base`` of its own in place of it, ``_base_`` with files that are merged
+    on top of it, and ``trials``; all else in it are settings as for
+    ``--cfg-options``: ``{'adapter.rank': 4}`` or ``adapter=dict(rank=4)``.
 
     Args:
         path (str | Path): The file.
-        base (str, optional): Config that takes the place of all bases.
+        base (str, optional): Config that takes the place of all ``base``.
 
     Raises:
         ConfigError: If the file is not a suite.
@@ -123,51 +185,144 @@ def load_suite(path: str | Path, base: str | None = None) -> Suite:
         raise ConfigError(
             f'{path} has no suite = dict(base=..., runs=dict(...))'
         )
-    known = ('title', 'base', 'runs')
+    if base is not None and not Path(base).is_file():
+        raise ConfigError('base', base, 'no such file')
+    with config_path('suite'):
+        _check_content(content, path)
+        shared = content.pop('base', ())
+        settings = content.get('settings', {})
+        read = functools.cache(lambda file: Config.fromfile(file).to_dict())
+        runs = {}
+        for name, own in content.pop('runs').items():
+            with config_path(f'runs.{name}'):
+                files = own.pop('base', shared)
+                files = [base] if base else _files(path, files, 'base')
+                if not files:
+                    raise ConfigError(
+                        '', valid='neither it nor suite.base names a config'
+                    )
+                entries = Config()
+                files += _files(path, own.pop('_base_', ()), '_base_')
+                for file in files:
+                    entries.merge_from_dict(copy.deepcopy(read(file)))
+                trials = own.pop('trials', ())
+                _check_trials(trials)
+            own = merged_settings(settings, own)
+            runs[name] = Run(name, entries.to_dict(), own, trials, name)
+    content = {'title': path.stem, **content}
+    return Suite(path.stem, str(path), runs, **content)
+
+
+def _check_content(content: dict, path: Path) -> None:
+    """Refuse what a suite cannot have."""
+    known = {'base', *(each.name for each in fields(Suite))} - {'name', 'file'}
     for key in content:
         if key not in known:
-            raise unknown_name('suite', key, known)
+            raise unknown_name('', key, sorted(known))
     runs = content.get('runs')
     if not isinstance(runs, dict) or not runs:
         raise ConfigError(
-            f'suite.runs = {runs!r} in {path}: must be a dictionary with the '
-            'settings of each run by its name'
+            'runs',
+            runs,
+            f'must be a dictionary with the settings of each run by its name, '
+            f'in {path}',
         )
-    bases = {}
     for name, settings in runs.items():
         if not NAME.fullmatch(name) or not isinstance(settings, dict):
             raise ConfigError(
-                f'suite.runs.{name} = {settings!r}: must be a dictionary of '
-                'settings; the name becomes that of a folder and may hold '
-                'letters, digits and _ . + -'
+                f'runs.{name}',
+                settings,
+                'must be a dictionary of settings; the name becomes that of '
+                'a folder and may hold letters, digits and _ . + -',
             )
-        own = settings.pop('base', content.get('base'))
-        if base is None and own is None:
+    for key, what in dict(
+        settings='of settings by dotted key',
+        trial_settings='of settings by dotted key',
+        not_applicable='with a reason by each name',
+    ).items():
+        if not isinstance(content.get(key, {}), dict):
             raise ConfigError(
-                f'suite.runs.{name}: neither it nor suite.base names a '
-                'sequence config'
+                key, content[key], f'must be a dictionary {what}'
             )
-        bases[name] = base or beside(path, own, f'suite.runs.{name}: base')
-    return Suite(path.stem, content.get('title', path.stem), bases, runs)
+    for name in content.get('not_applicable', ()):
+        if name in runs:
+            raise ConfigError(
+                'not_applicable',
+                valid=f'names {name!r}, which suite.runs has a config of',
+            )
+    if content.get('reference', next(iter(runs))) not in runs:
+        raise unknown_name('reference', content['reference'], list(runs))
+    for key, least in dict(trial_steps=1, trial_seed=0).items():
+        value = content.get(key, least)
+        if not isinstance(value, int) or value < least:
+            raise ConfigError(key, value, f'must be an integer >= {least}')
 
 
-def beside(path: Path, name: object, key: str) -> str:
-    """A config file that another one names relative to itself.
+def _check_trials(trials: Any) -> None:
+    """Refuse what is no list of settings to try."""
+    if not isinstance(trials, list | tuple) or not all(
+        isinstance(settings, dict) and settings for settings in trials
+    ):
+        raise ConfigError(
+            'trials',
+            trials,
+            'must be a list with a dictionary of settings by dotted key for '
+            'each trial; the config as it is comes before them without being '
+            'named',
+        )
 
-    Args:
-        path (Path): The file that names it.
-        name (object): What it says there.
-        key (str): Where it says so, for errors.
+
+def _files(path: Path, names: Any, key: str) -> list[str]:
+    """Find config files that a suite names relative to itself.
 
     Raises:
         ConfigError: If there is no such file.
     """
-    if not isinstance(name, str) or not (path.parent / name).is_file():
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list | tuple):
         raise ConfigError(
-            f'{key} = {name!r}: no such file beside {path}; a config is '
-            'named relative to the file that names it'
+            key, names, 'must be a config file or a list of them'
         )
-    return str(path.parent / name)
+    for name in names:
+        if not isinstance(name, str) or not (path.parent / name).is_file():
+            raise ConfigError(
+                key,
+                name,
+                f'no such file beside {path}; a config is named relative to '
+                'the file that names it',
+            )
+    return [str(path.parent / name) for name in names]
+
+
+def setting_of(cfg: Config, key: str) -> Any:
+    """The value that a setting has: that of the config, else the default.
+
+    Args:
+        cfg (Config): A sequence config.
+        key (str): Dotted key.
+
+    Raises:
+        ConfigError: If neither says, or the config cannot be read.
+    """
+    value: Any = {**cfg.to_dict(), **read_entries(cfg).complete()}
+    try:
+        for part in key.split('.'):
+            value = value[int(part) if isinstance(value, list) else part]
+    except (KeyError, IndexError, ValueError, TypeError):
+        raise ConfigError(
+            key,
+            valid='is to be tried out, but is not in the config; write down '
+            'there what it is if nothing is tried',
+        ) from None
+    return value
+
+
+def _draws(cfg: Config) -> bool:
+    """Whether the method has one number for a seed of its own."""
+    try:
+        return isinstance(setting_of(cfg, 'method.seed'), int)
+    except ConfigError:
+        return False
 
 
 def check_settings(cfg: Config) -> None:
@@ -182,23 +337,10 @@ def check_settings(cfg: Config) -> None:
         ConfigError: If an entry is missing, unknown, or has a value that it
             cannot have.
     """
-    check_entries(cfg)
-    forgetting = complete_forgetting(cfg.forgetting.to_dict())
-    schedule = complete_schedule(cfg.schedule.to_dict())
-    num_iterations(schedule, per_epoch=1)
-    steps, count = forgetting['steps'], 1
+    entries = read_entries(cfg)
+    steps, count = entries.forgetting.steps, 1
     if isinstance(steps, dict):
         count = steps.get('num_steps', ClassOrder.num_steps)
     elif isinstance(steps, list | tuple):
         count = len(steps)
-    for step in range(1, count + 1):
-        METHODS.build(method_for_step(cfg.method.to_dict(), step, count))
-    schedulers(schedule['param_scheduler'], 1)
-    for hook in schedule['hooks']:
-        HOOKS.build(hook)
-    if cfg.get('task') and 'type' in cfg.task:
-        TASKS.build(cfg.task.to_dict())
-    known = {*inspect.signature(inject_lora).parameters, 'group_by'}
-    for name in cfg.get('adapter') or ():
-        if name not in known - {'model'}:
-            raise unknown_name('adapter', name, sorted(known - {'model'}))
+    build_all(entries, count)

@@ -49,7 +49,9 @@ class MethodEntry:
         """The method's config with the defaults of its class."""
         defaults = {
             each.name: each.default
-            for each in fields(self.cls)
             if each.default is not MISSING
+            else each.default_factory()
+            for each in fields(self.cls)
+            if (each.default, each.default_factory) != (MISSING, MISSING)
         }
         return copy.deepcopy({**defaults, **self.config})

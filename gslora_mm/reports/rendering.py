@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jinja2
@@ -26,7 +26,12 @@ class Table(NamedTuple):
     left: int
 
 
-def render_template(package: str, name: str, context: Mapping) -> str:
+def render_template(
+    package: str,
+    name: str,
+    context: Mapping,
+    filters: Mapping[str, Callable] | None = None,
+) -> str:
     """Fill in a template of a package's folder ``templates``.
 
     Templates may use the filters ``markdown`` (of a :class:`Table`),
@@ -39,6 +44,7 @@ def render_template(package: str, name: str, context: Mapping) -> str:
         name (str): File name of the template.
         context (Mapping): What the template refers to; all of it must be
             there.
+        filters (Mapping[str, Callable], optional): More filters.
 
     Returns:
         str: The text.
@@ -54,6 +60,7 @@ def render_template(package: str, name: str, context: Mapping) -> str:
         markdown=lambda table: markdown_table(*table),
         percent=percent,
         fill=_fill,
+        **(filters or {}),
     )
     return environment.get_template(name).render(context)
 

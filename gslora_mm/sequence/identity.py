@@ -22,7 +22,13 @@ _OF_THE_STOCK_CONFIG = (
     'randomness',
 )
 #: Of these, what the scores of the pre-trained model do not depend on.
-_OF_THE_TRAINING = ('adapter', 'method', 'schedule', 'randomness')
+_OF_THE_TRAINING = (
+    'adapter',
+    'method',
+    'schedule',
+    'randomness',
+    'train_dataloader',
+)
 #: The same of the entry ``forgetting``.
 _OF_THE_REPLAY = (
     'forget_share',
@@ -87,10 +93,26 @@ def scores_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in config['forgetting'].items()
         if key not in _OF_THE_REPLAY
     }
+    # How it is trained is up to the method; so are batches and processes.
+    config['task'] = config['task']['type']
+    config['val_dataloader'] = dict(
+        dataset=config['val_dataloader']['dataset']
+    )
+    hashes = dict(identity['annotations_sha256'])
     if forgetting['missing'] == 'rest':
-        # What is missing then depends on what the method looks at.
+        # What is missing then depends on what the method looks at, and on
+        # which classes the images show.
         config['method'] = identity['config']['method'].get('type')
-    return {**identity, 'config': config}
+        config['train_dataloader'] = dict(
+            dataset=identity['config']['train_dataloader']['dataset']
+        )
+    else:
+        hashes.pop('train_dataloader', None)
+    return dict(
+        config=config,
+        checkpoint_sha256=identity['checkpoint_sha256'],
+        annotations_sha256=hashes,
+    )
 
 
 def first_difference(found: Any, wanted: Any, where: str = '') -> str:

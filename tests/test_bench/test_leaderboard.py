@@ -43,6 +43,7 @@ RESULTS = dict(
     ),
     conditions=[dict(jobs=2, threads='1', cores=2, torch='2.5', device='CPU')],
     metric='mAP',
+    score='AP',
     pretrained=[
         dict(
             step=number,
@@ -199,7 +200,8 @@ def test_header_and_tuning(results):
 
 
 def test_nothing_but_failures(results):
-    results.update(metric=None, pretrained=None, conditions=[], days=[])
+    results.update(metric=None, score='score', pretrained=None)
+    results.update(conditions=[], days=[])
     results['methods'] = results['methods'][1:]
     text = render_leaderboard(results, {})
     assert 'it needs a classifier' in text

@@ -9,8 +9,8 @@ from PIL import Image
 
 from gslora_mm.bench import point_plot
 from gslora_mm.bench.plots import plot_benchmark
-from gslora_mm.bench.point_plot import Point, plot_points
-from tests.test_visualization.test_leaderboard import RESULTS
+from gslora_mm.bench.point_plot import REFERENCE, Point, plot_points
+from tests.test_bench.test_leaderboard import RESULTS
 
 LABELS = ('seconds a step', 'H-Mean (%)')
 
@@ -106,7 +106,7 @@ def test_what_is_far_below_leaves_the_others_their_room(drawn):
     lowest = min(marks_of(axes), key=lambda mark: mark[1])
     assert tuple(lowest) == pytest.approx((5, 90 - 0.1 * 0.8))
     # But what others are compared with stays where it is.
-    points[-1] = replace(points[-1], is_reference=True)
+    points[-1] = replace(points[-1], marker=REFERENCE)
     plot_points(points, LABELS, 'A title', 'unused.png')
     (axes,) = drawn[1].axes
     assert min(mark[1] for mark in marks_of(axes)) == 20
@@ -117,8 +117,8 @@ def test_error_bars_end_where_scores_do(drawn):
     points = [Point('a', 1, 3, x_std=4, y_std=5), Point('b', 9, 8, y_std=1)]
     plot_points(points, LABELS, 'A title', 'unused.png')
     (axes,) = drawn[0].axes
-    bars = [path for each in axes.collections for path in each.get_paths()]
-    ends = {tuple(map(tuple, bar.vertices)) for bar in bars}
+    bars = [each for each in axes.lines if each.get_linewidth() == 0.8]
+    ends = {tuple(map(tuple, bar.get_xydata())) for bar in bars}
     assert ends == {
         ((0, 3), (5, 3)),
         ((1, 0), (1, 8)),
@@ -152,7 +152,7 @@ def test_a_name_nearer_to_another_point_is_tied_to_its_own(drawn):
 
 
 def test_the_reference_has_a_mark_of_its_own(drawn):
-    points = [Point('a', 1, 2), Point('b', 2, 3, is_reference=True)]
+    points = [Point('a', 1, 2), Point('b', 2, 3, marker=REFERENCE)]
     plot_points(points, LABELS, 'A title', 'unused.png')
     marks = [
         line.get_marker()

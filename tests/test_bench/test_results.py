@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from gslora_mm.bench.results import collect
 from tests.small_benchmarks import results, run
 
 
 def test_results_by_hand(benchmark, tmp_path):
     outcomes, _ = run(
-        benchmark, tmp_path, seeds=[0, 4], methods=['good', 'retrain']
+        benchmark, tmp_path, seeds=[0, 4], only=['good', 'retrain']
     )
     found = results(benchmark, outcomes, [0, 4])
     assert found['scored_on'] == 'val.json'
@@ -26,6 +25,11 @@ def test_results_by_hand(benchmark, tmp_path):
     # Beta is 0.2 and 0.35; the better one comes first.
     good, retrain = found['methods']
     assert (good['name'], retrain['name']) == ('good', 'retrain')
+    assert found['file'].endswith('own.py')
+    assert found['tuning']['budget'] == 3
+    assert found['tuning']['search'] == dict(
+        good={'method.beta': [0.1, 0.35]}, broken={'method.beta': [0.4]}
+    )
     assert good['chosen']['values'] == {'method.beta': 0.35}
     assert retrain['chosen']['values'] == {}
     first, second = ([0.75 + 0.01 * s / n for n in (1, 2, 3)] for s in (0, 4))
@@ -49,11 +53,10 @@ def test_results_by_hand(benchmark, tmp_path):
 
 def test_what_lacks_a_seed_comes_after_what_has_all(benchmark, tmp_path):
     outcomes, _ = run(
-        benchmark, tmp_path, seeds=[0, 4], methods=['good', 'retrain']
+        benchmark, tmp_path, seeds=[0, 4], only=['good', 'retrain']
     )
-    good = outcomes['good']
-    half = replace(good.runs[1], error='exit status 1: it broke')
-    outcomes['good'] = replace(good, runs=[good.runs[0], half])
+    runs = outcomes['good'].runs
+    runs[1] = replace(runs[1], error='exit status 1: it broke')
     found = results(benchmark, outcomes, [0, 4])['methods']
     assert [each['name'] for each in found] == ['retrain', 'good']
     h = [each['summary']['h_mean']['mean'] for each in found]
@@ -66,17 +69,15 @@ def test_options_are_shown_as_they_were(benchmark, tmp_path):
         'val_dataloader.dataset.ann_file': 'mine.json',
     }
     outcomes, _ = run(
-        benchmark, tmp_path, methods=['good'], tune=False, options=options
+        benchmark, tmp_path, only=['good'], tune=False, options=options
     )
-    found = collect(
-        benchmark, list(outcomes.values()), [0], tuned=False, options=options
-    )
+    found = results(benchmark, outcomes, tuned=False, options=options)
     assert found['scored_on'] == 'mine.json'
     assert found['settings'] == options
     assert found['methods'][0]['chosen']['values'] == {'method.beta': 0.35}
 
 
 def test_without_the_reference_there_is_no_gap(benchmark, tmp_path):
-    outcomes, _ = run(benchmark, tmp_path, methods=['good'])
+    outcomes, _ = run(benchmark, tmp_path, only=['good'])
     (good,) = results(benchmark, outcomes)['methods']
     assert good['summary']['gap'] == dict(mean=None, std=None)

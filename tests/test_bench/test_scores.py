@@ -10,6 +10,7 @@ from gslora_mm.bench.scores import (
     step_figures,
     stored_bytes,
 )
+from gslora_mm.work_dir import StepDir
 
 STEP = dict(
     step=1,
@@ -39,23 +40,23 @@ def test_mean_h_counts_what_is_undefined_as_nothing():
 
 
 def test_stored_bytes(tmp_path):
-    assert stored_bytes(tmp_path) is None
+    assert stored_bytes(StepDir(tmp_path)) is None
     (tmp_path / 'merged.pth').write_bytes(bytes(500))
     (tmp_path / 'result.json').write_bytes(bytes(7))
-    assert stored_bytes(tmp_path) == 500
+    assert stored_bytes(StepDir(tmp_path)) == 500
     (tmp_path / 'method.safetensors').write_bytes(bytes(30))
-    assert stored_bytes(tmp_path) == 530
+    assert stored_bytes(StepDir(tmp_path)) == 530
     (tmp_path / 'adapter.safetensors').write_bytes(bytes(20))
-    assert stored_bytes(tmp_path) == 50
+    assert stored_bytes(StepDir(tmp_path)) == 50
 
 
 def test_figures_of_a_step_and_of_a_run(tmp_path):
     (tmp_path / 'adapter.safetensors').write_bytes(bytes(20))
-    first = step_figures(STEP, tmp_path, None)
+    first = step_figures(STEP, StepDir(tmp_path), None)
     assert first['seconds'] == 12 and first['gap'] is None
     second = dict(STEP, step=2, h_mean=0.65, old_score=0.3, peak_memory_mb=400)
     reference = dict(per_class=dict(a=0.3))
-    second = step_figures(second, tmp_path, reference)
+    second = step_figures(second, StepDir(tmp_path), reference)
     assert second['gap'] == pytest.approx(0.2)
     assert run_figures([first, second]) == dict(
         h_mean=pytest.approx(0.7),

@@ -6,9 +6,14 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from gslora_mm.bench.run import is_finished, run_suite
-from gslora_mm.bench.suite import check_settings, find_suite, load_suite
-from gslora_mm.utils import ConfigError, save_json
+from gslora_mm.bench.run import run_all
+from gslora_mm.bench.suite import (
+    check_settings,
+    find_suite,
+    load_suite,
+    setting_of,
+)
+from gslora_mm.utils import ConfigError
 from tests.step_models import build_last_step
 
 ROOT = Path(__file__).parents[2]
@@ -52,10 +57,11 @@ suite = dict(
     return load_suite(write(tmp_path, text))
 
 
-def run(suite, folder, **kwargs):
+def run(suite, folder, only=(), **kwargs):
     command = [sys.executable, '-c', SCRIPT]
     lines = []
-    outcomes = run_suite(suite, folder, command, say=lines.append, **kwargs)
+    runs = suite.selected(only)
+    outcomes = run_all(runs, folder, command, say=lines.append, **kwargs)
     return outcomes, lines
 
 
@@ -68,7 +74,7 @@ def test_every_run_of_every_suite_builds(path):
     suite = load_suite(path)
     texts = []
     for name in suite.runs:
-        cfg = suite.config(name, seed=3)
+        cfg = suite.runs[name].config(seed=3)
         assert cfg.randomness.seed == cfg.forgetting.seed == 3
         texts.append(str(cfg.to_dict()))
         check_settings(cfg)
@@ -103,13 +109,14 @@ adapter = None
     suite = load_suite(
         write(tmp_path, f"suite = dict(base='{own.name}', {runs})")
     )
-    found = [suite.config(name, seed=3).method.seed for name in suite.runs]
+    configs = [run.config(seed=3) for run in suite.runs.values()]
+    found = [cfg.method.seed for cfg in configs]
     assert found == [3, 5, [1, 2]]
 
 
 def test_a_setting_of_a_seed_wins(suite):
     options = {'forgetting.seed': 7, 'method.seed': 8}
-    cfg = suite.config('two', seed=3, options=options)
+    cfg = suite.runs['two'].config(seed=3, options=options)
     found = cfg.randomness.seed, cfg.forgetting.seed, cfg.method.seed
     assert found == (3, 7, 8)
 
@@ -117,11 +124,14 @@ def test_a_setting_of_a_seed_wins(suite):
 @pytest.mark.parametrize('delete', [{}, {'_delete_': True}])
 def test_a_setting_of_a_section_leaves_its_seed(suite, delete):
     options = {'randomness': {'deterministic': True, **delete}}
-    cfg = suite.config('two', seed=3, options=options)
+    cfg = suite.runs['two'].config(seed=3, options=options)
     assert cfg.randomness == dict(deterministic=True, seed=3)
 
 
 # Bad suites ---------------------------------------------------------------
+
+
+ONE = 'suite = dict(base="own.py", runs=dict(a={}), '
 
 
 @pytest.mark.parametrize(
@@ -132,13 +142,43 @@ def test_a_setting_of_a_section_leaves_its_seed(suite, delete):
         ('suite = dict(bsae="b.py", runs=dict(a={}))', "'bsae'.*'base'"),
         ('suite = dict(runs=dict(a={}))', 'suite.runs.a: neither'),
         ('suite = dict(base="b.py", runs=dict(a={}))', "'b.py': no such"),
+        (
+            'suite = dict(base="own.py", runs=dict(a=dict(_base_=["b.py"])))',
+            "suite.runs.a._base_ = 'b.py': no such",
+        ),
+        ('suite = dict(base=3, runs=dict(a={}))', 'base = 3: must be a conf'),
         ('suite = dict(base="b.py", runs=dict(a=1))', 'suite.runs.a = 1'),
         ('suite = dict(base="b.py", runs={"a/b": {}})', 'suite.runs.a/b'),
+        (
+            'suite = dict(base="own.py", runs=dict(a=dict(trials={"x": 3})))',
+            "suite.runs.a.trials = {'x': 3}: must be a list",
+        ),
+        (
+            'suite = dict(base="own.py", runs=dict(a=dict(trials=[{}])))',
+            r'suite.runs.a.trials = \[{}\]: .*comes before them',
+        ),
+        (ONE + 'not_applicable=dict(a="why"))', "not_applicable.*names 'a'"),
+        (ONE + 'not_applicable=["b"])', r"not_applicable = \['b'\]"),
+        (ONE + 'settings=["b"])', r"suite.settings = \['b'\]: must be a dic"),
+        (ONE + 'trial_settings=3)', 'suite.trial_settings = 3: must be a d'),
+        (ONE + 'trial_steps=0)', 'suite.trial_steps = 0: must be an integer'),
+        (ONE + 'trial_seed="a")', "suite.trial_seed = 'a': must be an int"),
+        (
+            'suite = dict(base="own.py", runs=dict(retrain={}), '
+            'reference="retrian")',
+            "suite.reference: unknown name 'retrian'.*'retrain'",
+        ),
     ],
 )
 def test_bad_suites_are_refused(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         load_suite(write(tmp_path, text))
+
+
+def test_a_base_of_ones_own_that_is_not_there(tmp_path):
+    path = write(tmp_path, ONE + ')')
+    with pytest.raises(ConfigError, match="base = 'b.py': no such file"):
+        load_suite(path, base='b.py')
 
 
 @pytest.mark.parametrize(
@@ -148,8 +188,8 @@ def test_bad_suites_are_refused(tmp_path, text, message):
         ({'adapter.rnk': 2}, "run 'a': adapter: .*'rank'"),
         ({'method.alpa_s': 2}, "run 'a': method.*alpa_s"),
         ({'method.beta': [0.1, 0.2]}, "run 'a': method.beta.*2 entries"),
-        ({'forgetting.shot': 2}, "run 'a': forgetting.shot is not"),
-        ({'schedule.epochs': 2}, "run 'a': schedule.epochs is not"),
+        ({'forgetting.shot': 2}, "run 'a': forgetting.shot: no such"),
+        ({'schedule.epochs': 2}, "run 'a': schedule.epochs: no such"),
     ],
 )
 def test_a_typing_error_is_found_before_the_first_run(
@@ -163,7 +203,7 @@ def test_a_typing_error_is_found_before_the_first_run(
 
 
 def test_unknown_runs_are_refused(suite, tmp_path):
-    with pytest.raises(ConfigError, match="--only.*'tow'.*'two'"):
+    with pytest.raises(ConfigError, match="only: .*'tow'.*'two'"):
         run(suite, tmp_path / 'runs', only=['tow'])
 
 
@@ -173,7 +213,7 @@ def test_unknown_runs_are_refused(suite, tmp_path):
 def test_a_failure_does_not_stop_the_others(suite, tmp_path):
     folder = tmp_path / 'runs'
     outcomes, lines = run(suite, folder, seeds=[0, 0])
-    assert [each.run for each in outcomes] == ['two', 'three', 'four']
+    assert [each.run.name for each in outcomes] == ['two', 'three', 'four']
     assert [each.error for each in outcomes] == [
         None,
         'exit status 1: ConfigError: rank 3 is broken',
@@ -195,14 +235,14 @@ def test_seeds_take_turns_but_are_told_by_run(suite, tmp_path):
         'two, seed 5',
         'four, seed 5',
     ]
-    found = [(each.run, each.seed) for each in outcomes]
+    found = [(each.run.name, each.seed) for each in outcomes]
     assert found == [('two', 0), ('two', 5), ('four', 0), ('four', 5)]
 
 
 def test_resume_runs_only_what_is_not_finished(suite, tmp_path):
     folder = tmp_path / 'runs'
     run(suite, folder, only=['two'], seeds=[1])
-    with pytest.raises(ConfigError, match='there already; pass --resume'):
+    with pytest.raises(ConfigError, match='there already; resume'):
         run(suite, folder, only=['two'], seeds=[1])
     outcomes, lines = run(
         suite, folder, only=['two', 'four'], seeds=[1], resume=True
@@ -217,7 +257,7 @@ def test_resume_runs_only_what_is_not_finished(suite, tmp_path):
 def test_other_settings_in_the_same_folder_are_refused(suite, tmp_path):
     folder = tmp_path / 'runs'
     run(suite, folder, only=['two'])
-    with pytest.raises(ConfigError, match='with other settings'):
+    with pytest.raises(ConfigError, match='holds another run: method.beta'):
         run(
             suite,
             folder,
@@ -235,16 +275,66 @@ def test_a_base_of_ones_own(tmp_path):
     path = write(tmp_path, text)
     write(tmp_path, f'_base_ = {str(BASE)!r}\nmethod = dict(beta=0.7)', 'b.py')
     suite = load_suite(path)
-    assert suite.config('a').method.beta == 0.2
-    assert suite.config('b').method.beta == 0.7
-    assert suite.config('b').adapter.rank == 4
+    assert suite.runs['a'].config().method.beta == 0.2
+    assert suite.runs['b'].config().method.beta == 0.7
+    assert suite.runs['b'].config().adapter.rank == 4
     everywhere = load_suite(path, base=str(tmp_path / 'b.py'))
-    assert everywhere.config('a').method.beta == 0.7
+    assert everywhere.runs['a'].config().method.beta == 0.7
 
 
-def test_finished_means_every_step(tmp_path):
-    assert not is_finished(tmp_path)
-    for steps, finished in (([1], False), ([1, 2], True)):
-        report = dict(steps=steps, requests=[['a'], ['b']])
-        save_json(report, tmp_path / 'report.json')
-        assert is_finished(tmp_path) is finished
+# Configs of runs ----------------------------------------------------------
+
+
+def test_files_and_settings_of_a_run_are_merged_in_order(tmp_path):
+    write(tmp_path, 'a = 1\nmethod = dict(x=1, y=1)\nadapter = None', 'a.py')
+    write(tmp_path, 'method = dict(y=2, z=2)', 'b.py')
+    write(tmp_path, 'method = dict(_delete_=True, z=3)', 'c.py')
+    text = """
+suite = dict(
+    base=['a.py', 'b.py'],
+    settings={'method.z': 5, 'method.y': 5},
+    runs=dict(
+        plain={},
+        own=dict(_base_='c.py', adapter=dict(_delete_=True, rank=4)),
+        nested={'method': dict(z=6), 'method.y': 7}))
+"""
+    runs = load_suite(write(tmp_path, text)).runs
+    assert runs['plain'].config().method == dict(x=1, y=5, z=5)
+    assert runs['plain'].config().adapter is None
+    assert runs['own'].config().method == dict(z=5, y=5)
+    assert runs['own'].config().adapter == dict(rank=4)
+    assert runs['nested'].config().method == dict(x=1, y=7, z=6)
+    options = {'method': dict(y=8)}
+    assert runs['nested'].config(options=options).method.y == 8
+    # What is made of one config reaches no other.
+    runs['plain'].config().method.x = 9
+    assert runs['plain'].config().method.x == 1
+
+
+def test_settings_are_found_by_their_keys():
+    cfg = Config.fromfile(BASE)
+    cfg.own = dict(b=[dict(c=3)])
+    assert setting_of(cfg, 'own.b.0.c') == 3
+    assert setting_of(cfg, 'method.beta') == 0.2
+    # What the config does not say has a default.
+    assert setting_of(cfg, 'method.alpha_s') == 3e-4
+    assert setting_of(cfg, 'schedule.log_interval') == 50
+    unknown = ('own.x', 'own.b.1', 'own.b.c', 'own.b.0.c.d', 'method.bta')
+    for key in unknown:
+        with pytest.raises(ConfigError, match=f'{key}: is to be tried out'):
+            setting_of(cfg, key)
+
+
+def test_a_default_seed_of_a_method_is_seeded(tmp_path):
+    method = "dict(_delete_=True, type='gslora_mm.RandomDrop')"
+    text = f'suite = dict(base="{BASE}", runs=dict(a=dict(method={method})))'
+    run = load_suite(write(tmp_path, text)).runs['a']
+    assert run.config(seed=3).method.seed == 3
+
+
+def test_what_cannot_be_run_says_why(tmp_path):
+    text = ONE + 'not_applicable=dict(b="it needs a classifier"))'
+    suite = load_suite(write(tmp_path, text))
+    assert [run.name for run in suite.selected(['a', 'b'])] == ['a']
+    with pytest.raises(ConfigError, match='only: b: nothing to run: it need'):
+        suite.selected(['b'])

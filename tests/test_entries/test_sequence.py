@@ -53,6 +53,10 @@ def test_what_is_complete_tells_defaults_from_nothing():
     assert (
         read_entries(spelled).complete() == read_entries(sequence()).complete()
     )
+    spelled = sequence(method__alpha_s=3e-4)  # the default of its class
+    assert (
+        read_entries(spelled).complete() == read_entries(sequence()).complete()
+    )
     other = sequence(schedule__log_interval=51)
     assert (
         read_entries(other).complete() != read_entries(sequence()).complete()

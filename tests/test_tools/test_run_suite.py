@@ -1,7 +1,9 @@
 """tools/analysis_tools/run_suite.py, with real runs."""
 
 import pytest
+from mmengine.config import Config
 
+from gslora_mm.bench.suite import load_suite
 from gslora_mm.utils import load_json
 from tests.sequences import make_inputs, tiny_sequence
 from tests.test_tools.helpers import load_tool
@@ -60,12 +62,35 @@ def test_lists_the_runs(suite, capsys):
     assert capsys.readouterr().out.startswith("low: {'adapter.rank': 2}\n")
 
 
+def test_writes_configs_that_can_be_run_by_themselves(suite, tmp_path, capsys):
+    main = load_tool('analysis_tools/run_suite').main
+    folder = tmp_path / 'dumped'
+    main([str(suite), '--dump', str(folder), '--only', 'low', '--seeds', '4'])
+    assert capsys.readouterr().out == f'{folder / "low.py"}\n'
+    cfg = Config.fromfile(folder / 'low.py')
+    assert cfg.adapter.rank == 2 and cfg.randomness.seed == 4
+    run = load_suite(suite).runs['low']
+    assert cfg.to_dict() == run.config(4).to_dict()
+
+
+def test_dumps_a_run_of_a_benchmark_as_its_name_says(tmp_path):
+    main = load_tool('analysis_tools/run_suite').main
+    arguments = ['mini_digits', '--only', 'der', '--dump', str(tmp_path)]
+    main([*arguments, '--cfg-options', 'schedule.max_iters=20'])
+    cfg = Config.fromfile(tmp_path / 'der.py')
+    assert cfg.method.type == 'gslora_mm.DER' and cfg.schedule.max_iters == 20
+    assert cfg.val_dataloader.dataset.ann_file == 'test.txt'
+    with pytest.raises(SystemExit, match="run 'der': adapter.rnk: cannot"):
+        main([*arguments, '--cfg-options', 'adapter.rnk=2'])
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (['rnak'], "error: suite: unknown name 'rnak'.*'rank'"),
         (['rank', '--only', 'rank_3'], "error: --only: .*'rank_3'"),
-        (['rank', '--seeds', 'a,b'], "error: --seeds 'a,b'"),
+        (['rank', '--base', 'no.py'], "error: --base = 'no.py': no such"),
+        (['rank', '--seeds', 'a,b'], "error: --seeds = 'a,b'"),
     ],
 )
 def test_mistakes_are_told_in_one_line(arguments, message, tmp_path):

@@ -1,9 +1,9 @@
 """Run many methods on one sequence and write a leaderboard.
 
-A benchmark is a config of configs/benchmarks, such as `mini_coco`, or any
-file like them. Each method first tries out its settings on images of their
-own, within the same budget as all others, and then runs with each seed.
-Started again, it goes on where it was stopped.
+A benchmark is a suite (see run_suite.py) whose runs have trials, such as
+`mini_coco` of configs/benchmarks, or any file like it. Each method first tries
+out its settings on images of their own, and then runs with each seed. Started
+again, it goes on where it was stopped.
 
     python tools/analysis_tools/benchmark_methods.py mini_coco --seeds 10,20,30
 """
@@ -22,16 +22,24 @@ hush()
 with no_prints():
     import mmdet.datasets  # noqa: F401  (greets on import)
 
-    from gslora_mm.bench.benchmark import run_benchmark
-    from gslora_mm.bench.benchmark_config import load_benchmark
     from gslora_mm.bench.leaderboard import render_leaderboard
     from gslora_mm.bench.plots import plot_benchmark
     from gslora_mm.bench.results import collect
     from gslora_mm.bench.run import read_seeds
-    from gslora_mm.bench.suite import find_suite
+    from gslora_mm.bench.suite import find_suite, load_suite
+    from gslora_mm.bench.tune import run_tuned
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = Path(__file__).resolve().parents[1] / 'train.py'
+FOLDERS = ('benchmarks', 'ablations')
+#: Flags, by the argument of the library that they set.
+FLAGS = dict(
+    jobs='--jobs',
+    only='--methods',
+    options='--cfg-options',
+    seeds='--seeds',
+    work_dir='--work-dir',
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -64,7 +72,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--no-tune',
         action='store_true',
-        help='take the configs as they are, try out nothing',
+        help='without trials: take the configs as they are',
     )
     parser.add_argument(
         '--work-dir', help='default: work_dirs/benchmarks/SUITE'
@@ -90,14 +98,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     words = sys.argv[1:] if argv is None else argv
     try:
-        path = find_suite(args.suite, ROOT / 'configs' / 'benchmarks')
-        benchmark = load_benchmark(path)
+        folders = (ROOT / 'configs' / name for name in FOLDERS)
+        suite = load_suite(find_suite(args.suite, *folders))
         seeds = read_seeds(args.seeds)
-        outcomes = run_benchmark(
-            benchmark,
-            args.work_dir or f'work_dirs/benchmarks/{benchmark.name}',
+        trials, outcomes = run_tuned(
+            suite,
+            args.work_dir or f'work_dirs/benchmarks/{suite.name}',
             [sys.executable, str(TRAIN)],
-            methods=args.methods,
+            only=args.methods,
             seeds=seeds,
             tune=not args.no_tune,
             options=args.cfg_options,
@@ -105,14 +113,15 @@ def main(argv: list[str] | None = None) -> None:
             say=lambda line: print(line, flush=True),
         )
     except ConfigError as error:
-        raise SystemExit(f'error: {error}') from None
+        raise SystemExit(f'error: {error.at(renamed=FLAGS)}') from None
     except KeyboardInterrupt:
         raise SystemExit('interrupted; the same command goes on') from None
     results = dict(
         command=f'python tools/analysis_tools/{Path(__file__).name} '
         + shlex.join(words),
         **collect(
-            benchmark,
+            suite,
+            trials,
             outcomes,
             seeds,
             tuned=not args.no_tune,
@@ -120,17 +129,15 @@ def main(argv: list[str] | None = None) -> None:
         ),
     )
     out = Path(args.out)
-    save_json(results, out / f'{benchmark.name}.json')
+    save_json(results, out / f'{suite.name}.json')
     text = render_leaderboard(results, plot_benchmark(results, out))
-    with atomic_write(out / f'{benchmark.name}.md', 'w') as file:
+    with atomic_write(out / f'{suite.name}.md', 'w') as file:
         file.write(text)
     print(f'\n{text}', end='')
     failed = [
-        each
-        for method in outcomes
-        for each in (*method.trials, *method.runs)
-        if each.error is not None
+        each for tried in trials.values() for each in tried if each['error']
     ]
+    failed += [each for each in outcomes if each.error]
     if failed:
         raise SystemExit(1)
 

@@ -1,8 +1,9 @@
 """Run a named set of configs and put the results into one table.
 
-A suite is a small config of configs/ablations, such as `rank`, or any file
-like them. Its runs go one after another, each in a process of its own; one
-that fails is reported at the end and does not keep the others from running.
+A suite is a small config of configs/ablations, such as `rank`, or of
+configs/benchmarks, or any file like them. Its runs go one after another, each
+in a process of its own; one that fails is reported at the end and does not
+keep the others from running.
 
     python tools/analysis_tools/run_suite.py rank --seeds 0,10,20 --resume
 """
@@ -13,23 +14,37 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from gslora_mm.utils import ConfigError, atomic_write, save_json
+from gslora_mm.utils import (
+    ConfigError,
+    atomic_write,
+    config_path,
+    save_json,
+)
 from gslora_mm.utils.quiet import hush, no_prints
 
 hush()
 with no_prints():
     import mmdet.datasets  # noqa: F401  (greets on import)
 
-    from gslora_mm.bench.run import Outcome, read_seeds, run_suite
-    from gslora_mm.bench.suite import Suite, find_suite, load_suite
-    from gslora_mm.reports.comparison import (
-        SCORES_AND_COST,
-        comparison_table,
+    from gslora_mm.bench.run import Outcome, read_seeds, run_all
+    from gslora_mm.bench.suite import (
+        Run,
+        Suite,
+        check_settings,
+        find_suite,
+        load_suite,
     )
+    from gslora_mm.reports.comparison import SCORES_AND_COST, comparison_table
     from gslora_mm.work_dir import WorkDir
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = Path(__file__).resolve().parents[1] / 'train.py'
+FOLDERS = ('ablations', 'benchmarks')
+#: Flags, by the argument of the library that they set.
+FLAGS = {
+    name: f'--{name.replace("_", "-")}'
+    for name in ('base', 'only', 'seeds', 'work_dir')
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -37,7 +52,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        'suite', help='name of a suite in configs/ablations, or a file'
+        'suite',
+        help='name of a suite in configs/ablations or configs/benchmarks, or '
+        'a file',
     )
     parser.add_argument(
         '--only', nargs='+', default=[], metavar='RUN', help='runs wanted'
@@ -63,6 +80,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--list', action='store_true', help='list the runs, run nothing'
     )
     parser.add_argument(
+        '--dump',
+        metavar='FOLDER',
+        help='write the whole config of each run, with the first seed, which '
+        'tools/train.py can run; run nothing',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -77,7 +100,7 @@ def render(suite: Suite, outcomes: list[Outcome]) -> str:
     reports: dict[str, list[dict]] = {}
     for outcome in outcomes:
         if outcome.error is None:
-            reports.setdefault(outcome.run, []).append(
+            reports.setdefault(outcome.run.name, []).append(
                 WorkDir(outcome.work_dir).read_report()
             )
     parts = [f'# {suite.title}\n']
@@ -88,7 +111,7 @@ def render(suite: Suite, outcomes: list[Outcome]) -> str:
         parts.append(f'{len(failed)} of {len(outcomes)} failed:\n')
         parts.append(
             ''.join(
-                f'* {each.run}, seed {each.seed}: {each.error} '
+                f'* {each.run.name}, seed {each.seed}: {each.error} '
                 f'(`{each.work_dir}.stderr`)\n'
                 for each in failed
             )
@@ -96,39 +119,57 @@ def render(suite: Suite, outcomes: list[Outcome]) -> str:
     return '\n'.join(parts)
 
 
+def dump(
+    runs: list[Run], folder: Path, seed: int, options: dict | None
+) -> None:
+    """Write the whole config of each run as one file."""
+    for run in runs:
+        with config_path(context=f'run {run.name!r}'):
+            cfg = run.config(seed, options)
+            check_settings(cfg)
+        path = folder / f'{run.name}.py'
+        with atomic_write(path, 'w') as file:
+            file.write(cfg.pretty_text)
+        print(path)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the suite; exit with 1 if one of its runs failed."""
     args = parse_args(argv)
     try:
-        path = find_suite(args.suite, ROOT / 'configs' / 'ablations')
-        suite = load_suite(path, args.base)
+        folders = (ROOT / 'configs' / name for name in FOLDERS)
+        suite = load_suite(find_suite(args.suite, *folders), args.base)
+        runs = suite.selected(args.only)
+        seeds = read_seeds(args.seeds)
         if args.list:
-            for name, settings in suite.runs.items():
-                print(f'{name}: {settings}')
+            for run in runs:
+                print(f'{run.name}: {run.settings}')
+            return
+        if args.dump:
+            dump(runs, Path(args.dump), seeds[0], args.cfg_options)
             return
         work_dir = Path(args.work_dir or f'work_dirs/{suite.name}')
-        outcomes = run_suite(
-            suite,
+        outcomes = run_all(
+            runs,
             work_dir,
             [sys.executable, str(TRAIN)],
-            only=args.only,
-            seeds=read_seeds(args.seeds),
+            seeds=seeds,
             options=args.cfg_options,
             resume=args.resume,
             say=lambda line: print(line, flush=True),
         )
         text = render(suite, outcomes)
     except ConfigError as error:
-        raise SystemExit(f'error: {error}') from None
+        raise SystemExit(f'error: {error.at(renamed=FLAGS)}') from None
     print(f'\n{text}', end='')
     with atomic_write(work_dir / 'suite.md', 'w') as file:
         file.write(text)
     save_json(
         [
             dict(
-                run=each.run,
+                run=each.run.name,
                 seed=each.seed,
-                settings=suite.runs[each.run],
+                settings=each.run.settings,
                 work_dir=each.work_dir,
                 seconds=each.seconds,
                 error=each.error,

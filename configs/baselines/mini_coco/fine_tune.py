@@ -1,8 +1,0 @@
-# Fine-tuning of all weights on the retain images.
-_base_ = [
-    '../../mini/deformable-detr_mini-coco.py',
-    '../../_base_/sequences/mini_coco_3x2.py',
-    '../../_base_/methods/fine_tune.py',
-    '../../_base_/schedules/mini_full.py',
-]
-task = dict(type='gslora_mm.DetectionTask', aux_loss=dict(retain=True))

@@ -1,8 +1,0 @@
-# DELETE, all weights, no retain images.
-_base_ = [
-    '../../mini/vit_mini-digits.py',
-    '../../_base_/sequences/mini_digits_3x2.py',
-    '../../_base_/methods/delete.py',
-    '../../_base_/schedules/mini_classifier_full.py',
-]
-schedule = dict(optim_wrapper=dict(optimizer=dict(lr=1e-4)))

@@ -1,8 +1,0 @@
-# FDR, all weights.
-_base_ = [
-    '../../mini/face-transformer_mini-faces.py',
-    '../../_base_/sequences/mini_faces_4x20.py',
-    '../../_base_/methods/fdr.py',
-    '../../_base_/schedules/mini_classifier_full.py',
-]
-method = dict(alpha=10.0)

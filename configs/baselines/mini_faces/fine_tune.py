@@ -1,7 +1,0 @@
-# Fine-tuning of all weights on the retain images.
-_base_ = [
-    '../../mini/face-transformer_mini-faces.py',
-    '../../_base_/sequences/mini_faces_4x20.py',
-    '../../_base_/methods/fine_tune.py',
-    '../../_base_/schedules/mini_classifier_full.py',
-]
