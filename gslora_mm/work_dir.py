@@ -129,8 +129,11 @@ class WorkDir:
 
     @property
     def has_results(self) -> bool:
-        """Whether anything is there that took long to compute."""
-        return self.pretrained.metrics.exists()
+        """Whether a sequence has computed anything there that took long.
+
+        A suite may have put scores of the pre-trained model there before.
+        """
+        return self.record.exists() and self.pretrained.metrics.exists()
 
     def read_record(self) -> dict:
         """What was asked for.

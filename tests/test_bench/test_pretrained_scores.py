@@ -75,6 +75,7 @@ def test_scores_are_shared(other, tmp_path, settings):
     cfg, path = changed(other, tmp_path, **settings)
     assert share(cfg, cfg, other)
     assert load_json(path) == SCORES
+    assert not WorkDir(cfg.work_dir).has_results  # it may begin
     # What draws the pictures of the report builds the model with it.
     found = Config.fromfile(path.with_name('config.py'))
     assert found.model.width == 8 and found.work_dir == str(path.parent)
