@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from mmengine.config import Config
 
@@ -27,11 +25,9 @@ from gslora_mm.utils import (
     save_json,
 )
 from gslora_mm.work_dir import WorkDir
+from .machine import THREADS, environment, machine
 from .pretrained_scores import share_pretrained_scores
 from .suite import Run, check_settings
-
-#: Variables that say how many threads a process computes with.
-THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')
 
 
 @dataclass(frozen=True)
@@ -217,41 +213,6 @@ def conditions(work_dir: Path) -> dict | None:
     """
     record = _record(work_dir)
     return {k: v for k, v in record.items() if k != 'identity'} or None
-
-
-def environment(jobs: int) -> dict[str, str]:
-    """Variables for one of several runs that share the cores.
-
-    Args:
-        jobs (int): Runs at a time.
-
-    Returns:
-        dict[str, str]: This process' own, and an equal share of the cores
-        where these do not name a number of threads.
-    """
-    threads = os.environ.get(THREADS[0], str(max(1, num_cores() // jobs)))
-    return {**dict.fromkeys(THREADS, threads), **os.environ}
-
-
-def machine() -> dict[str, Any]:
-    """What of this machine the times of a run depend on.
-
-    Returns:
-        dict[str, Any]: ``cores``, ``device`` and version of ``torch``.
-    """
-    has_gpu = torch.cuda.is_available()
-    return dict(
-        cores=num_cores(),
-        device=torch.cuda.get_device_name() if has_gpu else 'CPU',
-        torch=torch.__version__,
-    )
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check_same(identity: dict, folder: Path) -> None:

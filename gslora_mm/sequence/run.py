@@ -56,8 +56,8 @@ class ForgettingSequence:
         from gslora_mm.reports import write_report  # imports Matplotlib
 
         self._fetch_pretrained()
-        sequence = check_sequence(self.cfg)
         with self._locked():
+            sequence = check_sequence(self.cfg)
             self._claim_work_dir(sequence)
             self._announce(sequence)
             self._evaluate_pretrained(sequence)
@@ -81,26 +81,30 @@ class ForgettingSequence:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other processes out of the work dir."""
+        """Keep other processes out of the work dir.
+
+        A folder that is made for this and stays empty is removed.
+        """
         if not is_main_process():
             yield
             return
-        self._check_claim()
-        self.work_dir.path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.work_dir.lock)
+        folder, path = self.work_dir.path, self.work_dir.lock
+        is_new = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=0)
+            with filelock.FileLock(path, timeout=0):
+                yield
         except filelock.Timeout:
             raise ConfigError(
                 'work_dir',
-                str(self.work_dir.path),
+                str(folder),
                 'another process runs a sequence there; wait for its end, or '
                 'choose another one',
             ) from None
-        try:
-            yield
         finally:
-            lock.release()
+            if is_new and set(folder.iterdir()) <= {path}:
+                path.unlink(missing_ok=True)
+                folder.rmdir()
 
     @staticmethod
     def _say(line: str) -> None:
@@ -126,43 +130,11 @@ class ForgettingSequence:
                 'iterations)'
             )
 
-    def _check_claim(self) -> dict:
-        """Refuse a work dir with results of another sequence.
-
-        Returns:
-            dict: The identity of this run.
-        """
-        identity = run_identity(self.cfg)
-        if not self.work_dir.has_results:
-            return identity
-        path = str(self.work_dir.path)
-        record = self.work_dir.read_record()
-        if 'identity' not in record:
-            raise ConfigError(
-                'work_dir',
-                path,
-                'it holds results of an older version of this package, which '
-                'cannot be resumed; choose another one',
-            )
-        difference = first_difference(record['identity'], identity)
-        if difference:
-            raise ConfigError(
-                'work_dir',
-                path,
-                f'it holds another sequence: {difference}; choose another one',
-            )
-        if not self.resume:
-            raise ConfigError(
-                'work_dir',
-                path,
-                'it already holds results of this sequence; resume it, or '
-                'choose another one',
-            )
-        return identity
-
     def _claim_work_dir(self, sequence: ResolvedSequence) -> None:
-        """Write down what is asked for, once the work dir is ours."""
-        identity = self._check_claim()
+        """Write down what is asked for, unless there is something else."""
+        identity = run_identity(self.cfg)
+        if self.work_dir.has_results:
+            self._check_same(identity)
         barrier()
         if is_main_process():
             remove_leftovers(self.work_dir.path)
@@ -184,6 +156,27 @@ class ForgettingSequence:
             )
             dump_config(self.cfg, self.work_dir.config)
         barrier()
+
+    def _check_same(self, identity: dict) -> None:
+        """Refuse results of another sequence, or any if not resuming."""
+        record = self.work_dir.read_record()
+        if 'identity' not in record:
+            reason = (
+                'it holds results of an older version of this package, which '
+                'cannot be resumed; choose another one'
+            )
+        elif difference := first_difference(record['identity'], identity):
+            reason = (
+                f'it holds another sequence: {difference}; choose another one'
+            )
+        elif not self.resume:
+            reason = (
+                'it already holds results of this sequence; resume it, or '
+                'choose another one'
+            )
+        else:
+            return
+        raise ConfigError('work_dir', str(self.work_dir.path), reason)
 
     def _evaluate_pretrained(self, sequence: ResolvedSequence) -> None:
         """Score the model as it came, once, for the splits of all steps."""

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from gslora_mm.bench.run import conditions, environment, machine
+from gslora_mm.bench.machine import environment, machine
+from gslora_mm.bench.run import conditions
 from gslora_mm.bench.suite import Run, load_suite
 from gslora_mm.bench.tune import (
     best_trial,
@@ -114,7 +115,7 @@ def test_several_at_a_time(benchmark, tmp_path, monkeypatch):
 
 
 def test_runs_share_the_cores_unless_told_otherwise(monkeypatch):
-    monkeypatch.setattr('gslora_mm.bench.run.num_cores', lambda: 8)
+    monkeypatch.setattr('gslora_mm.bench.machine.num_cores', lambda: 8)
     for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):
         monkeypatch.delenv(name, raising=False)
     assert environment(3)['OMP_NUM_THREADS'] == '2'
