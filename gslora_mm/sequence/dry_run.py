@@ -6,6 +6,7 @@ them is built, an image of each half is loaded, and so is the checkpoint.
 
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import Tensor
@@ -40,15 +41,14 @@ def check_sequence(cfg: Config) -> ResolvedSequence:
             could be.
     """
     sequence = resolve(cfg)
-    _try_evaluator(sequence)
-    configs = [
-        sequence.step_config(step) for step in range(1, len(sequence.plan) + 1)
-    ]
-    for cfg, replay in zip(configs, sequence.replay, strict=True):
-        METHODS.build(cfg.model.method)
+    evaluation, configs = sequence.configs()
+    _try_evaluator(evaluation.val_evaluator, sequence.validation)
+    for config, replay in zip(configs, sequence.replay, strict=True):
+        METHODS.build(config.model.method)
         with config_path('schedule'):
             DATA_SAMPLERS.build(
-                cfg.train_dataloader.sampler, default_args=dict(dataset=replay)
+                config.train_dataloader.sampler,
+                default_args=dict(dataset=replay),
             )
         with usable('train_dataloader.dataset'):
             for half in filter(len, replay.datasets):
@@ -65,25 +65,23 @@ def check_sequence(cfg: Config) -> ResolvedSequence:
     if sequence.plan.learn:
         _check_learner(model.method, sequence.plan)
         _check_rows(sequence.plan, model.task.class_weights(model.model))
-    load_own_file(
-        model.method,
-        configs[0].model.method,
-        state_identity(
-            model.method, sequence.checkpoint_sha256, sequence.plan.classes
-        ),
+    identity = state_identity(
+        model.method, sequence.checkpoint_sha256, sequence.plan.classes
     )
+    load_own_file(model.method, configs[0].model.method, identity)
     return sequence
 
 
-def _try_evaluator(sequence: ResolvedSequence) -> None:
+def _try_evaluator(
+    metrics: dict | list[dict], validation: BaseDataset
+) -> None:
     """Build the metrics, which read annotations and compare names."""
-    metrics = sequence.pretrained_config().val_evaluator
     for metric in [metrics] if isinstance(metrics, dict) else metrics:
         with no_prints(), usable('val_evaluator'):
             metric = METRICS.build(metric)
-            metric.dataset_meta = sequence.validation.metainfo
+            metric.dataset_meta = validation.metainfo
             if hasattr(metric, 'check_dataset'):
-                metric.check_dataset(sequence.validation)
+                metric.check_dataset(validation)
 
 
 def _try_optimization(configs: list[Config], model: ForgettingModel) -> None:

@@ -137,6 +137,11 @@ class ResolvedSequence:
             for role, settings in own.items()
         }
 
+    def configs(self) -> tuple[Config, list[Config]]:
+        """Every config that runs: that of the evaluation, and one a step."""
+        steps = range(1, len(self.plan) + 1)
+        return self.pretrained_config(), list(map(self.step_config, steps))
+
     def pretrained_config(self) -> Config:
         """Config that scores the model as it came, for the splits of all."""
         folder = self.work_dir.pretrained.path
