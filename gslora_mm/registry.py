@@ -1,10 +1,10 @@
 """Registries of gslora_mm.
 
-Those of MMEngine get a child each, so that a config of mmdet or mmpretrain
-names this project's types as ``gslora_mm.Name`` without ``custom_imports``:
-MMEngine imports this module when it meets the scope, and ``locations`` says
-what to import when a type is first asked for. ``TASKS`` and ``METHODS`` are
-this project's own axes and have no parent.
+Those of MMEngine that are needed get a child each, so that a config of mmdet
+or mmpretrain names this project's types as ``gslora_mm.Name`` without
+``custom_imports``: MMEngine imports this module when it meets the scope, and
+``locations`` says what to import when a type is first asked for. ``TASKS``,
+``METHODS`` and ``PICTURES`` are this project's own and have no parent.
 """
 
 import inspect
@@ -101,7 +101,7 @@ TRANSFORMS = _child('transform', mmengine_registry.TRANSFORMS, 'datasets')
 TASKS = _own('task', 'tasks')
 METHODS = _own('method', 'methods')
 
-#: By name of a task what draws its before-and-after pictures.
+#: What draws before-and-after pictures, by the name of the task.
 PICTURES = Registry(
     'pictures',
     scope='gslora_mm',

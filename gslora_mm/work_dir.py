@@ -4,62 +4,52 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gslora_mm.utils import ConfigError, load_json, save_json
 
 
-@dataclass(frozen=True)
 class EvaluationDir:
     """Folder of the evaluation of one model.
 
     Args:
+        path (str | os.PathLike): The folder; it need not exist.
+
+    Attributes:
         path (Path): The folder.
+        config (Path): The MMEngine config that made the rest.
+        metrics (Path): All figures of the evaluation, flat, under
+            ``metrics``.
     """
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The MMEngine config that made the rest."""
-        return self.path / 'config.py'
-
-    @property
-    def metrics(self) -> Path:
-        """All figures of the evaluation, flat, under ``metrics``."""
-        return self.path / 'metrics.json'
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self.config = self.path / 'config.py'
+        self.metrics = self.path / 'metrics.json'
 
 
-@dataclass(frozen=True)
 class StepDir(EvaluationDir):
-    """Work dir of one step; it is finished once :attr:`result` is there."""
+    """Work dir of one step; it is finished once :attr:`result` is there.
 
-    @property
-    def result(self) -> Path:
-        """The step's entry in the report, written last."""
-        return self.path / 'result.json'
+    Args:
+        path (str | os.PathLike): The folder; it need not exist.
 
-    @property
-    def merged(self) -> Path:
-        """The finished model, a stock checkpoint."""
-        return self.path / 'merged.pth'
+    Attributes:
+        result (Path): The step's entry in the report, written last.
+        merged (Path): The finished model, a stock checkpoint.
+        adapter (Path): The adapter as it was merged, where there is one.
+        method_state (Path): What the method carries on, if anything.
+        resume (Path): State of the unfinished step.
+    """
 
-    @property
-    def adapter(self) -> Path:
-        """The adapter as it was merged, where there is one."""
-        return self.path / 'adapter.safetensors'
-
-    @property
-    def method_state(self) -> Path:
-        """What the method carries on to the next step, if anything."""
-        return self.path / 'method.safetensors'
-
-    @property
-    def resume(self) -> Path:
-        """State of the unfinished step."""
-        return self.path / 'resume.pth'
+    def __init__(self, path: str | os.PathLike) -> None:
+        super().__init__(path)
+        self.result = self.path / 'result.json'
+        self.merged = self.path / 'merged.pth'
+        self.adapter = self.path / 'adapter.safetensors'
+        self.method_state = self.path / 'method.safetensors'
+        self.resume = self.path / 'resume.pth'
 
     @property
     def is_finished(self) -> bool:

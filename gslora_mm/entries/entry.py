@@ -11,7 +11,7 @@ from gslora_mm.utils import ConfigError
 class Entry:
     """An entry whose keys are the fields of a dataclass."""
 
-    #: What a key means that has to be there.
+    #: Meaning of each required key, for errors.
     meanings: ClassVar[dict[str, str]]
 
     @classmethod

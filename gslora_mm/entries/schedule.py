@@ -17,7 +17,8 @@ class ScheduleEntry(Entry):
         max_iters (int | None): Iterations of a step.
         max_epochs (int | None): The same in passes over the retain images.
         forget_ratio (float | None): Share of a batch that is to be
-            forgotten; None is half of what the method needs.
+            forgotten; None is 0.5, or all of the one half that the method
+            looks at.
         param_scheduler (dict | list | None): As in any config, counting
             iterations.
         checkpoint_interval (int): Iterations between two saves.

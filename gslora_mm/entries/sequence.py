@@ -13,7 +13,7 @@ from .forgetting import ForgettingEntry
 from .method import MethodEntry
 from .schedule import ScheduleEntry
 
-#: Entries that a sequence needs beside those of its stock model.
+#: Entries that a sequence may have beside those of its stock model.
 NAMES = ('forgetting', 'task', 'method', 'adapter', 'schedule')
 
 #: Entries that have to be there, and what they are.

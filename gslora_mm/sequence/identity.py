@@ -14,23 +14,23 @@ from gslora_mm.utils.checkpoint import sha256_of
 
 LOADERS = ('train_dataloader', 'val_dataloader')
 #: What decides the results of a run beside the entries of its sequence.
-_OF_THE_STOCK_CONFIG = (
+_STOCK_KEYS = (
     'model',
     'data_preprocessor',
     *LOADERS,
     'val_evaluator',
     'randomness',
 )
-#: Of these, what the scores of the pre-trained model do not depend on.
-_OF_THE_TRAINING = (
+#: What the scores of the pre-trained model do not depend on.
+_NOT_OF_SCORES = (
     'adapter',
     'method',
     'schedule',
     'randomness',
     'train_dataloader',
 )
-#: The same of the entry ``forgetting``.
-_OF_THE_REPLAY = (
+#: Keys of the entry ``forgetting`` that they do not depend on.
+_NOT_OF_SCORES_IN_FORGETTING = (
     'forget_share',
     'other_annotations',
     'retain_share',
@@ -61,7 +61,7 @@ def run_identity(cfg: Config) -> dict[str, Any]:
     """
     content = cfg.to_dict()
     config = {
-        **{key: content.get(key) for key in _OF_THE_STOCK_CONFIG},
+        **{key: content.get(key) for key in _STOCK_KEYS},
         **read_entries(cfg).complete(),
     }
     identity = dict(
@@ -86,12 +86,12 @@ def scores_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     config = {
         key: value
         for key, value in identity['config'].items()
-        if key not in _OF_THE_TRAINING
+        if key not in _NOT_OF_SCORES
     }
     forgetting = config['forgetting'] = {
         key: value
         for key, value in config['forgetting'].items()
-        if key not in _OF_THE_REPLAY
+        if key not in _NOT_OF_SCORES_IN_FORGETTING
     }
     # How it is trained is up to the method; so are batches and processes.
     config['task'] = config['task']['type']

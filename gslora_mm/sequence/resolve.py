@@ -27,8 +27,8 @@ from .plan import ForgettingPlan
 #: Modules whose log records reach the console during a sequence.
 CONSOLE = ('progress_hook', 'early_stop_hook')
 
-#: Entries of a training config that mean nothing to a step's.
-_OF_TRAINING = (
+#: Entries of a training config that a step does not inherit.
+_NOT_INHERITED = (
     'param_scheduler',
     'auto_scale_lr',
     'custom_hooks',
@@ -98,8 +98,8 @@ class ResolvedSequence:
         """Arguments of the forget and the retain subset of a step.
 
         What has been learned is replayed with what is retained; nothing is
-        seen of classes that are missing or not yet to be learned. Of a
-        subset that batches have nothing of, no image need exist.
+        seen of classes that are missing or not yet to be learned. A subset
+        that no batch draws from has no image.
 
         Args:
             step (int): Number of the step, from 1.
@@ -143,9 +143,9 @@ class ResolvedSequence:
         return self.pretrained_config(), list(map(self.step_config, steps))
 
     def pretrained_config(self) -> Config:
-        """Config that scores the model as it came, for the splits of all."""
+        """Config that scores the model as it came, for all steps' splits."""
         folder = self.work_dir.pretrained.path
-        out = self._evaluation(str(folder), self.plan.all_splits())
+        out = self._common(str(folder), self.plan.all_splits())
         return plain_config(out)
 
     def step_config(self, step: int) -> Config:
@@ -160,8 +160,8 @@ class ResolvedSequence:
         entries, iters = self.entries, self.max_iters[step - 1]
         schedule, stock = entries.schedule, self.cfg.to_dict()
         seed = (stock.get('randomness') or {}).get('seed') or 0
-        before = self.work_dir.step(step - 1) if step > 1 else None
-        out = self._evaluation(
+        previous = self.work_dir.step(step - 1) if step > 1 else None
+        out = self._common(
             str(self.work_dir.step(step).path),
             {k: names for k, names in self.plan.splits(step).items() if names},
         )
@@ -171,8 +171,8 @@ class ResolvedSequence:
             task=dict(entries.task),
             method=entries.method.for_step(step, len(self.plan)),
             adapter=entries.adapter,
-            checkpoint=str(before.merged)
-            if before
+            checkpoint=str(previous.merged)
+            if previous
             else entries.forgetting.pretrained,
             allow_pickle=entries.forgetting.allow_pickle and step == 1,
         )
@@ -232,19 +232,19 @@ class ResolvedSequence:
             splits=self.plan.splits(step),
             before=str(self.work_dir.pretrained.metrics),
             pretrained_sha256=self.checkpoint_sha256,
-            method_state=str(before.method_state) if before else None,
+            method_state=str(previous.method_state) if previous else None,
         )
         return plain_config(out)
 
-    def _evaluation(
+    def _common(
         self, work_dir: str, splits: dict[str, list[str]]
     ) -> dict[str, Any]:
-        """What evaluates the stock model, without a trace of training."""
+        """What all configs share: the stock model and its evaluation."""
         stock = self.cfg.to_dict()
         out = {
             key: value
             for key, value in stock.items()
-            if key not in (*NAMES, *_OF_TRAINING)
+            if key not in (*NAMES, *_NOT_INHERITED)
             and key not in ('train_dataloader', 'train_cfg', 'optim_wrapper')
         }
         out['work_dir'] = work_dir

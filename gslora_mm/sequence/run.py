@@ -47,7 +47,7 @@ class ForgettingSequence:
         """Check everything, evaluate the pre-trained model, run all steps.
 
         Returns:
-            dict: The report.
+            dict: The report; {} on all processes but the first.
 
         Raises:
             ConfigError: If anything is wrong; no training has started then,

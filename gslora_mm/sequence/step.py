@@ -1,3 +1,5 @@
+"""One step of a sequence, which is one ordinary run."""
+
 import copy
 import gc
 import time
@@ -42,7 +44,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
         dict: The step's entry in ``report.json``.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    files = StepDir(Path(cfg.work_dir))
+    files = StepDir(cfg.work_dir)
     if files.is_finished:
         if resume:
             return load_json(files.result)
@@ -63,7 +65,8 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     reset_peak_memory()
     runner = RUNNERS.build(cfg)
     model = model_of(runner)
-    dataset = runner.train_dataloader.dataset  # read here, not by the method
+    # Read here, so that reading it does not count as prepare_seconds.
+    dataset = runner.train_dataloader.dataset
     start = time.perf_counter()
     prepare_method(
         model,

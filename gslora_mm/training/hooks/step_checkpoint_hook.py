@@ -3,10 +3,8 @@ from mmengine.hooks import Hook
 from gslora_mm.registry import HOOKS
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.distributed import model_of
+from gslora_mm.work_dir import StepDir
 from .method_hook import ADVICE, NonFiniteLossError
-
-#: The state of an unfinished step, in its work dir.
-RESUME_FILE = 'resume.pth'
 
 
 @HOOKS.register_module()
@@ -42,8 +40,9 @@ class StepCheckpointHook(Hook):
         )
         if last or self.every_n_train_iters(runner, self.interval):
             self._check_parameters(runner)
+            files = StepDir(runner.work_dir)
             runner.save_checkpoint(
-                runner.work_dir, RESUME_FILE, by_epoch=False
+                files.path, files.resume.name, by_epoch=False
             )
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
