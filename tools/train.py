@@ -23,9 +23,6 @@ with no_prints(), nothing_is_garbage():
     from gslora_mm.sequence import ForgettingSequence, run_step
     from gslora_mm.training import enable_amp, init_processes, leave
 
-#: Command-line flags of what errors of the library name.
-FLAGS = {'work_dir': '--work-dir'}
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -121,7 +118,8 @@ def main() -> None:
     try:
         train(args)
     except ConfigError as error:
-        leave(f'ConfigError: {error.at(renamed=FLAGS)}')
+        flags = '; see --work-dir and --resume' * (error.path == 'work_dir')
+        leave(f'ConfigError: {error}{flags}')
     except (SaveError, FloatingPointError) as error:
         # What the user can mend needs no traceback.
         leave(f'{type(error).__name__}: {error}')

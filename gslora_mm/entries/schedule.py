@@ -55,6 +55,17 @@ class ScheduleEntry(Entry):
         length = getattr(self, key)
         if not isinstance(length, int) or length < 1:
             raise ConfigError(key, length, 'must be an int >= 1')
+        if not isinstance(self.log_interval, int) or self.log_interval < 1:
+            raise ConfigError(
+                'log_interval', self.log_interval, 'must be an int >= 1'
+            )
+        found = self.param_scheduler
+        if not isinstance(found, Mapping | list | tuple | None) or not all(
+            isinstance(each, Mapping) for each in self._listed_schedulers()
+        ):
+            raise ConfigError(
+                'param_scheduler', found, 'must be a dictionary, or some'
+            )
         self._check_annealing()
         self.schedulers(1)
 

@@ -74,7 +74,9 @@ def read_entries(cfg: Config) -> SequenceEntries:
     """
     for name, meaning in _NEEDED.items():
         if not cfg.get(name):
-            raise ConfigError(f'{name} is missing from the config: {meaning}')
+            raise ConfigError(
+                name, valid=f'it is missing from the config; {meaning}'
+            )
     content = cfg.to_dict()
     with config_path('forgetting'):
         forgetting = ForgettingEntry.read(content['forgetting'])
@@ -114,6 +116,10 @@ def build_all(entries: SequenceEntries, num_steps: int) -> None:
 
 def _check_adapter(adapter: Mapping | None) -> None:
     """Refuse arguments that :func:`inject_lora` does not have."""
+    if not isinstance(adapter, Mapping | None):
+        raise ConfigError(
+            'adapter', adapter, 'must be such as dict(rank=8), or None'
+        )
     known = {*inspect.signature(inject_lora).parameters, 'group_by'}
     for name in adapter or ():
         if name not in known - {'model'}:

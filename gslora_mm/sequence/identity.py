@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
-from gslora_mm.entries import read_entries
+from gslora_mm.entries import SequenceEntries, read_entries
 from gslora_mm.utils.checkpoint import sha256_of
 
 LOADERS = ('train_dataloader', 'val_dataloader')
@@ -40,14 +40,22 @@ _NOT_OF_SCORES_IN_FORGETTING = (
 )
 
 
-def run_identity(cfg: Config) -> dict[str, Any]:
-    """All that decides what comes out of a run, and nothing else.
+def run_identity(
+    cfg: Config,
+    entries: SequenceEntries | None = None,
+    checkpoint: str | None = None,
+) -> dict[str, Any]:
+    """All that decides what comes out of a run.
 
-    Two runs with equal identities have the same report; work dir, names of
-    files and logging are no part of it.
+    Two runs with equal identities have the same report. Work dir and names
+    of files are no part of it.
 
     Args:
         cfg (Config): A sequence config.
+        entries (SequenceEntries, optional): What it asks for, if it has been
+            read. Defaults to None.
+        checkpoint (str, optional): Hash of the pre-trained checkpoint, if it
+            is known. Defaults to None: that of a file here.
 
     Returns:
         dict[str, Any]: Plain data, as JSON gives it back: ``config`` (the
@@ -62,11 +70,11 @@ def run_identity(cfg: Config) -> dict[str, Any]:
     content = cfg.to_dict()
     config = {
         **{key: content.get(key) for key in _STOCK_KEYS},
-        **read_entries(cfg).complete(),
+        **(entries or read_entries(cfg)).complete(),
     }
     identity = dict(
         config=config,
-        checkpoint_sha256=checkpoint_sha256(content),
+        checkpoint_sha256=checkpoint or checkpoint_sha256(content),
         annotations_sha256=annotations_sha256(content),
         processes=get_world_size(),
     )
@@ -103,6 +111,8 @@ def scores_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
         # What is missing then depends on what the method looks at, and on
         # which classes the images show.
         config['method'] = identity['config']['method'].get('type')
+        schedule = identity['config']['schedule']
+        config['schedule'] = dict(forget_ratio=schedule['forget_ratio'])
         config['train_dataloader'] = dict(
             dataset=identity['config']['train_dataloader']['dataset']
         )

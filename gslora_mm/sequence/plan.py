@@ -129,8 +129,9 @@ class ForgettingPlan:
             known = set(classes) - learned
             if known <= set(step_of):
                 raise ConfigError(
-                    f'forgetting.steps forgets all {len(known)} classes; at '
-                    'least one has to be retained'
+                    'steps',
+                    valid=f'it forgets all {len(known)} classes; at least one '
+                    'has to be retained',
                 )
             _check_missing(missing, classes)
             if learn and len(learn) != len(steps):

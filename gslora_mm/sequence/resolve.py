@@ -71,9 +71,10 @@ class ResolvedSequence:
         plan (ForgettingPlan): Which classes go when.
         checkpoint_sha256 (str): Hash of the pre-trained checkpoint.
         max_iters (list[int]): Iterations of every step.
-        replay (list[ForgetRetainDataset]): Replay images of every step, all
-            over one data set that is read once.
-        validation (BaseDataset | None): The validation set, read.
+        images (list[dict[str, int]]): Forget and retain images of every step.
+        replay (list[ForgetRetainDataset]): These images, all over one data
+            set that is read once; to be tried out before the first step.
+        validation (BaseDataset | None): The validation set, read, as well.
     """
 
     cfg: Config
@@ -81,6 +82,7 @@ class ResolvedSequence:
     plan: ForgettingPlan
     checkpoint_sha256: str = ''
     max_iters: list[int] = field(default_factory=list)
+    images: list[dict[str, int]] = field(default_factory=list)
     replay: list[ForgetRetainDataset] = field(default_factory=list)
     validation: BaseDataset | None = None
 
@@ -324,6 +326,9 @@ def resolve(cfg: Config) -> ResolvedSequence:
                 replay, entries.schedule.batch_size, entries.forget_ratio
             )
         sequence.replay.append(replay)
+        sequence.images.append(
+            {half.role: len(half) for half in replay.datasets}
+        )
         sequence.max_iters.append(
             entries.schedule.num_iterations(sampler.iterations_per_epoch)
         )

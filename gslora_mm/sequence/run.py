@@ -2,12 +2,19 @@
 
 import contextlib
 import gc
+import logging
 import time
 from collections.abc import Iterator
 
 import filelock
 from mmengine.config import Config
-from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.dist import (
+    barrier,
+    broadcast_object_list,
+    get_world_size,
+    is_main_process,
+)
+from mmengine.logging import print_log
 
 from gslora_mm.models import load_stock_checkpoint
 from gslora_mm.registry import RUNNERS
@@ -83,28 +90,45 @@ class ForgettingSequence:
     def _locked(self) -> Iterator[None]:
         """Keep other processes out of the work dir.
 
-        A folder that is made for this and stays empty is removed.
+        A folder that is made for this and stays empty is removed. On file
+        systems without locks there is none.
+
+        Raises:
+            ConfigError: On all processes, if a sequence runs there already.
         """
-        if not is_main_process():
-            yield
-            return
-        folder, path = self.work_dir.path, self.work_dir.lock
-        is_new = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with filelock.FileLock(path, timeout=0):
-                yield
-        except filelock.Timeout:
+        folder = self.work_dir.path
+        lock = filelock.FileLock(self.work_dir.lock, timeout=0)
+        is_taken, is_new = [False], False
+        if is_main_process():
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(parents=True)
+                is_new = True
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                is_taken = [True]
+            except OSError as error:
+                print_log(
+                    f'{folder} cannot be locked ({error}): see to it that no '
+                    'other process runs a sequence there',
+                    'current',
+                    logging.WARNING,
+                )
+        broadcast_object_list(is_taken)
+        if is_taken[0]:
             raise ConfigError(
                 'work_dir',
                 str(folder),
                 'another process runs a sequence there; wait for its end, or '
                 'choose another one',
-            ) from None
+            )
+        try:
+            yield
         finally:
-            if is_new and set(folder.iterdir()) <= {path}:
-                path.unlink(missing_ok=True)
+            if is_new and {*folder.iterdir()} <= {self.work_dir.lock}:
+                self.work_dir.lock.unlink(missing_ok=True)
                 folder.rmdir()
+            lock.release()
 
     @staticmethod
     def _say(line: str) -> None:
@@ -118,9 +142,10 @@ class ForgettingSequence:
             f'{get_world_size()} process(es); work dir {self.work_dir.path}'
         )
         for step, names in enumerate(plan.steps, 1):
-            replay = sequence.replay[step - 1]
             counts = ' and '.join(
-                f'{len(half)} {half.role}' for half in replay.datasets if half
+                f'{number} {role}'
+                for role, number in sequence.images[step - 1].items()
+                if number
             )
             new = plan.learn[step - 1] if plan.learn else ()
             self._say(
@@ -132,7 +157,9 @@ class ForgettingSequence:
 
     def _claim_work_dir(self, sequence: ResolvedSequence) -> None:
         """Write down what is asked for, unless there is something else."""
-        identity = run_identity(self.cfg)
+        identity = run_identity(
+            self.cfg, sequence.entries, sequence.checkpoint_sha256
+        )
         if self.work_dir.has_results:
             self._check_same(identity)
         barrier()

@@ -66,11 +66,17 @@ def test_what_is_complete_tells_defaults_from_nothing():
 @pytest.mark.parametrize(
     'changes, message',
     [
-        (dict(model=None), 'model is missing from the config: config of'),
-        (dict(method=None), 'method is missing from the config: how to'),
+        (dict(model=None), 'model: it is missing from the config; config of'),
+        (dict(method=None), 'method: it is missing from the config; how to'),
         (dict(schedule__iters=3), 'schedule.iters: no such entry; known'),
         (dict(adapter__rnk=3), "adapter: unknown name 'rnk'.*'rank'"),
         (dict(schedule__forget_ratio=0), 'schedule.forget_ratio = 0: GSLoRA'),
+        (dict(adapter='ffn'), "adapter = 'ffn': must be such as"),
+        (dict(schedule__log_interval=0), 'schedule.log_interval = 0: must'),
+        (
+            dict(schedule__param_scheduler='LinearLR'),
+            "schedule.param_scheduler = 'LinearLR': must be a dictionary",
+        ),
         (dict(default_scope='mmseg'), "task.type is missing.*'mmseg'"),
     ],
 )

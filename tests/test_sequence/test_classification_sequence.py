@@ -276,9 +276,9 @@ def test_what_is_learned_later_is_not_seen_before(inputs, tmp_path):
     cfg = tiny_class_sequence(
         inputs, tmp_path, forgetting__learn=[[], ['yellow']]
     )
-    replay = check_sequence(cfg).replay
+    images = check_sequence(cfg).images
     # Four shots each of three classes, and of two and the new one.
-    assert [len(step.datasets[1]) for step in replay] == [12, 12]
+    assert [step['retain'] for step in images] == [12, 12]
 
 
 @pytest.mark.parametrize('method', ['DELETE', 'DER', 'EWC', 'FGOrIU'])

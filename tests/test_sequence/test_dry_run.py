@@ -13,18 +13,11 @@ from gslora_mm.utils import ConfigError
 from tests.sequences import tiny_sequence
 
 
-def images(sequence):
-    return [
-        dict(zip(('forget', 'retain'), map(len, each.datasets), strict=True))
-        for each in sequence.replay
-    ]
-
-
 def test_what_is_found_out(inputs, tmp_path):
     checked = check_sequence(tiny_sequence(inputs, tmp_path / 'run'))
     assert checked.max_iters == [4, 4]
     assert [len(step) for step in checked.plan.steps] == [2, 1]
-    assert all(found['forget'] > 0 for found in images(checked))
+    assert all(found['forget'] > 0 for found in checked.images)
     assert not (tmp_path / 'run').exists()
 
 
@@ -36,8 +29,8 @@ def test_epochs_are_passes_over_the_retain_images(inputs, tmp_path):
         schedule__max_epochs=3,
     )
     checked = check_sequence(cfg)
-    counts = images(checked)
-    for found, iters in zip(counts, checked.max_iters, strict=True):
+    pairs = zip(checked.images, checked.max_iters, strict=True)
+    for found, iters in pairs:
         assert iters == 3 * -(-found['retain'] // 2)
 
 
@@ -309,5 +302,5 @@ def test_fine_tuning_needs_no_image_to_forget(inputs, tmp_path):
     with pytest.raises(ConfigError, match="no image shows 'one'"):
         check_sequence(cfg)
     cfg.method = dict(type='gslora_mm.FineTune')
-    (found,) = images(check_sequence(cfg))
+    (found,) = check_sequence(cfg).images
     assert found['forget'] == 0 < found['retain']

@@ -144,3 +144,12 @@ def test_what_is_missing_may_depend_on_the_method(cfg):
     assert scores_identity(run_identity(other)) != one
     other = changed(cfg, method__beta=0.9)
     assert scores_identity(run_identity(other)) == one
+    # Nor is it the same if nothing is replayed.
+    other = changed(cfg, schedule__forget_ratio=0.25)
+    assert scores_identity(run_identity(other)) != one
+
+
+def test_the_hash_of_a_file_elsewhere_is_compared(cfg):
+    cfg.forgetting.pretrained = 'https://host/pretrained.pth'
+    one, other = (run_identity(cfg, checkpoint=x) for x in ('a' * 9, 'b' * 9))
+    assert first_difference(one, other).startswith('forgetting.pretrained is')

@@ -211,15 +211,28 @@ def test_results_of_an_older_version_are_refused(finished, inputs, tmp_path):
 
 
 def test_two_processes_do_not_share_a_work_dir(inputs, tmp_path):
+    """The one that comes second leaves all as it is."""
     cfg = tiny_sequence(inputs, tmp_path / 'run')
-    (tmp_path / 'run').mkdir()
-    # Another object for the same file, as another process has one.
-    with (
-        filelock.FileLock(WorkDir(tmp_path / 'run').lock),
-        pytest.raises(ConfigError, match='another process runs a sequence'),
-    ):
+    first = ForgettingSequence(cfg)
+    with first._locked():
+        with pytest.raises(ConfigError, match='another process runs a seq'):
+            ForgettingSequence(cfg).run()
+        assert WorkDir(tmp_path / 'run').lock.exists()
+    # Nothing has come of the first one, so nothing is left of it.
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_file_system_without_locks_is_no_obstacle(
+    inputs, tmp_path, monkeypatch
+):
+    def refuse(self, *args, **kwargs):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(filelock.FileLock, 'acquire', refuse)
+    cfg = tiny_sequence(inputs, tmp_path / 'run', schedule__max_iters=0)
+    with pytest.raises(ConfigError, match='max_iters = 0'):
         ForgettingSequence(cfg).run()
-    assert not (tmp_path / 'run' / 'sequence.json').exists()
+    assert not (tmp_path / 'run').exists()
 
 
 def test_a_work_dir_of_another_sequence_is_refused(finished, inputs):
