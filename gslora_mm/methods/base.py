@@ -21,7 +21,7 @@ class BaseMethod(nn.Module):
 
         class Mine(BaseMethod):
             name = 'mine'
-            beta: PerStep[Weight] = 1.0
+            beta: PerStep[NonNegative] = 1.0
 
     :mod:`~gslora_mm.methods.settings` has the types; values that break their
     rules are refused. A subclass may write an ``__init__`` instead, and has

@@ -5,7 +5,7 @@ from gslora_mm.utils.distributed import row_weight
 from .base import BaseMethod
 from .ingredients.teacher import Teacher
 from .ingredients.wrong_labels import WrongLabels
-from .settings import PerStep, Weight
+from .settings import NonNegative, PerStep
 
 
 @METHODS.register_module()
@@ -35,8 +35,8 @@ class FDR(BaseMethod):
 
     name = 'fdr'
     can_learn = False  # the teacher has not
-    beta: PerStep[Weight] = 1.0
-    alpha: PerStep[Weight] = 1.0
+    beta: PerStep[NonNegative] = 1.0
+    alpha: PerStep[NonNegative] = 1.0
 
     def prepare(self, model, dataset):
         self.wrong_labels = WrongLabels(model, dataset)

@@ -7,7 +7,7 @@ from .base import BaseMethod
 from .ingredients.bounded import bounded_forgetting
 from .ingredients.losses import LossConfig, build_loss
 from .ingredients.proximal import ProximalSteps
-from .settings import Bound, PerStep, Weight
+from .settings import NonNegative, PerStep, Positive
 
 
 @METHODS.register_module()
@@ -51,11 +51,11 @@ class GSLoRA(BaseMethod):
     """
 
     name = 'gs_lora'
-    beta: PerStep[Weight] = 0.15
-    bound: PerStep[Bound] = 15.0
-    alpha_s: PerStep[Weight] = 3e-4
-    warmup_iters: PerStep[Weight] = 0
-    warmup_epochs: PerStep[Weight] = 0
+    beta: PerStep[NonNegative] = 0.15
+    bound: PerStep[Positive] = 15.0
+    alpha_s: PerStep[NonNegative] = 3e-4
+    warmup_iters: PerStep[NonNegative] = 0
+    warmup_epochs: PerStep[NonNegative] = 0
     sparsity: Literal['subgradient', 'proximal'] = 'subgradient'
     loss_forget: LossConfig = 'gslora_mm.BoundedForgettingLoss'
     loss_structure: LossConfig = 'gslora_mm.GroupSparsityLoss'

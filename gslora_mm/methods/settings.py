@@ -1,6 +1,6 @@
 """What the settings of a method may be, as the types of its fields.
 
-A field ``beta: PerStep[Weight] = 1.0`` is a finite number >= 0, and a config
+A field ``beta: PerStep[NonNegative] = 1.0`` is a finite number >= 0, and a config
 may give one for each step. A value that breaks the rule of its type is
 reported by :func:`check_setting` before anything is trained.
 """
@@ -49,11 +49,11 @@ def path(valid: str) -> Rule:
     return Rule(valid, lambda x: x is None or isinstance(x, str))
 
 
-Weight = Annotated[
+NonNegative = Annotated[
     float,
     number('must be a finite number >= 0', lambda x: 0 <= x < math.inf),
 ]
-Bound = Annotated[
+Positive = Annotated[
     float,
     number('must be a finite number > 0', lambda x: 0 < x < math.inf),
 ]

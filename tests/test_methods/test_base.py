@@ -8,7 +8,13 @@ from typing import Literal
 import pytest
 import torch
 
-from gslora_mm.methods import BaseMethod, Bound, GSLoRA, PerStep, Weight
+from gslora_mm.methods import (
+    BaseMethod,
+    GSLoRA,
+    NonNegative,
+    PerStep,
+    Positive,
+)
 from gslora_mm.methods.ingredients.losses import LossConfig
 from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
@@ -16,9 +22,9 @@ from gslora_mm.utils import ConfigError
 
 class Fields(BaseMethod):
     name = 'fields'
-    must: PerStep[Weight]
-    beta: PerStep[Weight] = 1.0
-    bound: PerStep[Bound | None] = None
+    must: PerStep[NonNegative]
+    beta: PerStep[NonNegative] = 1.0
+    bound: PerStep[Positive | None] = None
     mode: Literal['a', 'b', None] = 'a'
     loss_a: LossConfig = 'gslora_mm.GroupSparsityLoss'
 
@@ -29,8 +35,8 @@ class Fields(BaseMethod):
 class Child(Fields):
     """Another default, one more setting, and one that is required."""
 
-    beta: PerStep[Weight] = 0.5
-    temperature: Bound = 2.0
+    beta: PerStep[NonNegative] = 0.5
+    temperature: Positive = 2.0
     last: int
 
 
