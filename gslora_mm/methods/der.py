@@ -19,8 +19,10 @@ class DER(BaseMethod):
         (s_{ik} - t_{ik})^2
 
     over images (matched queries) i and kept classes k. Replay is by logits
-    alone: the class labels of the retain half do not enter. For what
-    detectors have beside them, see :class:`Distillation`.
+    alone: the class labels of the retain half do not enter. A detector keeps
+    the losses that no logits of a row could stand in for: of boxes, of
+    queries without an object, and of earlier layers where ``task.aux_loss``
+    counts them; in these last ones, the labels of objects do enter.
 
     The original stores logits with the images of its buffer, as they were
     when an image came by. Here they are those of the model when the step

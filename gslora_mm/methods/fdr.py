@@ -22,8 +22,10 @@ class FDR(BaseMethod):
     The distance is that of output distributions: a softmax over the kept
     classes, or their sigmoids. As in the implementations in use it is the
     mean of norms, not squared; at its kink, the teacher, its gradient counts
-    as zero. Class labels of the retain half do not enter; for what detectors
-    have beside them, see :class:`Distillation`.
+    as zero. Class labels of the retain half do not enter. A detector keeps
+    the losses that no logits of a row could stand in for: of boxes, of
+    queries without an object, and of earlier layers where ``task.aux_loss``
+    counts them; in these last ones, the labels of objects do enter.
 
     (The public code of GS-LoRA's tables takes logits for outputs, and for
     detectors the distance over queries in place of classes.)
