@@ -7,7 +7,7 @@ from .base import BaseMethod
 from .ingredients.bounded import bounded_forgetting
 from .ingredients.losses import LossConfig, build_loss
 from .ingredients.proximal import ProximalSteps
-from .settings import NonNegative, PerStep, Positive
+from .settings import NonNegative, PerStep, Positive, Whole
 
 
 @METHODS.register_module()
@@ -54,7 +54,7 @@ class GSLoRA(BaseMethod):
     beta: PerStep[NonNegative] = 0.15
     bound: PerStep[Positive] = 15.0
     alpha_s: PerStep[NonNegative] = 3e-4
-    warmup_iters: PerStep[NonNegative] = 0
+    warmup_iters: PerStep[Whole] = 0
     warmup_epochs: PerStep[NonNegative] = 0
     sparsity: Literal['subgradient', 'proximal'] = 'subgradient'
     loss_forget: LossConfig = 'gslora_mm.BoundedForgettingLoss'
@@ -68,9 +68,9 @@ class GSLoRA(BaseMethod):
         self.structure_loss = build_loss(
             'method.loss_structure', self.loss_structure
         )
-        if self.sparsity == 'proximal' and not isinstance(
-            self.structure_loss, GroupSparsityLoss
-        ):
+        # A subclass would be another loss, with other proximal steps.
+        is_group_norm = type(self.structure_loss) is GroupSparsityLoss
+        if self.sparsity == 'proximal' and not is_group_norm:
             raise ConfigError(
                 'method.loss_structure',
                 self.loss_structure,

@@ -63,7 +63,7 @@ class LIRF(BaseMethod):
     a: PerStep[Share] = 0.1
     w_kp: PerStep[NonNegative] = 10.0
     w_at: PerStep[NonNegative] = 0.6
-    temperature: Positive = 10.0
+    temperature: PerStep[Positive] = 10.0
 
     def prepare(self, model, dataset):
         self.wrong_labels = WrongLabels(model, dataset)

@@ -39,7 +39,7 @@ class LwF(BaseMethod):
     can_learn = False  # the teacher has not
     beta: PerStep[NonNegative] = 0.1
     alpha: PerStep[NonNegative] = 1.0
-    temperature: Positive = 2.0
+    temperature: PerStep[Positive] = 2.0
 
     def prepare(self, model, dataset):
         self.wrong_labels = WrongLabels(model, dataset)

@@ -61,7 +61,7 @@ class SCRUB(BaseMethod):
     ends_at_zero = False
     alpha: PerStep[NonNegative] = 0.5
     gamma: PerStep[NonNegative] = 1.0
-    temperature: Positive = 2.0
+    temperature: PerStep[Positive] = 2.0
     msteps: PerStep[Count] = 3
 
     def prepare(self, model, dataset):

@@ -34,7 +34,7 @@ class SCRUBS(SCRUB):
 
     name = 'scrub_s'
     smoothing: PerStep[NonNegative] = 0.1
-    decay: Share = 0.9
+    decay: PerStep[Share] = 0.9
 
     def setup(self, model):
         self.trained = [p for p in model.model.parameters() if p.requires_grad]

@@ -13,7 +13,7 @@ from gslora_mm.methods import (
     Seed,
     Share,
 )
-from gslora_mm.methods.settings import check_setting, is_per_step, path
+from gslora_mm.methods.settings import Whole, check_setting, is_per_step, path
 from gslora_mm.utils import ConfigError
 
 File = Annotated[str | None, path('must be a path, or None')]
@@ -21,6 +21,7 @@ GOOD = [
     (NonNegative, (0, 1e-9, 3, 1e9)),
     (Positive, (1e-9, 3)),
     (Share, (0, 0.5, 1)),
+    (Whole, (0, 3, 2.0)),
     (Count, (1, 10**9)),
     (Seed, (0, 2**32 - 1)),
     (File, (None, 'a/b')),
@@ -32,6 +33,7 @@ GOOD = [
 BAD = [
     (NonNegative, (-1, math.inf, math.nan, '1', None, [1.0]), 'number >= 0'),
     (Positive, (0, -1, math.inf, math.nan, 'a', None), 'number > 0'),
+    (Whole, (-1, 2.5, math.inf, math.nan, '1', None), 'integer >= 0'),
     (Share, (-0.1, 1.1, math.nan, 'a'), r'\[0, 1\]'),
     (Count, (0, 1.0, '1', None), 'integer >= 1'),
     (Seed, (-1, 2**32, 0.0, None), r'0 ... 2\*\*32 - 1'),
