@@ -21,11 +21,10 @@ from .random_labels import RandomLabels
 from .retrain import Retrain
 from .scrub import SCRUB
 from .scrub_s import SCRUBS
-from .settings import Bound, Count, PerStep, Seed, Share, Weight
+from .settings import Count, NonNegative, PerStep, Positive, Seed, Share
 
 __all__ = [
     'BaseMethod',
-    'Bound',
     'Count',
     'DELETE',
     'DER',
@@ -43,7 +42,9 @@ __all__ = [
     'LwF',
     'MAS',
     'NegGradPlus',
+    'NonNegative',
     'PerStep',
+    'Positive',
     'RandomDrop',
     'RandomLabels',
     'Retrain',
@@ -51,6 +52,5 @@ __all__ = [
     'SCRUBS',
     'Seed',
     'Share',
-    'Weight',
     'group_soft_threshold',
 ]

@@ -1,7 +1,8 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, get_type_hints
+from inspect import get_annotations
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -10,6 +11,18 @@ from gslora_mm.datasets import ForgetRetainDataset
 from gslora_mm.tasks import HalfBatch, TaskModel
 from gslora_mm.utils import ConfigError
 from .settings import check_setting, is_per_step
+
+#: Parts of a loss that methods had of their own before, and that nothing
+#: calls any more.
+FORMER_PARTS = (
+    'forget_part',
+    'retain_part',
+    'structure_part',
+    'distance',
+    'replay',
+    'penalty',
+    'importance',
+)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -21,19 +34,22 @@ class BaseMethod(nn.Module):
 
         class Mine(BaseMethod):
             name = 'mine'
-            beta: PerStep[Weight] = 1.0
+            beta: PerStep[NonNegative] = 1.0
 
     :mod:`~gslora_mm.methods.settings` has the types; values that break their
-    rules are refused. A subclass may write an ``__init__`` instead, and has
-    to check its arguments there.
+    rules are refused. The attributes below that a class sets are never
+    settings. A subclass may write an ``__init__`` instead, and has to check
+    its arguments there; its annotations, and those of classes below it, make
+    no settings.
 
     The life of a method in one step of a sequence: :meth:`setup` once the
-    model has its checkpoint and its adapter, :meth:`load_carried_state` with
-    what the step before carried on, :meth:`prepare` once the data is there;
-    then for every iteration :meth:`losses` and, before and after the
-    optimizer moves the parameters, :meth:`before_update` and
-    :meth:`after_update`. Buffers that a subclass registers (averages,
-    counters, ...) are saved and resumed with the step.
+    model has its checkpoint and its adapter; from the second step on
+    :meth:`load_carried_state` with what the step before carried on;
+    :meth:`prepare` once the data is there, and in a method that carries a
+    state :meth:`load_carried_state` with its own; then for every iteration
+    :meth:`losses` and, before and after the optimizer moves the parameters,
+    :meth:`before_update` and :meth:`after_update`. Buffers that a subclass
+    registers (averages, counters, ...) are saved and resumed with the step.
 
     Attributes:
         name (str): As it stands in ``report.json``.
@@ -48,8 +64,8 @@ class BaseMethod(nn.Module):
         carries_state (bool): Whether a step hands something to the next one,
             see :meth:`carried_state`.
         per_step (tuple[str, ...]): Settings that may be lists in a config,
-            with one entry for each step of the sequence; follows from the
-            fields.
+            with one entry for each step of the sequence: those that a class
+            lists here, and the fields of type ``PerStep[...]``.
         state_argument (str, optional): Setting that may name a file with a
             carried state for the first step to begin with.
         iteration (int): Iterations finished so far in this step, set by the
@@ -69,16 +85,31 @@ class BaseMethod(nn.Module):
     per_step: ClassVar[tuple[str, ...]] = ()
     state_argument: ClassVar[str | None] = None
     _init_is_written: ClassVar[bool] = False
+    _listed_per_step: ClassVar[tuple[str, ...]] = ()
+    _own_types: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        own = vars(cls)
         # A written __init__ serves its class and all below it.
-        cls._init_is_written |= '__init__' in vars(cls)
-        init = not cls._init_is_written
-        dataclass(eq=False, repr=False, kw_only=True, init=init)(cls)
+        cls._init_is_written |= '__init__' in own
+        cls._own_types = {}
+        if not cls._init_is_written:
+            for name in BaseMethod.__annotations__:
+                if name in own.get('__annotations__', {}):
+                    cls.__annotations__[name] = ClassVar
+            cls._own_types = get_annotations(cls, eval_str=True)
+            dataclass(eq=False, repr=False, kw_only=True)(cls)
+        cls._listed_per_step = own.get('per_step', cls._listed_per_step)
         lists = [k for k, hint in cls._types().items() if is_per_step(hint)]
-        cls.per_step = tuple(dict.fromkeys((*cls.per_step, *lists)))
-        if 'carried_state' in vars(cls) and not cls.carries_state:
+        cls.per_step = tuple(dict.fromkeys((*cls._listed_per_step, *lists)))
+        former = [name for name in FORMER_PARTS if callable(own.get(name))]
+        if former and 'losses' not in own:
+            raise TypeError(
+                f'{cls.__name__}.{former[0]} is not called any more; write '
+                'losses, which yields all terms'
+            )
+        if 'carried_state' in own and not cls.carries_state:
             raise TypeError(
                 f'{cls.__name__} has a carried_state, which is only used '
                 'with carries_state = True'
@@ -96,8 +127,10 @@ class BaseMethod(nn.Module):
     @classmethod
     def _types(cls) -> dict[str, Any]:
         """The types of the settings, by name."""
-        hints = get_type_hints(cls, include_extras=True)
-        return {field.name: hints[field.name] for field in fields(cls)}
+        types: dict[str, Any] = {}
+        for base in reversed(cls.__mro__):
+            types.update(vars(base).get('_own_types', {}))
+        return {each.name: types.get(each.name, Any) for each in fields(cls)}
 
     def require_adapter(self, model: TaskModel) -> None:
         """Raise a ConfigError if a model has no adapter."""
@@ -116,13 +149,18 @@ class BaseMethod(nn.Module):
         where nothing is trained afterwards.
 
         Args:
-            model (TaskModel): With checkpoint and adapter in place.
+            model (TaskModel): With checkpoint and adapter in place. In a
+                sequence and its dry run it is the ``ForgettingModel`` that
+                holds the method.
         """
 
     def prepare(self, model: TaskModel, dataset: ForgetRetainDataset) -> None:
         """Look at model and data before the first iteration of a step.
 
-        A resumed step, too, holds the weights here that it began with.
+        A resumed step, too, holds the weights here that it began with; but
+        with ``carries_state = True`` a resumed step is not prepared again,
+        see :meth:`carried_state`: what such a method makes here it has to
+        carry, too.
         All processes call this at the same time, and all have to come to
         the same result. It may be repeated, when a step is killed early and
         resumed, and has to give the same then: whatever is random must come
@@ -150,6 +188,11 @@ class BaseMethod(nn.Module):
 
     def load_carried_state(self, state: dict[str, Tensor]) -> None:
         """Take over what :meth:`carried_state` gave.
+
+        Called up to twice in a step: before :meth:`prepare` with the state
+        of the step before, from the second step on, or with that of
+        ``state_argument``; and after it, in every step, with its own file,
+        so that all processes hold the same.
 
         Args:
             state (dict[str, Tensor]): On the CPU.

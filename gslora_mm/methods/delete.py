@@ -8,7 +8,7 @@ from gslora_mm.registry import METHODS
 from gslora_mm.utils.distributed import row_weight
 from .base import BaseMethod
 from .ingredients.teacher import Teacher
-from .settings import PerStep, Weight
+from .settings import NonNegative, PerStep
 
 #: A logit whose probability is exactly 0. Minus infinity would make the
 #: divergence 0 times infinity.
@@ -53,7 +53,7 @@ class DELETE(BaseMethod):
     name = 'delete'
     needs = ('forget',)
     mask: Literal['own', 'step'] = 'own'
-    w_rest: PerStep[Weight] = 1.0
+    w_rest: PerStep[NonNegative] = 1.0
 
     def prepare(self, model, dataset):
         self.teacher = Teacher(model, dataset)

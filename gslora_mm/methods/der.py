@@ -3,7 +3,7 @@ from gslora_mm.utils.distributed import row_weight
 from .base import BaseMethod
 from .ingredients.teacher import Teacher
 from .ingredients.wrong_labels import WrongLabels
-from .settings import PerStep, Weight
+from .settings import NonNegative, PerStep
 
 
 @METHODS.register_module()
@@ -19,8 +19,10 @@ class DER(BaseMethod):
         (s_{ik} - t_{ik})^2
 
     over images (matched queries) i and kept classes k. Replay is by logits
-    alone: the class labels of the retain half do not enter. For what
-    detectors have beside them, see :class:`Distillation`.
+    alone: the class labels of the retain half do not enter. A detector keeps
+    the losses that no logits of a row could stand in for: of boxes, of
+    queries without an object, and of earlier layers where ``task.aux_loss``
+    counts them; in these last ones, the labels of objects do enter.
 
     The original stores logits with the images of its buffer, as they were
     when an image came by. Here they are those of the model when the step
@@ -37,8 +39,8 @@ class DER(BaseMethod):
 
     name = 'der'
     can_learn = False  # the teacher has not
-    beta: PerStep[Weight] = 1.0
-    alpha: PerStep[Weight] = 0.5
+    beta: PerStep[NonNegative] = 1.0
+    alpha: PerStep[NonNegative] = 0.5
 
     def prepare(self, model, dataset):
         self.wrong_labels = WrongLabels(model, dataset)

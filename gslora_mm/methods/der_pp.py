@@ -3,7 +3,7 @@ from gslora_mm.utils.distributed import row_weight
 from .base import BaseMethod
 from .ingredients.teacher import Teacher
 from .ingredients.wrong_labels import WrongLabels
-from .settings import PerStep, Weight
+from .settings import NonNegative, PerStep
 
 
 @METHODS.register_module()
@@ -31,9 +31,9 @@ class DERPP(BaseMethod):
 
     name = 'der_pp'
     can_learn = False  # the teacher has not
-    beta: PerStep[Weight] = 1.0
-    alpha: PerStep[Weight] = 0.5
-    gamma: PerStep[Weight] = 0.5
+    beta: PerStep[NonNegative] = 1.0
+    alpha: PerStep[NonNegative] = 0.5
+    gamma: PerStep[NonNegative] = 0.5
 
     def prepare(self, model, dataset):
         self.wrong_labels = WrongLabels(model, dataset)

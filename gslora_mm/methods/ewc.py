@@ -6,7 +6,7 @@ from gslora_mm.registry import METHODS
 from .base import BaseMethod
 from .ingredients.weight_drift import WeightDrift
 from .ingredients.wrong_labels import WrongLabels
-from .settings import PerStep, Weight
+from .settings import NonNegative, PerStep
 
 
 @METHODS.register_module()
@@ -40,8 +40,8 @@ class EWC(BaseMethod):
 
     name = 'ewc'
     can_learn = False
-    beta: PerStep[Weight] = 1.0
-    weight: PerStep[Weight] = 100.0
+    beta: PerStep[NonNegative] = 1.0
+    weight: PerStep[NonNegative] = 100.0
 
     def prepare(self, model, dataset):
         self.wrong_labels = WrongLabels(model, dataset)

@@ -5,7 +5,7 @@ from gslora_mm.utils.distributed import row_weight
 from .base import BaseMethod
 from .ingredients.teacher import Teacher
 from .ingredients.wrong_labels import WrongLabels
-from .settings import PerStep, Weight
+from .settings import NonNegative, PerStep
 
 
 @METHODS.register_module()
@@ -22,8 +22,10 @@ class FDR(BaseMethod):
     The distance is that of output distributions: a softmax over the kept
     classes, or their sigmoids. As in the implementations in use it is the
     mean of norms, not squared; at its kink, the teacher, its gradient counts
-    as zero. Class labels of the retain half do not enter; for what detectors
-    have beside them, see :class:`Distillation`.
+    as zero. Class labels of the retain half do not enter. A detector keeps
+    the losses that no logits of a row could stand in for: of boxes, of
+    queries without an object, and of earlier layers where ``task.aux_loss``
+    counts them; in these last ones, the labels of objects do enter.
 
     (The public code of GS-LoRA's tables takes logits for outputs, and for
     detectors the distance over queries in place of classes.)
@@ -35,8 +37,8 @@ class FDR(BaseMethod):
 
     name = 'fdr'
     can_learn = False  # the teacher has not
-    beta: PerStep[Weight] = 1.0
-    alpha: PerStep[Weight] = 1.0
+    beta: PerStep[NonNegative] = 1.0
+    alpha: PerStep[NonNegative] = 1.0
 
     def prepare(self, model, dataset):
         self.wrong_labels = WrongLabels(model, dataset)

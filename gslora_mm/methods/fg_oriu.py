@@ -16,7 +16,7 @@ from .ingredients.subspaces import (
     project_out,
     replay_subspaces,
 )
-from .settings import Bound, Count, PerStep, Weight, number
+from .settings import Count, NonNegative, PerStep, Positive, number
 
 Energy = Annotated[
     float, number('must be a number in (0, 1)', lambda x: 0 < x < 1)
@@ -95,10 +95,10 @@ class FGOrIU(BaseMethod):
     name = 'fg_oriu'
     can_learn = False
     carries_state = True
-    beta: PerStep[Weight] = 0.0
-    bound: PerStep[Bound] = 15.0
-    w_f: PerStep[Weight] = 0.7
-    w_r: PerStep[Weight] = 0.07
+    beta: PerStep[NonNegative] = 0.0
+    bound: PerStep[Positive] = 15.0
+    w_f: PerStep[NonNegative] = 0.7
+    w_r: PerStep[NonNegative] = 0.07
     energy: PerStep[Energy] = 0.99
     batch_size: Count = 16
     loss_forget: LossConfig = 'gslora_mm.BoundedForgettingLoss'

@@ -2,7 +2,7 @@ from gslora_mm.models.losses import bounded_forgetting_loss
 from gslora_mm.registry import METHODS
 from gslora_mm.utils.distributed import mean_over_processes
 from .base import BaseMethod
-from .settings import Bound, PerStep
+from .settings import PerStep, Positive
 
 
 @METHODS.register_module()
@@ -30,7 +30,7 @@ class GradientAscent(BaseMethod):
 
     name = 'gradient_ascent'
     needs = ('forget',)
-    bound: PerStep[Bound | None] = None
+    bound: PerStep[Positive | None] = None
 
     def losses(self, forget, retain):
         # The bound is for the joint batch of all processes.

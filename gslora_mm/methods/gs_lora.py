@@ -7,7 +7,7 @@ from .base import BaseMethod
 from .ingredients.bounded import bounded_forgetting
 from .ingredients.losses import LossConfig, build_loss
 from .ingredients.proximal import ProximalSteps
-from .settings import Bound, PerStep, Weight
+from .settings import NonNegative, PerStep, Positive, Whole
 
 
 @METHODS.register_module()
@@ -51,11 +51,11 @@ class GSLoRA(BaseMethod):
     """
 
     name = 'gs_lora'
-    beta: PerStep[Weight] = 0.15
-    bound: PerStep[Bound] = 15.0
-    alpha_s: PerStep[Weight] = 3e-4
-    warmup_iters: PerStep[Weight] = 0
-    warmup_epochs: PerStep[Weight] = 0
+    beta: PerStep[NonNegative] = 0.15
+    bound: PerStep[Positive] = 15.0
+    alpha_s: PerStep[NonNegative] = 3e-4
+    warmup_iters: PerStep[Whole] = 0
+    warmup_epochs: PerStep[NonNegative] = 0
     sparsity: Literal['subgradient', 'proximal'] = 'subgradient'
     loss_forget: LossConfig = 'gslora_mm.BoundedForgettingLoss'
     loss_structure: LossConfig = 'gslora_mm.GroupSparsityLoss'
@@ -68,9 +68,9 @@ class GSLoRA(BaseMethod):
         self.structure_loss = build_loss(
             'method.loss_structure', self.loss_structure
         )
-        if self.sparsity == 'proximal' and not isinstance(
-            self.structure_loss, GroupSparsityLoss
-        ):
+        # A subclass would be another loss, with other proximal steps.
+        is_group_norm = type(self.structure_loss) is GroupSparsityLoss
+        if self.sparsity == 'proximal' and not is_group_norm:
             raise ConfigError(
                 'method.loss_structure',
                 self.loss_structure,

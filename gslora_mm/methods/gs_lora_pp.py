@@ -10,7 +10,7 @@ from .gs_lora import GSLoRA
 from .ingredients.bounded import bounded_forgetting
 from .ingredients.losses import LossConfig, build_loss
 from .ingredients.prototypes import Prototypes
-from .settings import Bound, Count, PerStep, Weight, path
+from .settings import Count, NonNegative, PerStep, Positive, path
 
 StateFile = Annotated[
     str | None,
@@ -75,9 +75,9 @@ class GSLoRAPP(GSLoRA):
     name = 'gs_lora_pp'
     carries_state = True
     state_argument = 'prototypes'
-    w_f: PerStep[Weight] = 0.005
-    w_r: PerStep[Weight] = 0.005
-    bound_pro: PerStep[Bound] = 18.0
+    w_f: PerStep[NonNegative] = 0.005
+    w_r: PerStep[NonNegative] = 0.005
+    bound_pro: PerStep[Positive] = 18.0
     prototypes: StateFile = None
     prototype_source: Literal['features', 'class_layer', None] = None
     prototype_passes: Count = 1

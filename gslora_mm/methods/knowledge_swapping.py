@@ -3,7 +3,7 @@ from typing import Annotated
 from gslora_mm.registry import METHODS
 from .gs_lora import GSLoRA
 from .ingredients.bounded import bounded_forgetting
-from .settings import PerStep, Weight, number
+from .settings import NonNegative, PerStep, number
 
 LearnShare = Annotated[
     float,
@@ -50,8 +50,8 @@ class KnowledgeSwapping(GSLoRA):
     """
 
     name = 'knowledge_swapping'
-    beta: PerStep[Weight] = 0.2
-    alpha_s: PerStep[Weight] = 5e-3
+    beta: PerStep[NonNegative] = 0.2
+    alpha_s: PerStep[NonNegative] = 5e-3
     learn_share: PerStep[LearnShare] = 0.5
 
     @property

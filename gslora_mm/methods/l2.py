@@ -2,7 +2,7 @@ from gslora_mm.registry import METHODS
 from .base import BaseMethod
 from .ingredients.weight_drift import WeightDrift
 from .ingredients.wrong_labels import WrongLabels
-from .settings import PerStep, Weight
+from .settings import NonNegative, PerStep
 
 
 @METHODS.register_module()
@@ -29,8 +29,8 @@ class L2(BaseMethod):
     """
 
     name = 'l2'
-    beta: PerStep[Weight] = 1.0
-    weight: PerStep[Weight] = 0.1
+    beta: PerStep[NonNegative] = 1.0
+    weight: PerStep[NonNegative] = 0.1
 
     def prepare(self, model, dataset):
         self.wrong_labels = WrongLabels(model, dataset)

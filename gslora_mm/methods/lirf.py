@@ -7,7 +7,7 @@ from gslora_mm.utils.distributed import row_weight
 from .base import BaseMethod
 from .ingredients.teacher import Teacher
 from .ingredients.wrong_labels import WrongLabels
-from .settings import Bound, PerStep, Share, Weight
+from .settings import NonNegative, PerStep, Positive, Share
 
 
 @METHODS.register_module()
@@ -59,11 +59,11 @@ class LIRF(BaseMethod):
 
     name = 'lirf'
     can_learn = False  # the teacher has not
-    beta: PerStep[Weight] = 0.2
+    beta: PerStep[NonNegative] = 0.2
     a: PerStep[Share] = 0.1
-    w_kp: PerStep[Weight] = 10.0
-    w_at: PerStep[Weight] = 0.6
-    temperature: Bound = 10.0
+    w_kp: PerStep[NonNegative] = 10.0
+    w_at: PerStep[NonNegative] = 0.6
+    temperature: PerStep[Positive] = 10.0
 
     def prepare(self, model, dataset):
         self.wrong_labels = WrongLabels(model, dataset)

@@ -4,7 +4,7 @@ from gslora_mm.utils.distributed import row_weight
 from .base import BaseMethod
 from .ingredients.teacher import Teacher
 from .ingredients.wrong_labels import WrongLabels
-from .settings import Bound, PerStep, Weight
+from .settings import NonNegative, PerStep, Positive
 
 
 @METHODS.register_module()
@@ -37,9 +37,9 @@ class LwF(BaseMethod):
 
     name = 'lwf'
     can_learn = False  # the teacher has not
-    beta: PerStep[Weight] = 0.1
-    alpha: PerStep[Weight] = 1.0
-    temperature: Bound = 2.0
+    beta: PerStep[NonNegative] = 0.1
+    alpha: PerStep[NonNegative] = 1.0
+    temperature: PerStep[Positive] = 2.0
 
     def prepare(self, model, dataset):
         self.wrong_labels = WrongLabels(model, dataset)

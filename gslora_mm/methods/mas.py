@@ -4,7 +4,7 @@ from gslora_mm.registry import METHODS
 from .base import BaseMethod
 from .ingredients.weight_drift import WeightDrift
 from .ingredients.wrong_labels import WrongLabels
-from .settings import PerStep, Weight
+from .settings import NonNegative, PerStep
 
 
 @METHODS.register_module()
@@ -38,8 +38,8 @@ class MAS(BaseMethod):
 
     name = 'mas'
     can_learn = False
-    beta: PerStep[Weight] = 1.0
-    weight: PerStep[Weight] = 0.05
+    beta: PerStep[NonNegative] = 1.0
+    weight: PerStep[NonNegative] = 0.05
 
     def prepare(self, model, dataset):
         self.wrong_labels = WrongLabels(model, dataset)

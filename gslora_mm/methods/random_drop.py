@@ -39,8 +39,9 @@ class RandomDrop(BaseMethod):
     def setup(self, model):
         if model.groups:
             raise ConfigError(
-                'adapter must be None for RandomDrop: it drops weights of '
-                'the model itself'
+                'adapter',
+                valid='must be None for RandomDrop: it drops weights of the '
+                'model itself',
             )
         generator = torch.Generator().manual_seed(self.seed)
         for parameter in model.model.parameters():

@@ -1,7 +1,7 @@
 from gslora_mm.registry import METHODS
 from .base import BaseMethod
 from .ingredients.wrong_labels import WrongLabels
-from .settings import PerStep, Weight
+from .settings import NonNegative, PerStep
 
 
 @METHODS.register_module()
@@ -27,7 +27,7 @@ class RandomLabels(BaseMethod):
     """
 
     name = 'random_labels'
-    beta: PerStep[Weight] = 1.0
+    beta: PerStep[NonNegative] = 1.0
 
     def prepare(self, model, dataset):
         self.wrong_labels = WrongLabels(model, dataset)

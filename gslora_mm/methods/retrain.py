@@ -48,8 +48,9 @@ class Retrain(BaseMethod):
     def setup(self, model):
         if model.groups:
             raise ConfigError(
-                'adapter must be None for Retrain: all weights are drawn '
-                'anew, there are none to be adapted'
+                'adapter',
+                valid='must be None for Retrain: all weights are drawn anew, '
+                'there are none to be adapted',
             )
         fresh = initial_model(model.stock_config, self.seed)
         if self.initial is not None:

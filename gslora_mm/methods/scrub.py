@@ -7,7 +7,7 @@ from gslora_mm.registry import METHODS
 from gslora_mm.utils.distributed import row_weight
 from .base import BaseMethod
 from .ingredients.teacher import Teacher
-from .settings import Bound, Count, PerStep, Weight
+from .settings import Count, NonNegative, PerStep, Positive
 
 
 @METHODS.register_module()
@@ -59,9 +59,9 @@ class SCRUB(BaseMethod):
     name = 'scrub'
     can_learn = False  # the teacher has not
     ends_at_zero = False
-    alpha: PerStep[Weight] = 0.5
-    gamma: PerStep[Weight] = 1.0
-    temperature: Bound = 2.0
+    alpha: PerStep[NonNegative] = 0.5
+    gamma: PerStep[NonNegative] = 1.0
+    temperature: PerStep[Positive] = 2.0
     msteps: PerStep[Count] = 3
 
     def prepare(self, model, dataset):

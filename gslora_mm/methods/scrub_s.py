@@ -2,7 +2,7 @@ import torch
 
 from gslora_mm.registry import METHODS
 from .scrub import SCRUB
-from .settings import PerStep, Share, Weight
+from .settings import NonNegative, PerStep, Share
 
 
 @METHODS.register_module()
@@ -33,8 +33,8 @@ class SCRUBS(SCRUB):
     """
 
     name = 'scrub_s'
-    smoothing: PerStep[Weight] = 0.1
-    decay: Share = 0.9
+    smoothing: PerStep[NonNegative] = 0.1
+    decay: PerStep[Share] = 0.9
 
     def setup(self, model):
         self.trained = [p for p in model.model.parameters() if p.requires_grad]

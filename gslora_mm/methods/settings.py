@@ -1,7 +1,7 @@
 """What the settings of a method may be, as the types of its fields.
 
-A field ``beta: PerStep[Weight] = 1.0`` is a finite number >= 0, and a config
-may give one for each step. A value that breaks the rule of its type is
+A field ``beta: PerStep[NonNegative] = 1.0`` is a finite number >= 0, and a
+config may give one for each step. A value that breaks the rule of its type is
 reported by :func:`check_setting` before anything is trained.
 """
 
@@ -49,16 +49,24 @@ def path(valid: str) -> Rule:
     return Rule(valid, lambda x: x is None or isinstance(x, str))
 
 
-Weight = Annotated[
+NonNegative = Annotated[
     float,
     number('must be a finite number >= 0', lambda x: 0 <= x < math.inf),
 ]
-Bound = Annotated[
+Positive = Annotated[
     float,
     number('must be a finite number > 0', lambda x: 0 < x < math.inf),
 ]
 Share = Annotated[
     float, number('must be a number in [0, 1]', lambda x: 0 <= x <= 1)
+]
+#: An integer that a config may have computed: 2.0 is one, 2.5 is none.
+Whole = Annotated[
+    float,
+    number(
+        'must be an integer >= 0',
+        lambda x: x >= 0 and float(x).is_integer(),
+    ),
 ]
 Count = Annotated[int, integer('must be an integer >= 1', lambda x: x >= 1)]
 Seed = Annotated[

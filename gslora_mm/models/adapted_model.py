@@ -167,7 +167,8 @@ class AdaptedModel(BaseModel):
                 loss,
                 'is a loss on the groups of an adapter; set adapter, too',
             )
-        self.loss_structure = MODELS.build(loss)
+        with config_path('loss_structure'):
+            self.loss_structure = MODELS.build(loss)
 
     def init_weights(self) -> None:
         """Initialise the stock model as ever, and say what is trained.

@@ -204,8 +204,8 @@ class BaseTask(metaclass=ABCMeta):
             inputs (Tensor): Preprocessed images, shape (N, C, H, W).
 
         Returns:
-            Any: Whatever :meth:`half` takes as ``features``; the inputs
-            themselves where there is no trunk.
+            Any: Whatever :meth:`half` takes as ``trunk_output``; the
+            inputs themselves where there is no trunk.
         """
         return inputs
 
@@ -214,7 +214,7 @@ class BaseTask(metaclass=ABCMeta):
         self,
         model: nn.Module,
         inputs: Tensor,
-        features: Any,
+        trunk_output: Any,
         data_samples: Sequence,
         index: Tensor,
         role: str,
@@ -225,7 +225,7 @@ class BaseTask(metaclass=ABCMeta):
             model (nn.Module): The (adapted) stock model.
             inputs (Tensor): Images of the whole batch, as for
                 :meth:`extract`.
-            features (Any): What :meth:`extract` gave for them.
+            trunk_output (Any): What :meth:`extract` gave for them.
             data_samples (Sequence): Data samples of the whole batch.
             index (Tensor): Positions of this half in the batch, shape (n, ).
             role (str): ``'forget'`` or ``'retain'``.
@@ -249,9 +249,9 @@ class BaseTask(metaclass=ABCMeta):
         data = model.data_preprocessor(batch, training=False)
         inputs, samples = data['inputs'], data['data_samples']
         everything = torch.arange(len(samples), device=inputs.device)
-        features = self.extract(model, inputs)
+        trunk_output = self.extract(model, inputs)
         return self.half(
-            model, inputs, features, samples, everything, 'retain'
+            model, inputs, trunk_output, samples, everything, 'retain'
         )
 
     @abstractmethod

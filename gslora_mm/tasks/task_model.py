@@ -37,8 +37,9 @@ class TaskModel(AdaptedModel):
         allow_pickle: bool = False,
         data_preprocessor: dict | None = None,
     ) -> None:
-        # It prepares the config of the stock model, and is no module: what
-        # is none may be set before the constructor of nn.Module.
+        # It prepares the config that the constructor below builds. nn.Module
+        # accepts attributes before its constructor if they are no modules,
+        # and a task is none.
         self.task = TASKS.build(task)
         model = copy.deepcopy(model)
         if data_preprocessor is not None:

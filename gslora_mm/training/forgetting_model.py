@@ -53,13 +53,14 @@ class ForgettingModel(TaskModel):
             optim_wrapper (OptimWrapper): Updates the trainable parameters.
 
         Returns:
-            dict[str, Tensor]: Values for the log, ``loss`` being their sum.
+            dict[str, Tensor]: Values for the log; ``loss`` is the sum of
+            those with ``loss`` in their name.
         """
         with optim_wrapper.optim_context(self):
             data = self.data_preprocessor(data, training=True)
-            features = self._extract(data['inputs'])
-        trunk = DetachedFeatures(features)
-        parts = self._losses(trunk.features, **data)
+            trunk_output = self._extract(data['inputs'])
+        trunk = DetachedOutput(trunk_output)
+        parts = self._parts(trunk.output, **data)
         log: dict[str, Tensor] = {}
         total = torch.zeros(())
         while True:
@@ -107,7 +108,7 @@ class ForgettingModel(TaskModel):
             are summed up and trained on, the others only logged. Their
             values are means over all processes.
         """
-        yield from self._losses(self._extract(inputs), inputs, data_samples)
+        yield from self._parts(self._extract(inputs), inputs, data_samples)
 
     def _extract(self, inputs: Tensor) -> Any:
         """Run the trunk on the whole batch."""
@@ -116,8 +117,8 @@ class ForgettingModel(TaskModel):
         ):
             return self.task.extract(self.model, inputs)
 
-    def _losses(
-        self, features: Any, inputs: Tensor, data_samples: Sequence
+    def _parts(
+        self, trunk_output: Any, inputs: Tensor, data_samples: Sequence
     ) -> Iterator[dict[str, Tensor]]:
         roles = [sample.metainfo.get('role') for sample in data_samples]
         halves = {}
@@ -126,7 +127,7 @@ class ForgettingModel(TaskModel):
             halves[role] = self.task.half(
                 self.model,
                 inputs,
-                features,
+                trunk_output,
                 data_samples,
                 torch.tensor(index, dtype=torch.long, device=inputs.device),
                 role,
@@ -177,7 +178,7 @@ class ForgettingModel(TaskModel):
         self.load_state_dict(state, strict=False)
 
 
-class DetachedFeatures:
+class DetachedOutput:
     """The trunk's output, detached so that several losses can use it.
 
     Each loss's backward pass ends here and leaves its gradient; one more
@@ -187,7 +188,7 @@ class DetachedFeatures:
         outputs (Any): Output of the trunk, a tensor or a tuple of tensors.
 
     Attributes:
-        features (Any): The same to compute losses of.
+        output (Any): The same to compute losses of.
     """
 
     def __init__(self, outputs: Any) -> None:
@@ -197,7 +198,7 @@ class DetachedFeatures:
             output.detach().requires_grad_(output.requires_grad)
             for output in self.outputs
         )
-        self.features = self.leaves[0] if is_tensor else self.leaves
+        self.output = self.leaves[0] if is_tensor else self.leaves
 
     def backward(self) -> None:
         """Take the gradients that the losses left through the trunk."""

@@ -1,6 +1,7 @@
 """Settings of a method are fields; methods of before still work."""
 
 import copy
+import dataclasses
 import inspect
 import pickle
 from typing import Literal
@@ -8,7 +9,17 @@ from typing import Literal
 import pytest
 import torch
 
-from gslora_mm.methods import BaseMethod, Bound, GSLoRA, PerStep, Weight
+from gslora_mm.methods import (
+    LIRF,
+    SCRUB,
+    SCRUBS,
+    BaseMethod,
+    GSLoRA,
+    LwF,
+    NonNegative,
+    PerStep,
+    Positive,
+)
 from gslora_mm.methods.ingredients.losses import LossConfig
 from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
@@ -16,9 +27,9 @@ from gslora_mm.utils import ConfigError
 
 class Fields(BaseMethod):
     name = 'fields'
-    must: PerStep[Weight]
-    beta: PerStep[Weight] = 1.0
-    bound: PerStep[Bound | None] = None
+    must: PerStep[NonNegative]
+    beta: PerStep[NonNegative] = 1.0
+    bound: PerStep[Positive | None] = None
     mode: Literal['a', 'b', None] = 'a'
     loss_a: LossConfig = 'gslora_mm.GroupSparsityLoss'
 
@@ -29,8 +40,8 @@ class Fields(BaseMethod):
 class Child(Fields):
     """Another default, one more setting, and one that is required."""
 
-    beta: PerStep[Weight] = 0.5
-    temperature: Bound = 2.0
+    beta: PerStep[NonNegative] = 0.5
+    temperature: Positive = 2.0
     last: int
 
 
@@ -54,9 +65,16 @@ class BelowWritten(Written):
 
 
 class WrittenOverFields(GSLoRA):
+    strength: 'OnlyKnownToTypeCheckers'  # noqa: F821
+
     def __init__(self, extra: float = 1.0, **kwargs) -> None:
         super().__init__(**kwargs)
         self.extra = extra
+        self.strength = 2 * extra
+
+
+class BelowWrittenOverFields(WrittenOverFields):
+    another: float
 
 
 def test_fields_are_keyword_arguments_with_defaults():
@@ -120,6 +138,63 @@ def test_methods_with_an_init_of_their_own():
     assert (method.extra, method.beta, method.bound) == (2.0, 0.3, 15.0)
     with pytest.raises(ConfigError, match='method.beta = -1'):
         WrittenOverFields(beta=-1)
+
+
+def test_annotations_beside_a_written_init_are_no_settings():
+    method = BelowWrittenOverFields(extra=2.0, beta=0.3)
+    assert (method.strength, method.beta) == (4.0, 0.3)
+    names = {field.name for field in dataclasses.fields(method)}
+    assert names == {field.name for field in dataclasses.fields(GSLoRA)}
+
+
+def test_attributes_of_the_class_are_no_settings():
+    class Annotated(Fields):
+        name: str = 'annotated'
+        needs: tuple = ('forget',)
+        ends_at_zero: bool = False
+        extra: Positive = 1.0
+
+    assert list(inspect.signature(Annotated).parameters) == [
+        *inspect.signature(Fields).parameters,
+        'extra',
+    ]
+    method = Annotated(must=1)
+    assert (method.name, method.needs) == ('annotated', ('forget',))
+    assert not method.ends_at_zero and Fields.ends_at_zero
+
+
+def test_a_subclass_takes_a_setting_out_of_those_per_step():
+    class Once(GSLoRA):
+        beta: NonNegative = 1.0
+
+    class Listed(GSLoRA):
+        per_step = ('loss_forget',)
+        beta: NonNegative = 1.0
+
+    class Again(Once):
+        beta: PerStep[NonNegative] = 2.0
+
+    without = tuple(name for name in GSLoRA.per_step if name != 'beta')
+    assert 'beta' in GSLoRA.per_step and Once.per_step == without
+    assert Listed.per_step == ('loss_forget', *without)
+    assert Again.per_step == GSLoRA.per_step
+
+
+def test_numbers_of_the_loss_may_be_lists():
+    for method in (LwF, LIRF, SCRUB, SCRUBS):
+        assert 'temperature' in method.per_step
+    assert 'decay' in SCRUBS.per_step
+
+
+@pytest.mark.parametrize(
+    'part', ['forget_part', 'retain_part', 'structure_part', 'penalty']
+)
+def test_parts_that_nothing_calls_are_refused(part):
+    with pytest.raises(TypeError, match=f'Mine.{part} is not called .*losses'):
+        type('Mine', (GSLoRA,), {part: lambda self, half: {}})
+    both = {part: lambda self, half: {}, 'losses': lambda self, f, r: []}
+    assert type('Mine', (GSLoRA,), both)  # for its own use
+    assert type('Mine', (GSLoRA,), {'penalty': 1.0})
 
 
 @pytest.mark.parametrize(

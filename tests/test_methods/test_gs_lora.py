@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gslora_mm.methods import GSLoRA
+from gslora_mm.models.losses import GroupSparsityLoss
 from gslora_mm.utils import ConfigError
 
 
@@ -136,6 +137,7 @@ def test_a_skipped_optimizer_step_is_not_followed_by_a_proximal_one():
         (dict(bound=0), 'method.bound = 0'),
         (dict(beta='big'), "method.beta = 'big'"),
         (dict(warmup_iters=-1), 'method.warmup_iters = -1'),
+        (dict(warmup_iters=2.5), 'method.warmup_iters = 2.5'),
         (dict(warmup_epochs=-1), 'method.warmup_epochs = -1'),
         (dict(sparsity='l1'), "method.sparsity = 'l1'"),
     ],
@@ -168,6 +170,13 @@ class SquareGap(torch.nn.Module):
 class LargestNorm(torch.nn.Module):
     def forward(self, groups):
         return max(group[0].norm() for group in groups.values())
+
+
+class SquaredNorms(GroupSparsityLoss):
+    """A group sparsity, but not that of the proximal steps."""
+
+    def forward(self, groups):
+        return super().forward(groups) ** 2
 
 
 def test_losses_may_be_replaced():
@@ -230,6 +239,26 @@ def test_a_weight_of_the_structure_counts_for_proximal_steps_too():
         (
             dict(loss_structure=dict(type=LargestNorm), sparsity='proximal'),
             'method.loss_structure = .*GroupSparsityLoss; leave one',
+        ),
+        (
+            dict(loss_structure=dict(type=SquaredNorms), sparsity='proximal'),
+            'method.loss_structure = .*GroupSparsityLoss; leave one',
+        ),
+        (
+            dict(
+                loss_structure=dict(
+                    type='gslora_mm.GroupSparsityLoss', loss_weight=-1
+                )
+            ),
+            'method.loss_structure.loss_weight = -1: must be',
+        ),
+        (
+            dict(
+                loss_forget=dict(
+                    type='gslora_mm.BoundedForgettingLoss', bound=0
+                )
+            ),
+            'method.loss_forget.bound = 0: must be a finite number > 0',
         ),
     ],
 )

@@ -117,7 +117,7 @@ def test_a_step_begins_with_the_drop_and_survives_a_resume(task):
 
 
 def test_refuses_an_adapter():
-    with pytest.raises(ConfigError, match='adapter must be None'):
+    with pytest.raises(ConfigError, match='^adapter: must be None'):
         tiny_model('classification', DROP, LORA)
 
 

@@ -122,7 +122,7 @@ def test_a_file_that_does_not_fit_is_named(tmp_path):
 
 
 def test_refuses_an_adapter():
-    with pytest.raises(ConfigError, match='adapter must be None'):
+    with pytest.raises(ConfigError, match='^adapter: must be None'):
         tiny_model('classification', RETRAIN, adapter=LORA)
 
 

@@ -288,6 +288,10 @@ def resnet():
         (dict(adapter=dict(group_by='x')), "^model.adapter.group_by = 'x'"),
         (dict(adapter=dict(target='x')), "^model.adapter.target = 'x': no "),
         (dict(loss_structure=SPARSITY, adapter=None), '^model.loss_structure'),
+        (
+            dict(loss_structure={**SPARSITY, 'loss_weight': -1}),
+            '^model.loss_structure.loss_weight = -1: must be',
+        ),
         (dict(also_train=['haed']), "^model.also_train.*'head'"),
         (dict(head=dict()), r'^model: .*head.*_delete_=True'),
         (dict(model='resnet'), "^model.adapter.target = 'ffn': no linear"),

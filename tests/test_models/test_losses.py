@@ -15,6 +15,7 @@ from gslora_mm.models.losses import (
     prototype_loss,
 )
 from gslora_mm.registry import MODELS
+from gslora_mm.utils import ConfigError
 
 
 def test_group_sparsity_is_the_sum_of_group_norms():
@@ -193,6 +194,27 @@ def test_distillation_refuses_what_does_not_fit(change, message):
     arguments = dict(logits=torch.zeros(2, 3), teacher_logits=torch.ones(2, 3))
     with pytest.raises(ValueError, match=message):
         distillation_loss(**{**arguments, **change})
+
+
+@pytest.mark.parametrize(
+    ('name', 'settings', 'message'),
+    [
+        ('BoundedForgetting', dict(bound=0), 'bound = 0: .* > 0'),
+        ('BoundedForgetting', dict(bound=math.inf), 'bound = inf: .* > 0'),
+        ('BoundedForgetting', dict(bound='a'), "bound = 'a': .* > 0"),
+        (
+            'BoundedForgetting',
+            dict(bound=1, loss_weight=-1),
+            'loss_weight = -1: .* >= 0',
+        ),
+        ('GroupSparsity', dict(loss_weight=math.nan), 'loss_weight = nan'),
+        ('GroupSparsity', dict(loss_weight=None), 'loss_weight = None'),
+        ('Prototype', dict(loss_weight=-0.5), 'loss_weight = -0.5'),
+    ],
+)
+def test_bad_arguments_of_registered_modules(name, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        MODELS.build(dict(type=f'gslora_mm.{name}Loss', **settings))
 
 
 @pytest.mark.parametrize('weight', [1.0, 0.25])

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from gslora_mm.registry import MODELS
-from gslora_mm.utils import usable
+from gslora_mm.utils import config_path, usable
 
 #: Type of a registered module, or its config with arguments.
 LossConfig = str | dict
@@ -21,7 +21,8 @@ def build_loss(key: str, config: LossConfig, **settings: Any) -> nn.Module:
 
     Raises:
         ConfigError: If there is no such module, or it takes other arguments.
+            One of the module itself names the entry below ``key``.
     """
-    with usable(key):
+    with usable(key), config_path(key):
         config = dict(type=config) if isinstance(config, str) else config
         return MODELS.build({**settings, **config})

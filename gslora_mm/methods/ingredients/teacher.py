@@ -15,7 +15,9 @@ class Teacher:
     With an adapter it is the model itself, asked without the adapter: no
     second model is stored. Without one it is a copy. To be made in
     :meth:`~gslora_mm.methods.BaseMethod.prepare`, where also a resumed step
-    holds the weights that it began with.
+    holds the weights that it began with. Not by a method with
+    ``carries_state``: a resumed step of such a one is not prepared again,
+    and would have no teacher.
 
     Not a module on purpose: it is no part of what a method saves.
 

@@ -1,6 +1,7 @@
 from torch import Tensor, nn
 
 from gslora_mm.registry import MODELS
+from .arguments import check_loss_weight, check_positive
 
 
 def bounded_forgetting_loss(loss: Tensor, bound: float) -> Tensor:
@@ -32,11 +33,17 @@ class BoundedForgettingLoss(nn.Module):
 
     Args:
         bound (float): BND, positive.
-        loss_weight (float): Factor of the loss. Defaults to 1.0.
+        loss_weight (float): Factor of the loss, not negative. Defaults to
+            1.0.
+
+    Raises:
+        ConfigError: If bound or weight is no such number.
     """
 
     def __init__(self, bound: float, loss_weight: float = 1.0) -> None:
         super().__init__()
+        check_positive('bound', bound)
+        check_loss_weight(loss_weight)
         self.bound = bound
         self.loss_weight = loss_weight
 

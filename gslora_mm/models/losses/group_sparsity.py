@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gslora_mm.registry import MODELS
+from .arguments import check_loss_weight
 
 
 def group_norm(group: Sequence[Tensor]) -> Tensor:
@@ -55,11 +56,16 @@ class GroupSparsityLoss(nn.Module):
     """:func:`group_sparsity_loss` as a module.
 
     Args:
-        loss_weight (float): Factor of the loss. Defaults to 1.0.
+        loss_weight (float): Factor of the loss, not negative. Defaults to
+            1.0.
+
+    Raises:
+        ConfigError: If the weight is no such number.
     """
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
+        check_loss_weight(loss_weight)
         self.loss_weight = loss_weight
 
     def forward(

@@ -2,6 +2,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gslora_mm.registry import MODELS
+from .arguments import check_loss_weight
 
 
 def prototype_loss(
@@ -47,11 +48,16 @@ class PrototypeLoss(nn.Module):
     """:func:`prototype_loss` as a module.
 
     Args:
-        loss_weight (float): Factor of the loss. Defaults to 1.0.
+        loss_weight (float): Factor of the loss, not negative. Defaults to
+            1.0.
+
+    Raises:
+        ConfigError: If the weight is no such number.
     """
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
+        check_loss_weight(loss_weight)
         self.loss_weight = loss_weight
 
     def forward(

@@ -119,7 +119,7 @@ class ClassificationTask(BaseTask):
         self,
         model: nn.Module,
         inputs: Tensor,
-        features: Tensor,
+        trunk_output: Tensor,
         data_samples: Sequence,
         index: Tensor,
         role: str,

@@ -115,20 +115,21 @@ def matched_losses(head: nn.Module, inputs: dict) -> HeadLosses:
 def emptied_losses(
     head: nn.Module, inputs: dict, classes: Tensor
 ) -> HeadLosses:
-    """Losses of a head, with objects of some classes turned to background.
+    """Compute a head's losses, with objects of some classes as background.
 
-    The counterpart of :func:`matched_losses` for objects that are to become
-    background: only the queries that objects are matched to are classified,
-    those of ``classes`` as background and without a box, all others as in
-    training. Meant for the last decoder layer; other layers' losses of the
-    own class are left out with a focal loss.
+    Only the queries that are matched to an object are classified: those of
+    ``classes`` as background and without a box, all others as in training.
+    Meant for the last decoder layer; with a focal loss, the loss of an
+    object's own class is computed there alone.
 
-    What holds unmatched queries back, because they are so many, would keep
-    the few matched ones from becoming background. A focal loss counts a
-    query that shows little as done: at a score of 0.1 a hundredth of the
-    binary cross-entropy is left. But AP only ranks, and an object at 0.1 is
-    still found; so an object's own class is without focus. With a softmax,
-    these queries do without the lower weight of the background.
+    Training reduces the loss of background, because most queries are
+    background. Here that would leave too little gradient to turn an object
+    into background. A focal loss multiplies the binary cross-entropy of a
+    score of 0.1 by about a hundredth; but AP depends on the order of scores
+    alone, and an object with a score of 0.1 may still be found. So the score
+    of an object's own class gets the binary cross-entropy without the focal
+    factor, and with a softmax these queries get a weight of 1 in place of
+    ``bg_cls_weight``.
 
     Args:
         head (nn.Module): A ``DETRHead`` of mmdet.

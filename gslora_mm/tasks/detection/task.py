@@ -122,7 +122,7 @@ class DetectionTask(BaseTask):
         self,
         model: nn.Module,
         inputs: Tensor,
-        features: tuple[Tensor, ...],
+        trunk_output: tuple[Tensor, ...],
         data_samples: Sequence,
         index: Tensor,
         role: str,
@@ -134,7 +134,7 @@ class DetectionTask(BaseTask):
         return DetectionHalf(
             model,
             inputs[index],
-            features,
+            trunk_output,
             index,
             [data_samples[i] for i in index.tolist()],
             role,
