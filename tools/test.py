@@ -13,7 +13,8 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS, init_default_scope
 
 from gslora_mm.registry import TASKS
-from gslora_mm.utils import ConfigError, SaveError, save_json
+from gslora_mm.utils import ConfigError, SaveError, config_path, save_json
+from gslora_mm.utils.checkpoint import TOOL_FLAGS
 from gslora_mm.utils.quiet import hush, no_prints
 
 hush()
@@ -94,7 +95,21 @@ def evaluation_config(cfg: Config) -> Config:
     return cfg
 
 
-def add_outputs(cfg: Config, task: BaseTask, args: argparse.Namespace) -> None:
+def build_task(task: dict | None, scope: str | None) -> BaseTask | None:
+    """Build the task of a config; None if neither it nor its scope names one.
+
+    Models of other libraries can be evaluated, too.
+    """
+    try:
+        task = complete_task_config(task, scope)
+    except ConfigError:
+        return None
+    return TASKS.build(task)
+
+
+def add_outputs(
+    cfg: Config, task: BaseTask | None, args: argparse.Namespace
+) -> None:
     """Predictions to a file, pictures to a folder or a screen."""
     if args.out:
         if not args.out.endswith(('.pkl', '.pickle')):
@@ -102,19 +117,21 @@ def add_outputs(cfg: Config, task: BaseTask, args: argparse.Namespace) -> None:
         evaluators = cfg.test_evaluator
         if isinstance(evaluators, dict):
             evaluators = [evaluators]
-        dump = dict(type=task.prediction_dump, out_file_path=args.out)
+        kind = (task or BaseTask).prediction_dump
+        dump = dict(type=kind, out_file_path=args.out)
         cfg.test_evaluator = [*evaluators, dump]
     if args.show or args.show_dir:
-        hook = task.picture_hook(
+        hook = task and task.picture_hook(
             args.show_dir,
             cfg.work_dir,
             show=args.show,
             wait_time=args.wait_time,
         )
         if hook is None:
+            what = type(task).__name__ if task else 'a config without a task'
             raise ConfigError(
-                '--show and --show-dir: no predictions are painted for '
-                f'{type(task).__name__}'
+                '--show and --show-dir',
+                valid=f'no predictions are painted for {what}',
             )
         cfg.default_hooks.visualization = hook
 
@@ -137,11 +154,12 @@ def test(args: argparse.Namespace) -> None:
         init_processes(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
     init_default_scope(scope)
     if args.out or args.show or args.show_dir:
-        add_outputs(cfg, TASKS.build(complete_task_config(task, scope)), args)
+        add_outputs(cfg, build_task(task, scope), args)
     runner = RUNNERS.build(cfg)
-    load_stock_checkpoint(
-        model_of(runner), args.checkpoint, args.allow_pickle, 'CHECKPOINT'
-    )
+    with config_path(renamed=TOOL_FLAGS):
+        load_stock_checkpoint(
+            model_of(runner), args.checkpoint, args.allow_pickle, 'CHECKPOINT'
+        )
     metrics = runner.test()
     if args.metrics and runner.rank == 0:
         save_json(metrics, args.metrics)

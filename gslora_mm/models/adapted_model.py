@@ -1,6 +1,5 @@
 """LoRA in an ordinary run, without any forgetting."""
 
-import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
@@ -8,7 +7,6 @@ from functools import partial
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import BaseModel, PretrainedInit, initialize
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from gslora_mm.lora import (
     adapter_settings,
@@ -21,12 +19,18 @@ from gslora_mm.lora import (
 )
 from gslora_mm.lora.find import is_inside
 from gslora_mm.registry import MODELS, check_arguments
-from gslora_mm.utils import ConfigError, config_path, unknown_name
-from .stock import build_stock_model, load_stock_checkpoint
-from .stock_keys import accept_stock_keys
-
-#: Settings of the adapter, kept in the message hub and so in checkpoints.
-ADAPTER_INFO = 'adapter'
+from gslora_mm.utils import ConfigError, config_path, unknown_name, usable
+from .stock import (
+    build_stock_model,
+    complete_stock_config,
+    load_stock_checkpoint,
+)
+from .stock_keys import (
+    ADAPTER_INFO,
+    accept_stock_keys,
+    frozen_norms,
+    record_adapter,
+)
 
 
 @MODELS.register_module()
@@ -105,11 +109,7 @@ class AdaptedModel(BaseModel):
         # The stock model owns the data preprocessor; BaseModel would make a
         # default one that nothing needs.
         super().__init__(data_preprocessor=nn.Identity())
-        self.stock_config = copy.deepcopy(model)
-        if data_preprocessor is not None:
-            self.stock_config.setdefault(
-                'data_preprocessor', data_preprocessor
-            )
+        self.stock_config = complete_stock_config(model, data_preprocessor)
         self.model = build_stock_model(self.stock_config)
         self.data_preprocessor = self.model.data_preprocessor
         self.groups: dict[str, list[nn.Parameter]] = {}
@@ -127,6 +127,7 @@ class AdaptedModel(BaseModel):
             if loss_structure is not None:
                 self._build_loss_structure(loss_structure)
         accept_stock_keys(self)
+        self.register_state_dict_post_hook(record_adapter)
 
     def check_stock_model(self) -> None:
         """Raise a ConfigError if the stock model is of the wrong kind."""
@@ -156,9 +157,12 @@ class AdaptedModel(BaseModel):
             if name not in known:
                 raise unknown_name('also_train', name, filter(None, known))
         if self.groups:
+            # get_parameter() fails on the weight of a LoRAProjection, which
+            # is a property.
+            parameters = dict(self.model.named_parameters())
             for name in self.model.lora_injection['frozen']:
                 if is_inside(name, names):
-                    self.model.get_parameter(name).requires_grad_(True)
+                    parameters[name].requires_grad_(True)
 
     def _build_loss_structure(self, loss: dict) -> None:
         if not self.groups:
@@ -167,7 +171,7 @@ class AdaptedModel(BaseModel):
                 loss,
                 'is a loss on the groups of an adapter; set adapter, too',
             )
-        with config_path('loss_structure'):
+        with config_path('loss_structure'), usable(''):
             self.loss_structure = MODELS.build(loss)
 
     def init_weights(self) -> None:
@@ -205,9 +209,8 @@ class AdaptedModel(BaseModel):
         """
         super().train(mode)
         if mode and self.groups:
-            for module in self.model.modules():
-                if isinstance(module, _BatchNorm) and is_frozen([module]):
-                    module.eval()
+            for norm in frozen_norms(self.model).values():
+                norm.eval()
         return self
 
     def forward(
@@ -231,12 +234,3 @@ class AdaptedModel(BaseModel):
     def stock_state_dict(self) -> 'OrderedDict[str, Tensor]':
         """State dict of the stock model, with the adapter folded in."""
         return merged_state_dict(self.model)
-
-
-def is_frozen(modules: Sequence[nn.Module]) -> bool:
-    """Whether no parameter of some modules is trained."""
-    return not any(
-        parameter.requires_grad
-        for module in modules
-        for parameter in module.parameters()
-    )

@@ -27,10 +27,25 @@ def build_stock_model(
         nn.Module: With the weights that its constructor gave it.
     """
     # mmdet's detectors write into the config that they are built from.
+    return MODELS.build(complete_stock_config(model, data_preprocessor))
+
+
+def complete_stock_config(
+    model: Mapping, data_preprocessor: Mapping | None = None
+) -> Mapping:
+    """Copy the config of a stock model, and put its data preprocessor in.
+
+    Args:
+        model (Mapping): Config of the model; one in it is kept.
+        data_preprocessor (Mapping, optional): See :func:`build_stock_model`.
+
+    Returns:
+        Mapping: A copy, of the same class.
+    """
     model = copy.deepcopy(model)
     if data_preprocessor is not None:
         model.setdefault('data_preprocessor', data_preprocessor)
-    return MODELS.build(model)
+    return model
 
 
 def load_stock_checkpoint(

@@ -2,29 +2,34 @@
 
 Whatever loads a state dict, MMEngine's Runner included, goes through the
 hooks of a module. Here they give the keys of a stock checkpoint the prefix
-that they have inside, and do not miss the adapter.
+that they have inside, do not miss the adapter, and see to it that what is
+loaded fits the adapter and leaves no frozen weight random.
 """
 
-import re
+from collections.abc import Sequence
 from typing import Any
 
+from mmengine.logging import MessageHub
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from gslora_mm.lora import adapter_settings, lora_layers
 from gslora_mm.lora.layer import MATRICES
 from gslora_mm.lora.merge import raise_problems
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.checkpoint import STOCK_PREFIX, find_size_mismatches
 
-CHILD = 'model.'
-_SIZE_MISMATCH = re.compile(r'size mismatch for (\S+):')
+#: Settings of the adapter, kept in the message hub and so in checkpoints.
+ADAPTER_INFO = 'adapter'
 
 
 def accept_stock_keys(model: nn.Module) -> None:
     """Let a model load stock checkpoints, beside its own.
 
-    A stock checkpoint has to give all frozen weights, which would stay
-    random otherwise; what is trained may be missing or of another shape, as
-    the loader sees fit. A checkpoint of the model's own has to have the same
-    adapter.
+    Either has to give all frozen weights and the statistics of all frozen
+    norms, which would stay random otherwise; what is trained may be missing
+    or of another shape, as the loader sees fit. A checkpoint of the model's
+    own has to have the same adapter, and the same alpha if it says which.
 
     Args:
         model (nn.Module): With the stock model as its attribute ``model``.
@@ -48,24 +53,28 @@ def _add_prefix(
 ) -> None:
     """Before loading: turn keys of the stock model into keys of ours."""
     own = {f'{prefix}{key}': v for key, v in model.state_dict().items()}
-    model.stock_load = None
-    if own.keys() & state.keys():
+    # For the hook after loading: errors are collected in the same list.
+    is_stock = not own.keys() & state.keys()
+    model.current_load = (prefix, errors, is_stock)
+    if not is_stock:
         _check_adapter(own, state)
+        _check_alpha(model, local_metadata)
         return
-    renamed = {key: f'{prefix}{CHILD}{key[len(prefix) :]}' for key in state}
+    renamed = {
+        key: f'{prefix}{STOCK_PREFIX}{key[len(prefix) :]}' for key in state
+    }
     if not own.keys() & renamed.values():
+        example = next(iter(own)).removeprefix(prefix + STOCK_PREFIX)
         raise ConfigError(
             'the checkpoint fits neither the adapted model nor its stock '
             f'model: {len(state)} keys, first {list(state)[:3]}; valid are '
-            f'keys such as {next(iter(own)).removeprefix(prefix + CHILD)!r}'
+            f'keys such as {example!r}'
         )
     for key, new in renamed.items():
         state[new] = state.pop(key)
     versions = getattr(state, '_metadata', None)
     for name, version in list((versions or {}).items()):
-        versions[f'{CHILD}{name}'.rstrip('.')] = version
-    # For the hook after loading: errors are collected in the same list.
-    model.stock_load = (prefix, errors)
+        versions[f'{STOCK_PREFIX}{name}'.rstrip('.')] = version
 
 
 def _check_adapter(own: dict[str, Tensor], state: dict[str, Tensor]) -> None:
@@ -85,25 +94,90 @@ def _check_adapter(own: dict[str, Tensor], state: dict[str, Tensor]) -> None:
         )
 
 
+def _check_alpha(model: nn.Module, metadata: dict[str, Any]) -> None:
+    """Refuse matrices that were trained with another scale."""
+    recorded = metadata.get(ADAPTER_INFO)
+    alphas = {layer.alpha for layer in lora_layers(model.model).values()}
+    if recorded and alphas and alphas != {recorded['alpha']}:
+        raise ConfigError(
+            'the adapter of the checkpoint does not fit: alpha is '
+            f'{sorted(alphas)} in the model, {recorded["alpha"]} in the '
+            'checkpoint'
+        )
+
+
+def record_adapter(
+    model: nn.Module,
+    state: dict[str, Tensor],
+    prefix: str,
+    local_metadata: dict[str, Any],
+) -> None:
+    """When a state dict is made: put the settings of the adapter beside it.
+
+    They go to the metadata of the state dict, which keep the versions of
+    modules, too. Those in the message hub are renewed if there are any: a
+    resumed run finds there what the checkpoint said, not what it trains
+    with.
+
+    Args:
+        model (nn.Module): With the stock model as its attribute ``model``.
+        state (dict[str, Tensor]): The state dict.
+        prefix (str): What comes before the model's keys in it.
+        local_metadata (dict[str, Any]): The model's entry in the metadata.
+    """
+    if not lora_layers(model.model):
+        return
+    settings = adapter_settings(model.model)
+    local_metadata[ADAPTER_INFO] = settings
+    hub = MessageHub.get_current_instance()
+    if ADAPTER_INFO in hub.runtime_info:
+        hub.update_info(ADAPTER_INFO, settings)
+
+
 def _check_frozen(model: nn.Module, keys: Any) -> None:
     """After loading: the adapter may be missing, frozen weights may not."""
-    if model.stock_load is None:
-        return
-    prefix, errors = model.stock_load
-    model.stock_load = None
-    keys.missing_keys[:] = [
-        key for key in keys.missing_keys if not key.endswith(MATRICES)
+    prefix, errors, is_stock = model.current_load
+    del model.current_load
+    if is_stock:
+        keys.missing_keys[:] = [
+            key for key in keys.missing_keys if not key.endswith(MATRICES)
+        ]
+    mismatches = find_size_mismatches('\n'.join(errors))
+    misfits = {*keys.missing_keys, *(name for name, *_ in mismatches)}
+    frozen = [n for n, p in model.named_parameters() if not p.requires_grad]
+    frozen += [
+        f'{name}.{statistic}'
+        for name, norm in frozen_norms(model).items()
+        for statistic in ('running_mean', 'running_var')
     ]
-    misfits = {*keys.missing_keys, *_SIZE_MISMATCH.findall('\n'.join(errors))}
     left_out = [
-        name.removeprefix(CHILD)
-        for name, parameter in model.named_parameters()
-        if not parameter.requires_grad and f'{prefix}{name}' in misfits
+        name.removeprefix(STOCK_PREFIX)
+        for name in frozen
+        if f'{prefix}{name}' in misfits
     ]
     if left_out:
+        kind = 'stock checkpoint' if is_stock else 'checkpoint'
         raise ConfigError(
-            f'the stock checkpoint does not have {len(left_out)} of the '
+            f'the {kind} does not have {len(left_out)} of the '
             f'frozen weights, or in another shape, first {left_out[:3]}: '
             'they would stay random. Name the modules that are new in '
             'model.also_train'
         )
+
+
+def is_frozen(modules: Sequence[nn.Module]) -> bool:
+    """Whether no parameter of some modules is trained."""
+    return not any(
+        parameter.requires_grad
+        for module in modules
+        for parameter in module.parameters()
+    )
+
+
+def frozen_norms(model: nn.Module) -> dict[str, _BatchNorm]:
+    """Norms with running statistics that are not trained, by name."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and is_frozen([module])
+    }

@@ -1,10 +1,10 @@
 """An adapted model, as a task reads it."""
 
-import copy
-
 from torch import nn
 
-from gslora_mm.models.adapted_model import AdaptedModel, is_frozen
+from gslora_mm.models.adapted_model import AdaptedModel
+from gslora_mm.models.stock import complete_stock_config
+from gslora_mm.models.stock_keys import is_frozen
 from gslora_mm.registry import TASKS
 
 
@@ -41,9 +41,7 @@ class TaskModel(AdaptedModel):
         # accepts attributes before its constructor if they are no modules,
         # and a task is none.
         self.task = TASKS.build(task)
-        model = copy.deepcopy(model)
-        if data_preprocessor is not None:
-            model.setdefault('data_preprocessor', data_preprocessor)
+        model = complete_stock_config(model, data_preprocessor)
         self.task.prepare_config(model)
         if isinstance(adapter, dict):
             adapter = {'exclude': self.task.trunk, **adapter}

@@ -175,7 +175,11 @@ class ForgettingModel(TaskModel):
                 f'or method: {len(odd)} keys differ, first {odd[:3]}; resume '
                 'with the config that started the run'
             )
-        self.load_state_dict(state, strict=False)
+        # All of it, since a model refuses to be loaded without its frozen
+        # weights.
+        whole = self.state_dict()
+        whole.update(state)
+        self.load_state_dict(whole)
 
 
 class DetachedOutput:

@@ -108,7 +108,8 @@ class Runner(StockRunner):
         model = model_of(self)
         if not isinstance(model, ForgettingModel):
             if osp.isfile(filename):
-                load_checkpoint(filename, key='load_from')
+                # There is no entry to allow it with.
+                load_checkpoint(filename, None, key='load_from')
             return super().load_checkpoint(
                 filename, map_location, strict, revise_keys
             )

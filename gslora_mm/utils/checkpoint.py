@@ -21,12 +21,17 @@ from torch import nn
 from .atomic import save_torch
 from .data_only import RefusedPickle, load_data_only
 from .download import KEY, local_path
-from .errors import ConfigError
+from .errors import ConfigError, config_path
+
+#: What comes before the stock model's keys in those of an AdaptedModel.
+STOCK_PREFIX = 'model.'
+#: Flags of tools by the paths that errors of this module give them.
+TOOL_FLAGS = {'allow_pickle': '--allow-pickle'}
 
 
 def load_checkpoint(
     path_or_url: str | os.PathLike,
-    allow_pickle: bool = False,
+    allow_pickle: bool | None = False,
     key: str = KEY,
 ) -> dict[str, Any]:
     """Read a checkpoint to the CPU.
@@ -38,8 +43,9 @@ def load_checkpoint(
     Args:
         path_or_url (str | os.PathLike): A file, or an http(s) or file URL,
             see :func:`local_path`.
-        allow_pickle (bool): Unpickle whatever the file holds. Only for files
-            from a source you trust. Defaults to False.
+        allow_pickle (bool, optional): Unpickle whatever the file holds. Only
+            for files from a source you trust. None refuses it as False does,
+            where no setting could allow it. Defaults to False.
         key (str): Config key named in errors. Defaults to
             ``'forgetting.pretrained'``.
 
@@ -59,6 +65,14 @@ def load_checkpoint(
             else load_data_only(path)
         )
     except RefusedPickle as error:
+        if allow_pickle is None:
+            raise refusal(
+                f'holds more than data: {error}. Reading it could execute '
+                'code. If you trust where the file comes from, write its '
+                'weights to a file of their own with '
+                'tools/model_tools/publish_model.py --allow-pickle, and name '
+                'that one'
+            ) from None
         raise ConfigError(
             f'{key.rpartition(".")[0]}.allow_pickle'.lstrip('.'),
             allow_pickle,
@@ -170,9 +184,11 @@ def load_state_dict_strictly(
     mismatched: list[tuple[str, str, str]] = []
     hook = model.register_load_state_dict_post_hook(collect)
     try:
-        model.load_state_dict(state_dict, strict=False)
+        # A model may have a check of its own, as an AdaptedModel has.
+        with config_path(context=key):
+            model.load_state_dict(state_dict, strict=False)
     except RuntimeError as error:
-        mismatched = _SIZE_MISMATCH.findall(str(error))
+        mismatched = find_size_mismatches(str(error))
         if not mismatched:
             raise
     finally:
@@ -240,6 +256,19 @@ def sha256_of(path: str | os.PathLike) -> str:
 
 _SHAPE = r'torch\.Size\((\[[\d, ]*\])\)'
 _SIZE_MISMATCH = re.compile(f'size mismatch for (.+?): .*?{_SHAPE}.*?{_SHAPE}')
+
+
+def find_size_mismatches(message: str) -> list[tuple[str, str, str]]:
+    """Read the mismatched keys out of an error of ``load_state_dict``.
+
+    Args:
+        message (str): Its message, a line per key.
+
+    Returns:
+        list[tuple[str, str, str]]: Key, shape in the checkpoint and shape in
+        the model.
+    """
+    return _SIZE_MISMATCH.findall(message)
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:

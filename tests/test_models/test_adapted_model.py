@@ -162,8 +162,11 @@ def test_a_stock_checkpoint_loads_into_a_model_within_a_model():
 
 
 def test_a_checkpoint_that_fits_nothing_is_refused(name):
+    state = {'other.key': torch.zeros(1)}
     with pytest.raises(ConfigError, match='fits neither.*first .*other.key'):
-        load_state_dict(build(name), {'other.key': torch.zeros(1)})
+        load_state_dict(build(name), state)
+    with pytest.raises(ConfigError, match='^CHECKPOINT: .*first .*other.key'):
+        load_state_dict_strictly(build(name), state, key='CHECKPOINT')
 
 
 def test_a_checkpoint_with_another_adapter_is_refused():
@@ -198,6 +201,71 @@ def test_frozen_weights_must_come_with_the_checkpoint(caplog):
         for layer in ('pre_logits', 'head')
         for kind in ('weight', 'bias')
     }
+
+
+def test_what_a_projection_holds_can_be_trained_too():
+    """Its weight is a property, and no parameter by that name."""
+    model = AdaptedModel(
+        config_of('vit'),
+        adapter=dict(rank=2, target='all'),
+        also_train=('backbone.layers.1',),
+    )
+    trained = {
+        name
+        for name, parameter in model.model.named_parameters()
+        if parameter.requires_grad and 'lora_' not in name
+    }
+    block = [n for n, _ in model.model.backbone.layers[1].named_parameters()]
+    assert trained == {
+        f'backbone.layers.1.{name}' for name in block if 'lora_' not in name
+    }
+    assert 'backbone.layers.1.attn.proj.weight' in trained
+
+
+@pytest.mark.parametrize('load', [load_strictly, load_state_dict])
+def test_a_checkpoint_with_another_alpha_is_refused(load):
+    """Its matrices have the same shapes and do another thing."""
+    other = AdaptedModel(config_of('vit'), adapter=dict(rank=2, alpha=4))
+    saved = other.state_dict()
+    with pytest.raises(ConfigError, match='alpha is .1.0. in the model, 4 '):
+        load(build('vit'), saved)
+    load(AdaptedModel(config_of('vit'), dict(rank=2, alpha=4)), saved)
+    # Earlier versions did not record it.
+    load(build('vit'), dict(saved))
+
+
+def test_records_the_adapter_of_the_model_not_of_what_was_resumed():
+    model = AdaptedModel(config_of('vit'), adapter=dict(rank=2, alpha=4))
+    hub = MessageHub.get_instance('resumed')
+    model.state_dict()
+    assert hub.get_info('adapter', None) is None  # not a run of its own
+    model.init_weights()
+    hub.update_info('adapter', dict(rank=2, alpha=1.0))  # as a resume does
+    model.state_dict()
+    assert hub.get_info('adapter')['alpha'] == 4
+
+
+def test_frozen_weights_must_come_with_a_checkpoint_of_its_own_too():
+    saved = build('vit').state_dict()
+    trained = {k: v for k, v in saved.items() if 'lora_' in k}
+    with pytest.raises(ConfigError, match='^the checkpoint does not have'):
+        load_state_dict(build('vit'), trained)
+    # What is missing of an adapter is no fault of a loader that is not
+    # strict.
+    frozen = {k: v for k, v in saved.items() if 'lora_' not in k}
+    build('vit').load_state_dict(frozen, strict=False)
+    with pytest.raises(RuntimeError, match='Missing key.*lora_A'):
+        build('vit').load_state_dict(frozen, strict=True)
+
+
+def test_statistics_of_frozen_norms_must_come_with_the_checkpoint():
+    name = 'backbone.layer4.0.bn1'
+    state = stock_of('deformable_detr').state_dict()
+    del state[f'{name}.num_batches_tracked']
+    load_state_dict(build('deformable_detr'), state)
+    del state[f'{name}.running_var']
+    with pytest.raises(ConfigError, match=f"1 of the.*'{name}.running_var'"):
+        load_state_dict(build('deformable_detr'), state)
 
 
 def quiet_init(model):
@@ -291,6 +359,14 @@ def resnet():
         (
             dict(loss_structure={**SPARSITY, 'loss_weight': -1}),
             '^model.loss_structure.loss_weight = -1: must be',
+        ),
+        (
+            dict(loss_structure=dict(type='gslora_mm.Sparsity')),
+            '^model.loss_structure: cannot be used: KeyError.*Sparsity',
+        ),
+        (
+            dict(loss_structure=dict(SPARSITY, weight=1)),
+            "^model.loss_structure: cannot be used: TypeError.*'weight'",
         ),
         (dict(also_train=['haed']), "^model.also_train.*'head'"),
         (dict(head=dict()), r'^model: .*head.*_delete_=True'),

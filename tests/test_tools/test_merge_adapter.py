@@ -13,6 +13,10 @@ from tests.test_tools.helpers import load_tool
 main = load_tool('model_tools/merge_adapter').main
 
 
+class Anything:
+    """An object that a checkpoint has to run code for."""
+
+
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
     """A checkpoint as mmengine leaves it, an adapter, and their merge."""
@@ -71,4 +75,8 @@ def test_errors_name_the_file_and_write_nothing(files, tmp_path):
     ]:
         with pytest.raises(SystemExit, match=message):
             main([str(checkpoint), str(update), str(out)])
+    code = tmp_path / 'code.pth'
+    torch.save(dict(meta=Anything()), code)
+    with pytest.raises(SystemExit, match='error: --allow-pickle = False: '):
+        main([str(code), str(adapter), str(out)])
     assert not out.exists()

@@ -67,7 +67,14 @@ def test_refuses_an_adapter_beside_the_weights(checkpoint, tmp_path, capsys):
 
 def test_pickled_code_needs_the_flag(checkpoint, tmp_path, capsys):
     checkpoint['meta']['more'] = Anything()
-    with pytest.raises(SystemExit, match='allow_pickle'):
+    with pytest.raises(SystemExit, match='error: --allow-pickle = False'):
         publish(checkpoint, tmp_path, capsys)
     main([str(tmp_path / 'in.pth'), str(tmp_path / 'm.pth'), '--allow-pickle'])
-    assert capsys.readouterr().out.strip().endswith('.pth')
+    printed = capsys.readouterr()
+    assert printed.out.strip().endswith('.pth')
+    # Others need no flag for what was made.
+    assert "['more']" in printed.err
+    published = torch.load(tmp_path / printed.out.strip(), weights_only=True)
+    del checkpoint['meta']['more']
+    assert published['meta'] == checkpoint['meta']
+    assert list(published['state_dict']) == list(checkpoint['state_dict'])

@@ -98,7 +98,9 @@ def test_a_method_knows_how_long_a_step_is():
     ],
 )
 def test_bad_settings_of_the_average(settings):
-    with pytest.raises(ConfigError, match=next(iter(settings))):
+    ((name, value),) = settings.items()
+    message = f'^AdapterEMAHook.{name} = {value}: must be '
+    with pytest.raises(ConfigError, match=message):
         AdapterEMAHook(**settings)
 
 

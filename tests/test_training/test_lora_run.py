@@ -159,6 +159,27 @@ def test_a_checkpoint_of_something_else_is_refused(lora_inputs, tmp_path):
         train(cfg)
 
 
+def test_a_resume_with_another_alpha_is_refused(lora_inputs, tmp_path):
+    """It would go on with other weights, and record the old alpha."""
+    first = lora_config(
+        lora_inputs[CLASSIFIER],
+        tmp_path,
+        CLASSIFIER,
+        train_cfg__max_epochs=1,
+        train_cfg__val_interval=1,
+    )
+    train(first)
+    second = lora_config(
+        lora_inputs[CLASSIFIER],
+        tmp_path,
+        CLASSIFIER,
+        model__adapter__alpha=4,
+    )
+    second.resume, second.load_from = True, None
+    with pytest.raises(ConfigError, match='alpha is .4.* model, 16 in'):
+        train(second)
+
+
 def test_mixed_precision_on_a_cpu(lora_inputs, tmp_path):
     cfg = lora_config(lora_inputs[DETECTOR], tmp_path, DETECTOR)
     cfg.optim_wrapper = enable_amp(cfg.optim_wrapper)

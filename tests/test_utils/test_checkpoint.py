@@ -64,6 +64,11 @@ def test_code_is_refused_unless_allowed(tmp_path, key, flag):
     message = str(caught.value)
     assert message.startswith(f"{flag} = False: '{path}' holds more than data")
     assert 'data: pathlib.' in message and 'allow it with True' in message
+    with pytest.raises(ConfigError) as caught:
+        load_checkpoint(path, None, key=key)
+    assert not marker.exists()
+    assert str(caught.value).startswith(f"{key} = '{path}': holds more than")
+    assert 'publish_model.py --allow-pickle' in str(caught.value)
     load_checkpoint(path, allow_pickle=True)
     assert marker.exists()
 

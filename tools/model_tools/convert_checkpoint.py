@@ -17,6 +17,7 @@ from collections import OrderedDict
 from gslora_mm.models.converters import CONVERTERS
 from gslora_mm.utils import ConfigError, SaveError, config_path, save_torch
 from gslora_mm.utils.checkpoint import (
+    TOOL_FLAGS,
     load_checkpoint,
     load_state_dict_strictly,
     save_stock_checkpoint,
@@ -62,12 +63,14 @@ def convert(args: argparse.Namespace) -> None:
     if args.num_heads is not None:
         if args.source != 'face_transformer':
             raise ConfigError(
-                f'--num-heads is for face_transformer, not {args.source}'
+                '--num-heads',
+                args.num_heads,
+                f'is for face_transformer, not {args.source}',
             )
         settings['num_heads'] = args.num_heads
-    state_dict = state_dict_of(
-        load_checkpoint(args.in_file, args.allow_pickle, key='IN'), key='IN'
-    )
+    with config_path(renamed=TOOL_FLAGS):
+        checkpoint = load_checkpoint(args.in_file, args.allow_pickle, 'IN')
+    state_dict = state_dict_of(checkpoint, key='IN')
     with config_path(context=f'IN = {args.in_file}'):
         state_dict = CONVERTERS[args.source](state_dict, **settings)
     if args.config:

@@ -15,12 +15,13 @@ from collections import OrderedDict
 from typing import Any
 
 from gslora_mm.lora import merge_adapter, read_adapter, split_adapter
-from gslora_mm.utils import ConfigError, SaveError, save_torch
-from gslora_mm.utils.checkpoint import load_checkpoint, state_dict_of
-
-#: Where an AdaptedModel holds its stock model. (Importing the class would
-#: import mmdet.)
-PREFIX = 'model.'
+from gslora_mm.utils import ConfigError, SaveError, config_path, save_torch
+from gslora_mm.utils.checkpoint import (
+    STOCK_PREFIX,
+    TOOL_FLAGS,
+    load_checkpoint,
+    state_dict_of,
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -52,9 +53,10 @@ def merge(args: argparse.Namespace) -> None:
         ConfigError: If a file cannot be read or the two do not fit.
         SaveError: If the result cannot be written.
     """
-    checkpoint = load_checkpoint(
-        args.checkpoint, args.allow_pickle, key='CHECKPOINT'
-    )
+    with config_path(renamed=TOOL_FLAGS):
+        checkpoint = load_checkpoint(
+            args.checkpoint, args.allow_pickle, key='CHECKPOINT'
+        )
     meta = checkpoint.get('meta', {})
     state_dict = state_dict_of(checkpoint, key='CHECKPOINT')
     if args.adapter is None:
@@ -85,9 +87,9 @@ def take_apart(
     info = checkpoint.get('message_hub', {}).get('runtime_info', {})
     stock, adapter = split_adapter(
         OrderedDict(
-            (key.removeprefix(PREFIX), value)
+            (key.removeprefix(STOCK_PREFIX), value)
             for key, value in state_dict.items()
-            if key.startswith(PREFIX)
+            if key.startswith(STOCK_PREFIX)
         )
     )
     if not adapter or 'adapter' not in info:

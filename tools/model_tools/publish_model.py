@@ -7,19 +7,28 @@ schedule, no message hub, and ``OUT.pth`` becomes ``OUT-1a2b3c4d.pth`` with
 the first 8 digits of its SHA-256, which torch.hub checks when it downloads
 the file. Beyond it: the file appears complete or not at all, equal models
 give equal files, nothing pickled is run, and a checkpoint with an adapter
-beside its weights is refused.
+beside its weights is refused. With ``--allow-pickle`` entries of ``meta``
+that hold more than data are left out, so that others can load the result
+without it.
 """
 
 import argparse
 import hashlib
 import io
+import pickle
+import sys
 from pathlib import Path
 
 import torch
 
 from gslora_mm.lora import split_adapter
-from gslora_mm.utils import ConfigError, SaveError, atomic_write
-from gslora_mm.utils.checkpoint import load_checkpoint, state_dict_of
+from gslora_mm.utils import ConfigError, SaveError, atomic_write, config_path
+from gslora_mm.utils.checkpoint import (
+    TOOL_FLAGS,
+    load_checkpoint,
+    state_dict_of,
+)
+from gslora_mm.utils.data_only import RefusedPickle, load_data_only
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -47,7 +56,8 @@ def publish(args: argparse.Namespace) -> Path:
         ConfigError: If the checkpoint cannot be read or holds an adapter.
         SaveError: If the result cannot be written.
     """
-    checkpoint = load_checkpoint(args.in_file, args.allow_pickle, key='IN')
+    with config_path(renamed=TOOL_FLAGS):
+        checkpoint = load_checkpoint(args.in_file, args.allow_pickle, 'IN')
     state_dict = state_dict_of(checkpoint, key='IN')
     adapter = list(split_adapter(state_dict)[1])
     if adapter:
@@ -63,7 +73,16 @@ def publish(args: argparse.Namespace) -> Path:
         if value.nbytes != value.untyped_storage().nbytes():
             state_dict[key] = value.clone()
     buffer = io.BytesIO()
-    published = dict(meta=checkpoint.get('meta', {}), state_dict=state_dict)
+    meta = checkpoint.get('meta', {})
+    if args.allow_pickle:
+        left_out = [key for key in meta if not is_data({key: meta[key]})]
+        meta = {k: v for k, v in meta.items() if k not in left_out}
+        if left_out:
+            print(
+                f'left out of meta, more than data: {left_out}',
+                file=sys.stderr,
+            )
+    published = dict(meta=meta, state_dict=state_dict)
     torch.save(published, buffer)
     digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
     out = Path(args.out_file)
@@ -71,6 +90,18 @@ def publish(args: argparse.Namespace) -> Path:
     with atomic_write(out) as file:
         file.write(buffer.getbuffer())
     return out
+
+
+def is_data(value: object) -> bool:
+    """Whether something can be saved, and read without running code."""
+    buffer = io.BytesIO()
+    try:
+        torch.save(value, buffer)
+        buffer.seek(0)
+        load_data_only(buffer)
+    except (RefusedPickle, pickle.PickleError, AttributeError, TypeError):
+        return False
+    return True
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -44,12 +44,15 @@ class AdapterEMAHook(Hook):
             raise ConfigError(
                 'AdapterEMAHook.decay', decay, 'must be in [0, 1)'
             )
-        if begin_iter < 0 or begin_epoch < 0 or interval < 1:
-            raise ConfigError(
-                f'AdapterEMAHook.begin_iter = {begin_iter!r}, begin_epoch = '
-                f'{begin_epoch!r}, interval = {interval!r}: must be >= 0, >= '
-                '0 and >= 1'
-            )
+        for name, value, least in (
+            ('begin_iter', begin_iter, 0),
+            ('begin_epoch', begin_epoch, 0),
+            ('interval', interval, 1),
+        ):
+            if value < least:
+                raise ConfigError(
+                    f'AdapterEMAHook.{name}', value, f'must be >= {least}'
+                )
         self.decay = decay
         self.begin_iter = begin_iter
         self.begin_epoch = begin_epoch
