@@ -48,7 +48,12 @@ def make_lora_inputs(folder: Path, name: str) -> Path:
         )
     else:
         make_mini_digits(
-            folder / 'data', 1, 1, max_scans=60, tune_copies=0, test_copies=0
+            folder / 'data',
+            train_copies=1,
+            val_copies=1,
+            max_scans=60,
+            tune_copies=0,
+            test_copies=0,
         )
     model = stock_model(lora_config(folder, folder / 'unused', name))
     save_stock_checkpoint(model, {}, folder / 'stock.pth')

@@ -176,8 +176,33 @@ def test_a_resume_with_another_alpha_is_refused(lora_inputs, tmp_path):
         model__adapter__alpha=4,
     )
     second.resume, second.load_from = True, None
-    with pytest.raises(ConfigError, match='alpha is .4.* model, 16 in'):
+    with pytest.raises(ConfigError, match='alpha is .4.* model, 16.0 in'):
         train(second)
+
+
+class Anything:
+    """An object that a checkpoint has to run code for."""
+
+
+def test_a_checkpoint_with_code_has_to_be_published_first(
+    lora_inputs, tmp_path, capsys
+):
+    checkpoint = load_checkpoint(lora_inputs[CLASSIFIER] / 'stock.pth')
+    checkpoint['optimizer'] = checkpoint['meta']['more'] = Anything()
+    code = tmp_path / 'code.pth'
+    torch.save(checkpoint, code)
+    cfg = lora_config(
+        lora_inputs[CLASSIFIER], tmp_path, CLASSIFIER, load_from=str(code)
+    )
+    with pytest.raises(ConfigError, match='^load_from = .*publish_model.py'):
+        train(cfg, 'gslora_mm.Runner')
+    publish = load_tool('model_tools/publish_model').main
+    publish([str(code), str(tmp_path / 'data.pth'), '--allow-pickle'])
+    (data,) = tmp_path.glob('data-*.pth')
+    cfg.load_from = str(data)
+    cfg.experiment_name = 'again'  # one name, one runner
+    train(cfg, 'gslora_mm.Runner')
+    assert (tmp_path / 'merged.pth').is_file()
 
 
 def test_mixed_precision_on_a_cpu(lora_inputs, tmp_path):
