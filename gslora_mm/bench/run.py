@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from mmengine.config import Config
 
 from gslora_mm.sequence.identity import first_difference, run_identity
@@ -24,6 +24,7 @@ from gslora_mm.utils import (
     load_json,
     save_json,
 )
+from gslora_mm.utils.locks import lock_file
 from gslora_mm.work_dir import WorkDir
 from .machine import THREADS, environment, machine
 from .pretrained_scores import share_pretrained_scores
@@ -220,9 +221,7 @@ def _check_same(identity: dict, folder: Path) -> None:
     path = _beside(folder, 'py')
     if not folder.exists() or not path.exists():
         return
-    # Older versions have written no record, but the config was there.
-    found = _record(folder).get('identity')
-    found = found or run_identity(Config.fromfile(path))
+    found = _record(folder).get('identity') or _identity_of_old_run(folder)
     difference = first_difference(found, identity)
     if difference:
         raise ConfigError(
@@ -231,6 +230,25 @@ def _check_same(identity: dict, folder: Path) -> None:
             f'holds another run: {difference}; choose another, or delete it '
             f'and {path.name!r} beside it to run it anew',
         )
+
+
+def _identity_of_old_run(folder: Path) -> dict:
+    """Identity of a run of an older version, which has written no record.
+
+    Its config was there; hashes of its files are in its report, if at all.
+    """
+    identity = run_identity(Config.fromfile(_beside(folder, 'py')))
+    try:
+        report = WorkDir(folder).read_report()
+    except ConfigError:
+        report = {}
+    return dict(
+        identity,
+        checkpoint_sha256=report.get('pretrained', {}).get(
+            'checkpoint_sha256'
+        ),
+        annotations_sha256=report.get('annotations_sha256', {}),
+    )
 
 
 def _beside(folder: Path, suffix: str) -> Path:
@@ -265,13 +283,12 @@ def _alone(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
 @contextlib.contextmanager
 def _held(path: Path, wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of a file; ``wait`` is called before waiting for it."""
-    lock = FileLock(path)
     try:
-        held = lock.acquire(blocking=False)
+        lock = lock_file(path)
     except Timeout:
         wait()
-        held = lock.acquire()
-    with held:
+        lock = lock_file(path, blocking=True)
+    with lock:
         yield
 
 

@@ -5,7 +5,7 @@ import gc
 import time
 from collections.abc import Iterator
 
-import filelock
+from filelock import Timeout
 from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
 
@@ -15,6 +15,7 @@ from gslora_mm.utils import ConfigError, load_json, save_json
 from gslora_mm.utils.atomic import remove_leftovers
 from gslora_mm.utils.checkpoint import local_path
 from gslora_mm.utils.distributed import model_of
+from gslora_mm.utils.locks import lock_file
 from gslora_mm.utils.text import percent, shortened
 from gslora_mm.work_dir import WorkDir
 from .dry_run import check_sequence
@@ -92,15 +93,17 @@ class ForgettingSequence:
         is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(path, timeout=0):
+            try:
+                lock = lock_file(path)
+            except Timeout:
+                raise ConfigError(
+                    'work_dir',
+                    str(folder),
+                    'another process runs a sequence there; wait for its '
+                    'end, or choose another one',
+                ) from None
+            with lock:
                 yield
-        except filelock.Timeout:
-            raise ConfigError(
-                'work_dir',
-                str(folder),
-                'another process runs a sequence there; wait for its end, or '
-                'choose another one',
-            ) from None
         finally:
             if is_new and set(folder.iterdir()) <= {path}:
                 path.unlink(missing_ok=True)
