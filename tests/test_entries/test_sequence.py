@@ -71,7 +71,7 @@ def test_what_is_complete_tells_defaults_from_nothing():
         (dict(schedule__iters=3), 'schedule.iters: no such entry; known'),
         (dict(adapter__rnk=3), "adapter: unknown name 'rnk'.*'rank'"),
         (dict(schedule__forget_ratio=0), 'schedule.forget_ratio = 0: GSLoRA'),
-        (dict(default_scope='mmseg'), "task.type is missing.*'mmseg'"),
+        (dict(default_scope='mmseg'), "task.type: is missing.*'mmseg'"),
     ],
 )
 def test_bad_entries_are_named(changes, message):
