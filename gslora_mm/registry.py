@@ -8,17 +8,35 @@ or mmpretrain names this project's types as ``gslora_mm.Name`` without
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmengine import registry as mmengine_registry
 from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.registry import Registry
+from mmengine.registry import Registry, init_default_scope
 
 from gslora_mm.utils import ConfigError, unknown_name
 
 # So that a config elsewhere can say _base_ = 'gslora_mm::...'.
 MODULE2PACKAGE.setdefault('gslora_mm', 'gslora_mm')
+
+
+#: Library of configs that do not name one.
+DEFAULT_SCOPE = 'mmdet'
+
+
+def init_scope(cfg: Mapping) -> str:
+    """Look types up in the library that a config is written for.
+
+    Args:
+        cfg (Mapping): A config, of a sequence, a step or a stock model.
+
+    Returns:
+        str: The scope, such as ``'mmpretrain'``.
+    """
+    scope = cfg.get('default_scope', DEFAULT_SCOPE)
+    init_default_scope(scope)
+    return scope
 
 
 def _child(name: str, parent: Registry, *locations: str) -> Registry:

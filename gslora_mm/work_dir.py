@@ -157,8 +157,12 @@ class WorkDir:
             'step',
         )
 
-    def read_results(self) -> list[dict]:
+    def read_results(self, gaps: bool = False) -> list[dict]:
         """Entries of the finished steps, up to the first unfinished one.
+
+        Args:
+            gaps (bool): Read those behind an unfinished step, too. Defaults
+                to False.
 
         Raises:
             ConfigError: If this is not the work dir of a sequence, or a
@@ -168,6 +172,8 @@ class WorkDir:
         for number, request in enumerate(self.read_record()['steps'], 1):
             path = self.step(number).result
             if not path.exists():
+                if gaps:
+                    continue
                 break
             result = load_json(path)
             if result['step'] != number or set(result['forget']) != set(

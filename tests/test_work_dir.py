@@ -74,3 +74,11 @@ def test_finished_is_what_the_report_has_all_steps_of(work_dir):
     assert work_dir.is_finished
     work_dir.report.write_text('{"steps": [')
     assert not work_dir.is_finished
+
+
+def test_results_behind_a_gap_are_read_if_asked_for(work_dir):
+    finish(work_dir, 2, ['dog'])
+    assert [each['step'] for each in work_dir.read_results(gaps=True)] == [2]
+    finish(work_dir, 2, ['cat'])
+    with pytest.raises(ConfigError, match=r"step_02.*forgets \['cat'\]"):
+        work_dir.read_results(gaps=True)

@@ -10,9 +10,9 @@ import os
 import os.path as osp
 
 from mmengine.config import Config, DictAction
-from mmengine.registry import RUNNERS, init_default_scope
+from mmengine.registry import RUNNERS
 
-from gslora_mm.registry import TASKS
+from gslora_mm.registry import TASKS, init_scope
 from gslora_mm.utils import ConfigError, SaveError, config_path, save_json
 from gslora_mm.utils.checkpoint import TOOL_FLAGS
 from gslora_mm.utils.quiet import hush, no_prints
@@ -141,7 +141,6 @@ def test(args: argparse.Namespace) -> None:
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
-    scope = cfg.get('default_scope', 'mmdet')
     is_step = 'forgetting_step' in cfg
     task = cfg.model.task if is_step else cfg.get('task')
     cfg = evaluation_config(cfg)
@@ -152,7 +151,7 @@ def test(args: argparse.Namespace) -> None:
     if args.launcher != 'none':
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
         init_processes(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
-    init_default_scope(scope)
+    scope = init_scope(cfg)
     if args.out or args.show or args.show_dir:
         add_outputs(cfg, build_task(task, scope), args)
     runner = RUNNERS.build(cfg)

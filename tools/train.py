@@ -17,9 +17,10 @@ hush()
 with no_prints(), nothing_is_garbage():
     import mmdet.datasets  # noqa: F401  (greets on import)
     from mmengine.config import Config, DictAction
-    from mmengine.registry import RUNNERS, init_default_scope
+    from mmengine.registry import RUNNERS
     from mmengine.runner import find_latest_checkpoint
 
+    from gslora_mm.registry import init_scope
     from gslora_mm.sequence import ForgettingSequence, run_step
     from gslora_mm.training import enable_amp, init_processes, leave
 
@@ -31,8 +32,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir',
-        help='folder for logs, checkpoints and the report; defaults to '
-        'work_dirs/NAME_OF_THE_CONFIG',
+        help='folder for logs, checkpoints and the report; default: work_dir '
+        'of the config, or else work_dirs/NAME_OF_THE_CONFIG',
     )
     parser.add_argument(
         '--resume',
@@ -92,7 +93,7 @@ def train(args: argparse.Namespace) -> None:
     if args.launcher != 'none':
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
         init_processes(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    init_scope(cfg)
     if 'forgetting' in cfg:
         sequence = ForgettingSequence(cfg, resume=args.resume is not None)
         sequence.run()

@@ -10,14 +10,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.device import get_device
-from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from gslora_mm.datasets import ClassSubset, LabelTable, build_dataset
 from gslora_mm.models import build_stock_model, load_stock_checkpoint
-from gslora_mm.registry import TASKS
+from gslora_mm.registry import TASKS, init_scope
 from gslora_mm.tasks import BaseTask
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.checkpoint import local_path, sha256_of
@@ -207,7 +206,7 @@ def probe_work_dir(
         checkpoints[RETRAINED] = (retrained, False)
 
     cfg = Config.fromfile(run.step(results[0]['step']).config)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    init_scope(cfg)
     task = TASKS.build(cfg.model.task)
     classes = run.read_record()['classes']
     training, validation = _images(cfg, share, shots, seed)
@@ -286,7 +285,9 @@ def _steps(
 
 def _results_to_probe(run: WorkDir, step: int | None) -> list[dict]:
     """Results of the steps to probe, in order."""
-    finished = {result['step']: result for result in run.read_results()}
+    finished = {
+        result['step']: result for result in run.read_results(gaps=True)
+    }
     if not finished:
         raise ConfigError('work_dir', str(run.path), 'holds no finished step')
     if step is None:

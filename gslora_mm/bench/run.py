@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from mmengine.config import Config
 
-from gslora_mm.sequence.identity import first_difference, run_identity
+from gslora_mm.sequence.identity import run_identity
 from gslora_mm.sequence.resolve import plain_config
 from gslora_mm.utils import (
     ConfigError,
@@ -24,9 +24,11 @@ from gslora_mm.utils import (
     load_json,
     save_json,
 )
+from gslora_mm.utils.locks import lock_file
 from gslora_mm.work_dir import WorkDir
 from .machine import THREADS, environment, machine
 from .pretrained_scores import share_pretrained_scores
+from .record import check_same, file_beside, read_record
 from .suite import Run, check_settings
 
 
@@ -107,7 +109,7 @@ def run_all(
             identity = run_identity(cfg)
             try:
                 # Another process may have run it since it was planned.
-                _check_same(identity, folder)
+                check_same(identity, folder)
             except ConfigError as error:
                 say(f'{label}: failed: {error}')
                 return replace(outcome, error=_without_working_dir(str(error)))
@@ -118,7 +120,7 @@ def run_all(
             others = [
                 (WorkDir(other.work_dir), known)
                 for other, _ in planned
-                if (known := _record(other.work_dir).get('identity'))
+                if (known := read_record(other.work_dir).get('identity'))
             ]
             share_pretrained_scores(WorkDir(folder), identity, others)
             error = _run(command, cfg, identity, folder, jobs)
@@ -167,7 +169,7 @@ def planned_runs(
                 'is there already; resume to skip what is finished and go on '
                 'with the rest, or choose another',
             )
-        _check_same(run_identity(cfg), folder)
+        check_same(run_identity(cfg), folder)
         planned.append((Outcome(run, seed, folder), cfg))
     return planned
 
@@ -200,52 +202,6 @@ def check_amounts(seeds: Sequence[int], jobs: int) -> None:
         raise ConfigError('jobs', jobs, 'must be at least 1')
 
 
-def conditions(work_dir: Path) -> dict | None:
-    """How a run was run, which its times depend on.
-
-    Args:
-        work_dir (Path): Its work dir.
-
-    Returns:
-        dict | None: ``day``, ``jobs``, how many ran at a time, ``threads``
-        of each, and of the machine ``cores``, ``device`` and version of
-        ``torch``; None if it was not run by :func:`run_all`.
-    """
-    record = _record(work_dir)
-    return {k: v for k, v in record.items() if k != 'identity'} or None
-
-
-def _check_same(identity: dict, folder: Path) -> None:
-    """Raise if there is a run of other settings, or of other files."""
-    path = _beside(folder, 'py')
-    if not folder.exists() or not path.exists():
-        return
-    # Older versions have written no record, but the config was there.
-    found = _record(folder).get('identity')
-    found = found or run_identity(Config.fromfile(path))
-    difference = first_difference(found, identity)
-    if difference:
-        raise ConfigError(
-            'work_dir',
-            str(folder),
-            f'holds another run: {difference}; choose another, or delete it '
-            f'and {path.name!r} beside it to run it anew',
-        )
-
-
-def _beside(folder: Path, suffix: str) -> Path:
-    """A file of a run, beside its work dir."""
-    return folder.parent / f'{folder.name}.{suffix}'
-
-
-def _record(folder: Path) -> dict:
-    """How a run was started, and its identity; empty if that is not known."""
-    try:
-        return load_json(_beside(folder, 'json'))
-    except (FileNotFoundError, ConfigError):
-        return {}
-
-
 @contextlib.contextmanager
 def _alone(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
     """Let only one process at a time start a run, and none that is running.
@@ -254,7 +210,7 @@ def _alone(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
     holds the lock of its work dir.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _held(_beside(folder, 'lock'), wait):
+    with _held(file_beside(folder, 'lock'), wait):
         running = WorkDir(folder).lock
         if running.exists():
             with _held(running, wait):
@@ -265,13 +221,12 @@ def _alone(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
 @contextlib.contextmanager
 def _held(path: Path, wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of a file; ``wait`` is called before waiting for it."""
-    lock = FileLock(path)
     try:
-        held = lock.acquire(blocking=False)
+        lock = lock_file(path)
     except Timeout:
         wait()
-        held = lock.acquire()
-    with held:
+        lock = lock_file(path, blocking=True)
+    with lock:
         yield
 
 
@@ -291,19 +246,19 @@ def _run(
         **machine(),
         identity=identity,
     )
-    save_json(record, _beside(folder, 'json'))
-    with atomic_write(_beside(folder, 'py'), 'w') as file:
+    save_json(record, file_beside(folder, 'json'))
+    with atomic_write(file_beside(folder, 'py'), 'w') as file:
         file.write(cfg.pretty_text)
     _remove_half_written(WorkDir(folder))
-    log = _beside(folder, 'stderr')
+    log = file_beside(folder, 'stderr')
     with (
         open(log, 'wb') as errors,
-        open(_beside(folder, 'stdout'), 'wb')
+        open(file_beside(folder, 'stdout'), 'wb')
         if jobs > 1
         else contextlib.nullcontext() as output,
     ):
         done = subprocess.run(
-            [*command, str(_beside(folder, 'py')), '--resume'],
+            [*command, str(file_beside(folder, 'py')), '--resume'],
             stdout=output,
             stderr=errors,
             env=variables,

@@ -42,8 +42,8 @@ class Run:
 
         Args:
             seed (int): ``randomness.seed``, ``forgetting.seed`` and, if the
-                method has one number for it, ``method.seed``, where no
-                setting says otherwise. Defaults to 0.
+                method's config has one number for it, ``method.seed``,
+                where no setting says otherwise. Defaults to 0.
             options (Mapping, optional): More settings, which win.
 
         Raises:
@@ -59,14 +59,15 @@ class Run:
                 raise unknown_name('settings', key.partition('.')[0], known)
             with usable(key):
                 cfg.merge_from_dict({key: copy.deepcopy(value)})
-        for section in ('randomness', 'forgetting', 'method'):
-            if section == 'method' and not _draws(cfg):
-                continue
-            if (
-                f'{section}.seed' not in settings
-                and 'seed' not in settings.get(section, {})
-            ):
-                cfg.merge_from_dict({f'{section}.seed': seed})
+        seeded = ['randomness', 'forgetting']
+        if isinstance((cfg.get('method') or {}).get('seed'), int):
+            seeded.append('method')
+        for section in seeded:
+            own = {f'{section}.seed': seed, section: {}} | settings
+            if 'seed' not in own[section]:
+                cfg.merge_from_dict(
+                    {f'{section}.seed': own[f'{section}.seed']}
+                )
         return cfg
 
 
@@ -85,10 +86,9 @@ class Suite:
         reference (str): The run that the distance of the others is taken to.
         trial_settings (dict[str, Any]): Of all trials: those that score them
             on other images than the runs.
-        trial_steps (int | None): How many steps a trial has, the first ones.
-            Defaults to None: all.
-        trial_seed (int): Of the trials. Defaults to 100, which is none of
-            the runs': a lucky draw is not to be chosen.
+        trial_steps (int | None): How many steps a trial has; None: all.
+        trial_seed (int): Of the trials, and none of the runs': a lucky draw
+            is not to be chosen. Defaults to 100.
     """
 
     name: str
@@ -180,30 +180,37 @@ def load_suite(path: str | Path, base: str | None = None) -> Suite:
         ConfigError: If the file is not a suite.
     """
     path = Path(path)
-    content = Config.fromfile(path).to_dict().get('suite')
+    cfg = Config.fromfile(path).to_dict()
+    content = cfg.get('suite')
     if not isinstance(content, dict):
-        raise ConfigError(
-            f'{path} has no suite = dict(base=..., runs=dict(...))'
-        )
+        valid = 'has no suite = dict(base=..., runs=dict(...))'
+        if 'benchmark' in cfg:
+            valid += (
+                '; its benchmark = dict(...) is of an older version and has '
+                'to be rewritten as that, see configs/benchmarks/README.md'
+            )
+        raise ConfigError('suite', str(path), valid)
     if base is not None and not Path(base).is_file():
         raise ConfigError('base', base, 'no such file')
     with config_path('suite'):
         _check_content(content, path)
         shared = content.pop('base', ())
+        shared = [base] if base else _files(path, shared, 'base')
         settings = content.get('settings', {})
         read = functools.cache(lambda file: Config.fromfile(file).to_dict())
         runs = {}
         for name, own in content.pop('runs').items():
             with config_path(f'runs.{name}'):
                 files = own.pop('base', shared)
-                files = [base] if base else _files(path, files, 'base')
+                if files is not shared:
+                    files = [base] if base else _files(path, files, 'base')
                 if not files:
                     raise ConfigError(
                         '', valid='neither it nor suite.base names a config'
                     )
                 entries = Config()
-                files += _files(path, own.pop('_base_', ()), '_base_')
-                for file in files:
+                more = _files(path, own.pop('_base_', ()), '_base_')
+                for file in [*files, *more]:
                     entries.merge_from_dict(copy.deepcopy(read(file)))
                 trials = own.pop('trials', ())
                 _check_trials(trials)
@@ -270,6 +277,14 @@ def _check_trials(trials: Any) -> None:
             'each trial; the config as it is comes before them without being '
             'named',
         )
+    for number, settings in enumerate(trials):
+        if settings in trials[:number]:
+            raise ConfigError(
+                f'trials[{number}]',
+                settings,
+                f'is trials[{trials.index(settings)}] again; each trial has '
+                'to have settings of its own',
+            )
 
 
 def _files(path: Path, names: Any, key: str) -> list[str]:
@@ -317,21 +332,10 @@ def setting_of(cfg: Config, key: str) -> Any:
     return value
 
 
-def _draws(cfg: Config) -> bool:
-    """Whether the method has one number for a seed of its own."""
-    try:
-        return isinstance(setting_of(cfg, 'method.seed'), int)
-    except ConfigError:
-        return False
-
-
 def check_settings(cfg: Config) -> None:
     """Build what can be built of a sequence config without its data.
 
     A typing error in one of many runs should not be found hours later.
-
-    Args:
-        cfg (Config): The sequence config.
 
     Raises:
         ConfigError: If an entry is missing, unknown, or has a value that it

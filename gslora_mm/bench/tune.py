@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from gslora_mm.sequence.identity import (
     dataset_config,
     first_difference,
     run_identity,
-    scores_identity,
+    subject_identity,
 )
 from gslora_mm.sequence.plan import ForgettingPlan
 from gslora_mm.utils import ConfigError, config_path
@@ -104,8 +103,13 @@ def run_tuned(
     if plan:
         say('trials:')
         outcomes = walk(plan, Path(work_dir, TRIALS), seeds=[suite.trial_seed])
-        records = itertools.chain.from_iterable(trials.values())
-        for record, outcome in zip(records, outcomes, strict=True):
+        records = {
+            f'{run.name}/{record["name"]}': record
+            for run in tried
+            for record in trials[run.name]
+        }
+        for outcome in outcomes:
+            record = records[outcome.run.folder]
             record['error'] = outcome.error
             if outcome.error is None:
                 steps = WorkDir(outcome.work_dir).read_report()['steps']
@@ -275,8 +279,9 @@ def _check_arguments(
 def _check_alike(runs: Sequence[Run], options: Mapping | None) -> None:
     """Refuse runs that one table cannot show.
 
-    Scores of another model, other images or other requests would stand side
-    by side and mean different things.
+    Scores after another start, on other images or of other requests would
+    stand side by side and mean different things. How a run trains, what it
+    trains on and what is set of its model while it trains are its own.
     """
     wanted = None
     for run in runs:
@@ -284,14 +289,16 @@ def _check_alike(runs: Sequence[Run], options: Mapping | None) -> None:
         for key in tried_values(run):
             with config_path(context=f'run {run.name!r}'):
                 setting_of(cfg, key)  # the table shows them
-        identity = scores_identity(run_identity(cfg))
-        wanted = wanted or identity
-        difference = first_difference(wanted, identity)
+        subject = subject_identity(run_identity(cfg))
+        wanted = wanted or subject
+        difference = first_difference(wanted, subject)
         if difference:
             raise ConfigError(
-                f'run {run.name!r} (here) and {runs[0].name!r} (there): '
-                f'{difference}; runs side by side start from the same model, '
-                'forget the same and are scored on the same images'
+                '',
+                valid=f'{difference}; runs side by side start from the same '
+                'model, forget the same and are scored on the same images',
+                context=f'run {run.name!r} (here) and {runs[0].name!r} '
+                '(there)',
             )
 
 

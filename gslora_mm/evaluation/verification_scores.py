@@ -15,6 +15,9 @@ def verification_scores(
 ) -> dict[str, float]:
     """All figures of a set of pairs.
 
+    A similarity that is not finite, as of a model that has been damaged,
+    counts as the lowest of all: such a pair shows two identities.
+
     Args:
         scores (np.ndarray): Similarities, shape (N, ).
         same (np.ndarray): Whether a pair shows one identity, bool, (N, ).
@@ -25,6 +28,9 @@ def verification_scores(
         dict: ``verification_accuracy``, ``verification_auc`` and one
         ``tar@far=...`` for each rate; NaN where they are not defined.
     """
+    usable = np.isfinite(scores)
+    lowest = scores[usable].min(initial=0.0) - 1
+    scores = np.where(usable, scores, lowest)
     return dict(
         verification_accuracy=threshold_accuracy(scores, same, folds),
         verification_auc=area_under_curve(scores, same),

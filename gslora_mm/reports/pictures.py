@@ -15,11 +15,10 @@ from matplotlib.patches import Patch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.device import get_device
-from mmengine.registry import init_default_scope
 
 from gslora_mm.datasets import build_dataset
 from gslora_mm.models import build_stock_model, load_stock_checkpoint
-from gslora_mm.registry import PICTURES
+from gslora_mm.registry import PICTURES, init_scope
 from gslora_mm.utils.quiet import no_prints
 from gslora_mm.utils.text import shortened
 from gslora_mm.work_dir import WorkDir
@@ -192,7 +191,7 @@ def draw_pictures(
 
 def validation_set(config: Config) -> BaseDataset:
     """Build the data set of a stock config's ``val_dataloader``."""
-    init_default_scope(config.get('default_scope', 'mmengine'))
+    init_scope(config)
     with no_prints():
         return build_dataset(config.val_dataloader.dataset.to_dict())
 

@@ -4,6 +4,7 @@ import logging
 import os
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 from gslora_mm.evaluation.step_result import per_class_scores
@@ -94,13 +95,32 @@ def name_of_score(metric: str) -> str:
 
     Args:
         metric (str): Its name in reports, as the task has it. If there is no
-            such task, or it has not been imported, this name is kept.
+            such task, it has not been imported, or has no short name, this
+            name is kept.
     """
     TASKS.import_from_location()
     for task in TASKS.module_dict.values():
-        if task.metric == metric:
-            return task.score_name
+        if getattr(task, 'metric', None) == metric:
+            return getattr(task, 'score_name', metric)
     return metric
+
+
+def import_modules_of(run: WorkDir) -> None:
+    """Import what the config of a run imports, such as a user's own task.
+
+    What is not there any more is told in the log: of what it has registered,
+    only names of scores and pictures are missing in a report.
+    """
+    try:
+        Config.fromfile(run.pretrained.config)
+    except FileNotFoundError:
+        pass
+    except ImportError as error:
+        print_log(
+            f'Modules of the config are missing: {error}',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def write_report(work_dir: str | os.PathLike, pictures: bool = True) -> dict:
@@ -126,6 +146,7 @@ def write_report(work_dir: str | os.PathLike, pictures: bool = True) -> dict:
     """
     run = WorkDir(work_dir)
     report = build_report(work_dir)
+    import_modules_of(run)
     save_json(report, run.report)
     score = name_of_score(report['pretrained']['metric'])
     note, drawn = '', []
@@ -153,7 +174,7 @@ def _draw_pictures(run: WorkDir, report: dict) -> bool:
 
     try:
         return draw_pictures(run.path, report, run.figure('pictures'))
-    except (ConfigError, FileNotFoundError) as error:
+    except (ConfigError, FileNotFoundError, ImportError) as error:
         print_log(
             f'The report has no pictures: {error}',
             logger='current',

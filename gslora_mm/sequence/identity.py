@@ -38,6 +38,8 @@ _NOT_OF_SCORES_IN_FORGETTING = (
     'seed',
     'shots',
 )
+#: What runs side by side have in common of it.
+_OF_THE_SUBJECT = ('pretrained', 'steps', 'learn', 'missing')
 
 
 def run_identity(
@@ -122,6 +124,29 @@ def scores_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
         config=config,
         checkpoint_sha256=identity['checkpoint_sha256'],
         annotations_sha256=hashes,
+    )
+
+
+def subject_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The part that runs have to share to be put side by side.
+
+    Args:
+        identity (Mapping): Of a run.
+
+    Returns:
+        dict[str, Any]: What it starts from, what it forgets and learns, and
+        the images that it is scored on; in the form of an identity.
+    """
+    config, hashes = identity['config'], identity['annotations_sha256']
+    return dict(
+        config=dict(
+            forgetting={
+                key: config['forgetting'][key] for key in _OF_THE_SUBJECT
+            },
+            val_dataloader=dict(dataset=config['val_dataloader']['dataset']),
+        ),
+        checkpoint_sha256=identity['checkpoint_sha256'],
+        annotations_sha256=dict(val_dataloader=hashes.get('val_dataloader')),
     )
 
 

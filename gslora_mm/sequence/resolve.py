@@ -6,7 +6,6 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.registry import init_default_scope
 
 from gslora_mm.datasets import (
     ForgetRetainDataset,
@@ -16,7 +15,7 @@ from gslora_mm.datasets import (
     check_class_names,
 )
 from gslora_mm.entries import NAMES, SequenceEntries, read_entries
-from gslora_mm.registry import TASKS
+from gslora_mm.registry import TASKS, init_scope
 from gslora_mm.tasks import BaseTask
 from gslora_mm.utils import ConfigError, config_path, usable
 from gslora_mm.utils.checkpoint import local_path, sha256_of
@@ -291,7 +290,7 @@ def resolve(cfg: Config) -> ResolvedSequence:
         ConfigError: Naming the entry of the config, what it is, and what it
             could be.
     """
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    init_scope(cfg)
     entries = read_entries(cfg)
     training = _read_dataset(cfg, 'train_dataloader')
     with config_path('train_dataloader.dataset'):

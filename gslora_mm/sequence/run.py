@@ -2,11 +2,10 @@
 
 import contextlib
 import gc
-import logging
 import time
 from collections.abc import Iterator
 
-import filelock
+from filelock import Timeout
 from mmengine.config import Config
 from mmengine.dist import (
     barrier,
@@ -14,7 +13,6 @@ from mmengine.dist import (
     get_world_size,
     is_main_process,
 )
-from mmengine.logging import print_log
 
 from gslora_mm.models import load_stock_checkpoint
 from gslora_mm.registry import RUNNERS
@@ -22,6 +20,7 @@ from gslora_mm.utils import ConfigError, load_json, save_json
 from gslora_mm.utils.atomic import remove_leftovers
 from gslora_mm.utils.checkpoint import local_path
 from gslora_mm.utils.distributed import model_of
+from gslora_mm.utils.locks import lock_file
 from gslora_mm.utils.text import percent, shortened
 from gslora_mm.work_dir import WorkDir
 from .dry_run import check_sequence
@@ -97,23 +96,16 @@ class ForgettingSequence:
             ConfigError: On all processes, if a sequence runs there already.
         """
         folder = self.work_dir.path
-        lock = filelock.FileLock(self.work_dir.lock, timeout=0)
+        lock: contextlib.AbstractContextManager = contextlib.nullcontext()
         is_taken, is_new = [False], False
         if is_main_process():
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(parents=True)
                 is_new = True
             try:
-                lock.acquire()
-            except filelock.Timeout:
+                lock = lock_file(self.work_dir.lock)
+            except Timeout:
                 is_taken = [True]
-            except OSError as error:
-                print_log(
-                    f'{folder} cannot be locked ({error}): see to it that no '
-                    'other process runs a sequence there',
-                    'current',
-                    logging.WARNING,
-                )
         broadcast_object_list(is_taken)
         if is_taken[0]:
             raise ConfigError(
@@ -122,13 +114,13 @@ class ForgettingSequence:
                 'another process runs a sequence there; wait for its end, or '
                 'choose another one',
             )
-        try:
-            yield
-        finally:
-            if is_new and {*folder.iterdir()} <= {self.work_dir.lock}:
-                self.work_dir.lock.unlink(missing_ok=True)
-                folder.rmdir()
-            lock.release()
+        with lock:
+            try:
+                yield
+            finally:
+                if is_new and {*folder.iterdir()} <= {self.work_dir.lock}:
+                    self.work_dir.lock.unlink(missing_ok=True)
+                    folder.rmdir()
 
     @staticmethod
     def _say(line: str) -> None:

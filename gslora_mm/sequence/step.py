@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
-from mmengine.registry import init_default_scope
 
 from gslora_mm.evaluation import step_result
 from gslora_mm.lora import (
@@ -16,7 +15,7 @@ from gslora_mm.lora import (
     merge_lora,
     save_adapter,
 )
-from gslora_mm.registry import RUNNERS
+from gslora_mm.registry import RUNNERS, init_scope
 from gslora_mm.training.hooks.progress_hook import TRAIN_SECONDS
 from gslora_mm.utils import ConfigError, atomic_path, load_json, save_json
 from gslora_mm.utils.atomic import remove_leftovers
@@ -43,7 +42,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     Returns:
         dict: The step's entry in ``report.json``.
     """
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    init_scope(cfg)
     files = StepDir(cfg.work_dir)
     if files.is_finished:
         if resume:

@@ -137,7 +137,8 @@ class BaseTask(metaclass=ABCMeta):
             reads; a config with this scope need not name the task. None for
             a task that is always named. Defaults to None.
         metric (str): Name of the headline score in ``report.json``.
-        score_name (str): Short name of this score in tables and plots.
+        score_name (str): Short name of this score in tables and plots; that
+            of :attr:`metric` if a task has none.
         unit (str): What a row of :class:`HalfBatch` is, such as ``'image'``
             or ``'object'``. Defaults to ``'image'``.
         prediction_dump (str): Type of the metric that writes predictions to

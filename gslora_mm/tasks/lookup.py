@@ -44,8 +44,9 @@ def task_of_scope(scope: str | None) -> type[BaseTask]:
         if scope is not None and task.scope == scope:
             return task
     raise ConfigError(
-        f'task.type is missing, and default_scope = {scope!r} does not tell '
-        f'it; known tasks: {", ".join(sorted(tasks))}'
+        'task.type',
+        valid=f'is missing, and default_scope = {scope!r} does not tell it; '
+        f'known tasks: {", ".join(sorted(tasks))}',
     )
 
 

@@ -43,7 +43,7 @@ class MiniCoco(ToyDataset):
     num_test: int = setting(250, 'scenes to compare methods on', least=0)
     seed: int = setting(0, 'seed of the scenes', least=0)
     size: int = setting(96, 'height and width in px', least=64)
-    max_digits: int = setting(4, 'most digits in a scene')
+    max_digits: int = setting(4, 'highest number of digits in a scene')
 
     def draw(self, root: Path, portion: str) -> None:
         """Draw the scenes of a portion and annotate them."""

@@ -253,3 +253,11 @@ def test_a_retrained_model_needs_only_a_wrapper(inputs):
         [subset[i]['data_samples'].gt_instances.labels for i in range(5)]
     )
     assert {names[label] for label in labels} <= set(dataset['classes'])
+
+
+def test_a_step_whose_predecessor_is_gone(finished, tmp_path, result):
+    work_dir = tmp_path / 'run'
+    shutil.copytree(finished, work_dir)
+    (work_dir / 'step_01' / 'result.json').unlink()
+    found = probe(work_dir, step=2)
+    assert [step['step'] for step in found['steps']] == [2]

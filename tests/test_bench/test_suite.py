@@ -325,11 +325,17 @@ def test_settings_are_found_by_their_keys():
             setting_of(cfg, key)
 
 
-def test_a_default_seed_of_a_method_is_seeded(tmp_path):
+def test_only_a_seed_that_a_config_has_is_that_of_the_run(tmp_path):
     method = "dict(_delete_=True, type='gslora_mm.RandomDrop')"
     text = f'suite = dict(base="{BASE}", runs=dict(a=dict(method={method})))'
     run = load_suite(write(tmp_path, text)).runs['a']
-    assert run.config(seed=3).method.seed == 3
+    assert 'seed' not in run.config(seed=3).method
+
+
+@pytest.mark.parametrize('name', ['retrain', 'random_drop'])
+def test_methods_of_benchmarks_that_draw_have_the_seed_of_their_run(name):
+    path = ROOT / 'configs/benchmarks/mini_digits.py'
+    assert load_suite(path).runs[name].config(seed=3).method.seed == 3
 
 
 def test_what_cannot_be_run_says_why(tmp_path):
@@ -338,3 +344,33 @@ def test_what_cannot_be_run_says_why(tmp_path):
     assert [run.name for run in suite.selected(['a', 'b'])] == ['a']
     with pytest.raises(ConfigError, match='only: b: nothing to run: it need'):
         suite.selected(['b'])
+
+
+def test_benchmarks_of_older_versions_are_told_what_to_do(tmp_path):
+    path = write(tmp_path, 'benchmark = dict(runs=dict(a="a.py"))')
+    with pytest.raises(
+        ConfigError,
+        match='^suite = .*own.py.: has no suite = dict.*benchmark = dict.* '
+        'to be rewritten as that, see configs/benchmarks/README.md$',
+    ):
+        load_suite(path)
+
+
+def test_the_base_of_a_suite_is_not_that_of_its_runs(tmp_path):
+    path = write(tmp_path, 'suite = dict(base="b.py", runs=dict(a={}))')
+    with pytest.raises(ConfigError, match="^suite.base = 'b.py': no such"):
+        load_suite(path)
+    text = f'suite = dict(base="{BASE}", runs=dict(a=dict(base="b.py")))'
+    with pytest.raises(ConfigError, match="^suite.runs.a.base = 'b.py'"):
+        load_suite(write(tmp_path, text))
+
+
+def test_trials_that_are_the_same_are_refused(tmp_path):
+    trials = [{'method.beta': 0.1}, {'method.beta': 0.2}, {'method.beta': 0.1}]
+    text = f'suite = dict(base="own.py", runs=dict(a=dict(trials={trials})))'
+    with pytest.raises(
+        ConfigError,
+        match=r"suite.runs.a.trials\[2\] = {'method.beta': 0.1}: is "
+        r'trials\[0\] again',
+    ):
+        load_suite(write(tmp_path, text))

@@ -12,7 +12,7 @@ import pytest
 from mmengine.config import Config
 
 from gslora_mm.bench.machine import environment, machine
-from gslora_mm.bench.run import conditions
+from gslora_mm.bench.record import conditions
 from gslora_mm.bench.suite import Run, load_suite
 from gslora_mm.bench.tune import (
     best_trial,
@@ -24,7 +24,8 @@ from gslora_mm.bench.tune import (
 from gslora_mm.entries import read_entries
 from gslora_mm.sequence.identity import dataset_config
 from gslora_mm.sequence.plan import ForgettingPlan
-from gslora_mm.utils import ConfigError
+from gslora_mm.utils import ConfigError, load_json, save_json
+from gslora_mm.utils.checkpoint import sha256_of
 from tests.small_benchmarks import BASE, calls, results, run, write
 
 ROOT = Path(__file__).parents[2]
@@ -229,6 +230,39 @@ def test_another_checkpoint_is_refused(benchmark, tmp_path):
     assert len(calls(tmp_path)) == 1
 
 
+def test_changed_files_of_older_runs_are_refused(benchmark, tmp_path):
+    """Without a record, their report may have the hashes."""
+    checkpoint = tmp_path / 'pretrained.pth'
+    checkpoint.write_bytes(b'one')
+    (tmp_path / 'val.json').write_text('some')
+    options = {
+        'forgetting.pretrained': str(checkpoint),
+        'val_dataloader.dataset.data_root': str(tmp_path),
+    }
+    settings = dict(only=['retrain'], tune=False, options=options)
+    outcomes, _ = run(benchmark, tmp_path, **settings)
+    folder = outcomes['retrain'].runs[0].work_dir
+    folder.with_suffix('.json').unlink()
+    run(benchmark, tmp_path, **settings)  # the report has none
+    report = load_json(folder / 'report.json')
+    report['pretrained']['checkpoint_sha256'] = sha256_of(checkpoint)
+    report['annotations_sha256'] = dict(
+        val_dataloader=sha256_of(tmp_path / 'val.json')
+    )
+    save_json(report, folder / 'report.json')
+    run(benchmark, tmp_path, **settings)
+    for path, name in (
+        (checkpoint, 'forgetting.pretrained'),
+        (tmp_path / 'val.json', 'val_dataloader.dataset.ann_file'),
+    ):
+        before = path.read_bytes()
+        path.write_bytes(b'others')
+        with pytest.raises(ConfigError, match=f'run: {name} is another'):
+            run(benchmark, tmp_path, **settings)
+        path.write_bytes(before)
+    assert len(calls(tmp_path)) == 1
+
+
 def test_other_images_under_the_same_name_are_refused(benchmark, tmp_path):
     (tmp_path / 'val.json').write_text('some')
     options = {'val_dataloader.dataset.data_root': str(tmp_path)}
@@ -262,6 +296,36 @@ def test_runs_that_are_about_different_things_are_refused(
     with pytest.raises(ConfigError, match=f'.other. .*{message}'):
         run(load_suite(tmp_path / 'more.py'), tmp_path, tune=False)
     assert calls(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    'setting',
+    [
+        "model = dict(type='Other', backbone=dict(drop_path_rate=0.1))",
+        "train_dataloader = dict(dataset=dict(ann_file='more.json'))",
+        "method = dict(_delete_=True, type='gslora_mm.DELETE')",
+        'adapter = dict(rank=2)',
+    ],
+)
+def test_runs_may_train_in_their_own_ways(benchmark, tmp_path, setting):
+    """With missing = 'rest', too, which follows from what they train on."""
+    write(tmp_path, setting, 'c.py')
+    text = """
+suite = dict(
+    base='a.py', settings={'forgetting.missing': 'rest'},
+    runs=dict(retrain={}, other=dict(_base_='c.py')))
+"""
+    run(load_suite(write(tmp_path, text, 'more.py')), tmp_path, tune=False)
+    assert len(calls(tmp_path)) == 2
+
+
+def test_the_same_trial_twice_does_not_mix_up_the_others(benchmark, tmp_path):
+    tried = [{'method.beta': beta} for beta in (0.1, 0.1, 0.35)]
+    benchmark = with_trials(benchmark, *tried)
+    outcomes, _ = run(benchmark, tmp_path, only=['good'])
+    assert outcomes['good'].chosen['settings'] == {'method.beta': 0.35}
+    found = [trial['h_mean'] for trial in outcomes['good'].trials]
+    assert found[3] == pytest.approx(0.8 - 0.05 + 1)
 
 
 def with_trials(benchmark, *trials):

@@ -77,7 +77,7 @@ def test_what_is_complete_tells_defaults_from_nothing():
             dict(schedule__param_scheduler='LinearLR'),
             "schedule.param_scheduler = 'LinearLR': must be a dictionary",
         ),
-        (dict(default_scope='mmseg'), "task.type is missing.*'mmseg'"),
+        (dict(default_scope='mmseg'), "task.type: is missing.*'mmseg'"),
     ],
 )
 def test_bad_entries_are_named(changes, message):

@@ -103,3 +103,22 @@ def test_undefined_figures_are_nan():
         'tar@far=0.01',
     ]
     assert all(map(math.isnan, empty.values()))
+
+
+@pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
+def test_similarities_that_are_not_finite_are_the_lowest(bad):
+    """A damaged model has figures, too: it has been trained for hours."""
+    scores, same = draw()
+    scores[[3, 70]] = bad
+    lowest = np.where(np.isfinite(scores), scores, -100.0)
+    found = verification_scores(scores, same)
+    assert found == verification_scores(lowest, same)
+    none = verification_scores(np.full(150, bad), same)
+    assert none == pytest.approx(
+        {
+            'verification_accuracy': 0.6,
+            'verification_auc': 0.5,
+            'tar@far=0.001': 0.0,
+            'tar@far=0.01': 0.0,
+        }
+    )

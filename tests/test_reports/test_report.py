@@ -1,11 +1,14 @@
 import json
 import re
+import sys
 
 import pytest
 
+from gslora_mm.registry import TASKS
 from gslora_mm.reports import build_report, comparable, write_report
 from gslora_mm.reports.markdown import TIMING_HEADING
 from gslora_mm.reports.report import TIMING_FIELDS, name_of_score
+from gslora_mm.tasks import BaseTask
 from gslora_mm.utils import ConfigError, load_json, save_json
 from tests.work_dirs import CLASSES, make_work_dir
 
@@ -164,3 +167,37 @@ def test_result_of_another_sequence(tmp_path):
     save_json(sequence, tmp_path / 'sequence.json')
     with pytest.raises(ConfigError, match='step_01.*zebra.*forgets.*dog'):
         build_report(tmp_path)
+
+
+def test_a_task_without_a_short_name_of_its_score(tmp_path, monkeypatch):
+    class Task(BaseTask):
+        name, metric = 'own', 'mIoU'
+
+    monkeypatch.setitem(TASKS.module_dict, 'OwnTask', Task)
+    assert name_of_score('mIoU') == 'mIoU'
+    make_work_dir(tmp_path, metric='mIoU', task='own')
+    write_report(tmp_path, pictures=False)
+    assert 'mIoU_f' in (tmp_path / 'report.md').read_text()
+
+
+def test_modules_of_a_user_are_imported_first(tmp_path, monkeypatch):
+    """What another process runs later knows no task of a user."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'own_report_task.py').write_text("""
+from gslora_mm.registry import TASKS
+from gslora_mm.tasks import BaseTask
+
+@TASKS.register_module()
+class OwnReportTask(BaseTask):
+    name, metric, score_name = 'own', 'mIoU', 'IoU'
+""")
+    work_dir = make_work_dir(tmp_path / 'run', metric='mIoU', task='own')
+    config = work_dir / 'pretrained' / 'config.py'
+    config.write_text("custom_imports = dict(imports=['own_report_task'])")
+    write_report(work_dir, pictures=False)
+    assert 'score IoU (mIoU)' in (work_dir / 'report.md').read_text()
+    sys.modules.pop('own_report_task')
+    (tmp_path / 'own_report_task.py').unlink()
+    TASKS.module_dict.pop('OwnReportTask')
+    write_report(work_dir)
+    assert 'score mIoU' in (work_dir / 'report.md').read_text()

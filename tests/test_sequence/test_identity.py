@@ -12,6 +12,7 @@ from gslora_mm.sequence.identity import (
     first_difference,
     run_identity,
     scores_identity,
+    subject_identity,
 )
 from gslora_mm.utils.checkpoint import sha256_of
 
@@ -153,3 +154,32 @@ def test_the_hash_of_a_file_elsewhere_is_compared(cfg):
     cfg.forgetting.pretrained = 'https://host/pretrained.pth'
     one, other = (run_identity(cfg, checkpoint=x) for x in ('a' * 9, 'b' * 9))
     assert first_difference(one, other).startswith('forgetting.pretrained is')
+
+
+@pytest.mark.parametrize(
+    ('settings', 'is_same'),
+    [
+        (dict(method=dict(type='gslora_mm.DELETE', _delete_=True)), True),
+        (dict(adapter__rank=8, model__backbone=dict(drop=0.1)), True),
+        (dict(train_dataloader__dataset__dataset__ann_file='b'), True),
+        (dict(schedule__max_iters=9, forgetting__seed=4), True),
+        (dict(val_dataloader__batch_size=9), True),
+        (dict(val_dataloader__dataset__ann_file='tune.json'), False),
+        (dict(forgetting__steps=[['cat'], ['dog']]), False),
+        (dict(forgetting__learn=[['cow']]), False),
+        (dict(forgetting__pretrained='other.pth'), False),
+    ],
+)
+@pytest.mark.parametrize('missing', [[], 'rest'])
+def test_what_runs_side_by_side_share(cfg, missing, settings, is_same):
+    cfg.forgetting.missing = missing
+    one, other = map(run_identity, (cfg, changed(cfg, **settings)))
+    assert (subject_identity(one) == subject_identity(other)) is is_same
+
+
+@pytest.mark.parametrize('file', ['val.json', 'pretrained.pth', 'train.json'])
+def test_files_that_runs_side_by_side_share(cfg, tmp_path, file):
+    before = subject_identity(run_identity(cfg))
+    (tmp_path / file).write_text('something else')
+    after = subject_identity(run_identity(cfg))
+    assert (before == after) is (file == 'train.json')

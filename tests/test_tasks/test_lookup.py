@@ -39,7 +39,7 @@ def test_tasks_by_the_library_of_their_models():
     for scope in ('mmengine', None):
         with pytest.raises(
             ConfigError,
-            match=f'task.type is missing, and default_scope = {scope!r} '
+            match=f'task.type: is missing, and default_scope = {scope!r} '
             'does not tell it; known tasks: ClassificationTask, Detection',
         ):
             task_of_scope(scope)

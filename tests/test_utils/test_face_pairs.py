@@ -58,7 +58,7 @@ def test_the_tool(root, tmp_path, capsys):
 
 
 def test_what_cannot_be_listed(root, tmp_path):
-    with pytest.raises(SystemExit, match='--same 0: must be at least 1'):
+    with pytest.raises(SystemExit, match='--same = 0: must be at least 1'):
         main(['--root', str(root), '--out', 'x', '--same', '0'])
     with pytest.raises(ConfigError, match='0 folders with images'):
         list_images(tmp_path / 'nowhere')

@@ -24,9 +24,8 @@ import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 
-from gslora_mm.registry import MODELS, TASKS
+from gslora_mm.registry import MODELS, TASKS, init_scope
 from gslora_mm.tasks import complete_task_config
 from gslora_mm.training import ForgettingModel, enable_amp
 from gslora_mm.utils import load_json, save_json
@@ -44,16 +43,38 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument('config', nargs='?', default=DEFAULT)
     parser.add_argument(
-        '--images', type=int, help='batch size; default: 4, 48 of a classifier'
+        'config',
+        nargs='?',
+        default=DEFAULT,
+        help='config of a sequence; default: Deformable-DETR R50 on COCO',
     )
     parser.add_argument(
-        '--size', type=int, help="pixels; default: 384, a classifier's own"
+        '--images',
+        type=int,
+        help='images in a batch; default: 4, for a classifier 48',
     )
-    parser.add_argument('--objects', type=int, default=5, help='an image')
-    parser.add_argument('--iters', type=int, default=5, help='measured')
-    parser.add_argument('--threads', type=int, help='CPU threads')
+    parser.add_argument(
+        '--size',
+        type=int,
+        help='height and width of an image in pixels; default: 384, for a '
+        'classifier the size that its backbone is made for',
+    )
+    parser.add_argument(
+        '--objects',
+        type=int,
+        default=5,
+        help='objects in each image, for a detector; default: 5',
+    )
+    parser.add_argument(
+        '--iters',
+        type=int,
+        default=5,
+        help='iterations that are measured, after one to warm up; default: 5',
+    )
+    parser.add_argument(
+        '--threads', type=int, help="CPU threads; default: PyTorch's choice"
+    )
     parser.add_argument(
         '--amp',
         action=argparse.BooleanOptionalAction,
@@ -227,7 +248,7 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     cfg = Config.fromfile(args.config)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    init_scope(cfg)
     with_defaults(args, cfg)
     if args.memory_of:
         measure_memory(args.memory_of, cfg, args)

@@ -42,7 +42,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--shots', type=int, help='training images for each class to use'
     )
     parser.add_argument(
-        '--seed', type=int, default=0, help='of all choices; default: 0'
+        '--seed',
+        type=int,
+        default=0,
+        help='seed of the choice of images and held-out rows; default: 0',
     )
     parser.add_argument(
         '--out',

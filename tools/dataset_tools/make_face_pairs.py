@@ -24,9 +24,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--same', type=int, default=20, help='pairs of each identity'
     )
     parser.add_argument(
-        '--different', type=int, default=1, help='pairs of every two'
+        '--different',
+        type=int,
+        default=1,
+        help='pairs of every two identities',
     )
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the choice of pairs'
+    )
     return parser.parse_args(argv)
 
 
@@ -34,10 +39,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         for name in ('same', 'different'):
-            if getattr(args, name) < 1:
-                raise ConfigError(
-                    f'--{name} {getattr(args, name)}: must be at least 1'
-                )
+            number = getattr(args, name)
+            if number < 1:
+                raise ConfigError(f'--{name}', number, 'must be at least 1')
         with config_path(renamed={'root': '--root'}):
             images = list_images(args.root)
         pairs = face_pairs(images, args.same, args.different, args.seed)
