@@ -99,6 +99,11 @@ class BaseMethod(nn.Module):
                 if name in own.get('__annotations__', {}):
                     cls.__annotations__[name] = ClassVar
             cls._own_types = get_annotations(cls, eval_str=True)
+            for name in (own.keys() & cls._types().keys()) - {*cls._own_types}:
+                raise TypeError(  # a dataclass would not look at its value
+                    f'{cls.__name__}.{name} needs its type to be a setting: '
+                    f'{name}: PerStep[NonNegative] = ...'
+                )
             dataclass(eq=False, repr=False, kw_only=True)(cls)
         cls._listed_per_step = own.get('per_step', cls._listed_per_step)
         lists = [k for k, hint in cls._types().items() if is_per_step(hint)]

@@ -235,3 +235,10 @@ def test_the_package_says_of_every_class_what_it_is():
             assert set(cls.per_step) <= set(inspect.signature(cls).parameters)
             if not cls.carries_state:
                 assert method.carried_state() == {}
+
+
+def test_a_setting_without_a_type_is_refused():
+    with pytest.raises(TypeError, match='Mine.beta needs its type'):
+
+        class Mine(GSLoRA):
+            beta = 0.5
