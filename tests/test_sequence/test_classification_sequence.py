@@ -303,7 +303,7 @@ CASES = {
     ),
     'more shots than images': (
         dict(forgetting__shots=13),
-        'forgetting.shots=13: only 12 images',
+        'forgetting.shots = 13: only 12 images',
     ),
     'folder that does not exist': (
         dict(train_dataloader__dataset__data_prefix='no/where'),

@@ -24,6 +24,7 @@ from gslora_mm.utils import ConfigError, load_json
 from gslora_mm.utils.checkpoint import load_checkpoint, sha256_of
 from gslora_mm.utils.tensor_file import load_tensors, save_tensors
 from tests.class_sequences import make_class_inputs, tiny_class_sequence
+from tests.detectors import with_level_embed
 from tests.sequences import tiny_sequence
 
 #: Means of features, so that the data have a say in the prototypes.
@@ -101,6 +102,8 @@ def means_of(cfg, checkpoint):
         cfg.model.adapter,
         checkpoint,
     )
+    if checkpoint is None:
+        with_level_embed(model)
     dataset = cfg.train_dataloader.dataset.to_dict()
     dataset.pop('type')
     return class_means(model, ForgetRetainDataset(**dataset))
