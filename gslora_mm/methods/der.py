@@ -52,8 +52,11 @@ class DER(BaseMethod):
         # Not mse_loss, which is not a number without rows.
         square = (student - teacher).square().sum() / max(student.numel(), 1)
         distance = row_weight(student) * square
-        replay = retain.loss_background + retain.loss_rest
         yield {
-            'loss_retain': self.alpha * distance + replay,
+            'loss_retain': self.alpha * distance + self.replayed(retain),
             'distance_retain': distance.detach(),
         }
+
+    def replayed(self, retain):
+        """What the retain half is held to beside the teacher's logits."""
+        return retain.loss_background + retain.loss_rest
