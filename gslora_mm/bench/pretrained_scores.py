@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from mmengine.config import Config
 
 from gslora_mm.sequence.identity import scores_identity
-from gslora_mm.sequence.resolve import plain_config
-from gslora_mm.utils import ConfigError, atomic_write, load_json, save_json
+from gslora_mm.sequence.step import dump_config
+from gslora_mm.utils import ConfigError, load_json, save_json
 from gslora_mm.work_dir import WorkDir
 
 
@@ -48,8 +48,7 @@ def share_pretrained_scores(
             continue  # not yet there, or half written
         folder.path.mkdir(parents=True, exist_ok=True)
         evaluation.work_dir = str(folder.path)
-        with atomic_write(folder.config, 'w') as file:
-            file.write(plain_config(evaluation.to_dict()).pretty_text)
+        dump_config(evaluation, folder.config)
         save_json(scores, folder.metrics)
         return True
     return False

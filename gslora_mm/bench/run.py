@@ -17,9 +17,9 @@ from mmengine.config import Config
 
 from gslora_mm.sequence.identity import run_identity
 from gslora_mm.sequence.resolve import plain_config
+from gslora_mm.sequence.step import dump_config
 from gslora_mm.utils import (
     ConfigError,
-    atomic_write,
     config_path,
     load_json,
     save_json,
@@ -247,8 +247,7 @@ def _run(
         identity=identity,
     )
     save_json(record, file_beside(folder, 'json'))
-    with atomic_write(file_beside(folder, 'py'), 'w') as file:
-        file.write(cfg.pretty_text)
+    dump_config(cfg, file_beside(folder, 'py'))
     _remove_half_written(WorkDir(folder))
     log = file_beside(folder, 'stderr')
     with (

@@ -96,7 +96,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     if is_main_process():
         save_stock_checkpoint(
             model.model,
-            runner.train_dataloader.dataset.metainfo,
+            dataset.metainfo,
             files.merged,
         )
     start = time.perf_counter()
