@@ -17,6 +17,7 @@ from gslora_mm.training.hooks import StepCheckpointHook
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.tensor_file import load_tensors
 from tests.class_sequences import make_class_inputs, tiny_class_sequence
+from tests.killed import Killed, killed_after
 from .helpers import (
     TASKS,
     FakeModel,
@@ -313,21 +314,9 @@ def test_forgets_and_resumes(tmp_path, monkeypatch):
         if name.startswith('forget.'):
             assert project_out(found.t(), second[name]).abs().max() < 1e-4
 
-    class Killed(BaseException):
-        pass
-
-    saved = StepCheckpointHook.after_train_iter
-    count = 0
-
-    def killed_after(self, runner, *args, **kwargs):
-        nonlocal count
-        saved(self, runner, *args, **kwargs)
-        count += 1
-        if count == 34:  # of 24 each, with a save every 8
-            raise Killed
-
+    hook = killed_after(34)  # of 24 each, with a save every 8
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(StepCheckpointHook, 'after_train_iter', killed_after)
+        patch.setattr(StepCheckpointHook, 'after_train_iter', hook)
         ForgettingSequence(sequence('killed')).run()
     resumed = ForgettingSequence(sequence('killed'), resume=True).run()
     assert json.dumps(comparable(resumed)) == json.dumps(comparable(report))

@@ -7,10 +7,7 @@ from gslora_mm.sequence import ForgettingSequence
 from gslora_mm.training.hooks import StepCheckpointHook
 from gslora_mm.utils.checkpoint import load_checkpoint
 from tests.class_sequences import make_class_inputs, tiny_class_sequence
-
-
-class Killed(BaseException):
-    """What a test throws instead of ``kill -9``."""
+from tests.killed import Killed, killed_after
 
 
 @pytest.fixture(scope='module')
@@ -33,12 +30,6 @@ def test_killed_and_resumed(inputs, tmp_path, monkeypatch, method, adapter):
     monkeypatch.setattr(
         'gslora_mm.reports.report._draw_pictures', lambda *args: False
     )
-    after_train_iter = StepCheckpointHook.after_train_iter
-
-    def killed_after_a_save(self, runner, *args, **kwargs):
-        after_train_iter(self, runner, *args, **kwargs)
-        if runner.iter == 1:
-            raise Killed
 
     def sequence(name, resume=False):
         cfg = tiny_class_sequence(
@@ -54,9 +45,7 @@ def test_killed_and_resumed(inputs, tmp_path, monkeypatch, method, adapter):
 
     sequence('whole').run()
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(
-            StepCheckpointHook, 'after_train_iter', killed_after_a_save
-        )
+        patch.setattr(StepCheckpointHook, 'after_train_iter', killed_after(2))
         sequence('killed').run()
     assert (tmp_path / 'killed/step_01/resume.pth').exists()
     sequence('killed', resume=True).run()

@@ -22,10 +22,7 @@ from tests.class_sequences import (
     make_images,
     tiny_class_sequence,
 )
-
-
-class Killed(BaseException):
-    """What a test throws instead of ``kill -9``."""
+from tests.killed import Killed, killed_after
 
 
 @pytest.fixture(scope='module')
@@ -92,19 +89,10 @@ def test_killed_after_a_save_and_resumed(
     finished, inputs, tmp_path, monkeypatch, saves
 ):
     _, report = finished
-    after_train_iter = StepCheckpointHook.after_train_iter
-    count = 0
-
-    def killed_after(self, runner, *args, **kwargs):
-        nonlocal count
-        after_train_iter(self, runner, *args, **kwargs)
-        count += (runner.iter + 1) % 8 == 0
-        if count == saves:
-            raise Killed
-
+    hook = killed_after(8 * saves)
     cfg = tiny_class_sequence(inputs, tmp_path / 'run')
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(StepCheckpointHook, 'after_train_iter', killed_after)
+        patch.setattr(StepCheckpointHook, 'after_train_iter', hook)
         ForgettingSequence(cfg).run()
     assert same(report, ForgettingSequence(cfg, resume=True).run())
 

@@ -19,12 +19,13 @@ from gslora_mm.reports import comparable
 from gslora_mm.sequence import ForgettingSequence, run_step
 from gslora_mm.sequence.method_state import load_state, state_identity
 from gslora_mm.training import ForgettingModel
-from gslora_mm.training.hooks import AdapterEMAHook, StepCheckpointHook
+from gslora_mm.training.hooks import AdapterEMAHook
 from gslora_mm.utils import ConfigError, load_json
 from gslora_mm.utils.checkpoint import load_checkpoint, sha256_of
 from gslora_mm.utils.tensor_file import load_tensors, save_tensors
 from tests.class_sequences import make_class_inputs, tiny_class_sequence
 from tests.detectors import with_level_embed
+from tests.killed import Killed, killed_after
 from tests.sequences import tiny_sequence
 
 #: Means of features, so that the data have a say in the prototypes.
@@ -37,10 +38,6 @@ FEATURES = dict(
 )
 STATE = 'method.safetensors'
 KEY = 'prototypes.features'
-
-
-class Killed(BaseException):
-    """What a test throws instead of ``kill -9``."""
 
 
 def killed(*args, **kwargs):
@@ -196,21 +193,6 @@ def test_a_classifier_forgets_with_prototypes(tmp_path):
 # Resuming -----------------------------------------------------------------
 
 
-def killed_after(saves):
-    """Stand-in for a hook's method: kill the run after so many saves."""
-    after_train_iter = StepCheckpointHook.after_train_iter
-    count = 0
-
-    def save_and_count(self, runner, *args, **kwargs):
-        nonlocal count
-        after_train_iter(self, runner, *args, **kwargs)
-        count += (runner.iter + 1) % 2 == 0
-        if count == saves:
-            raise Killed
-
-    return save_and_count
-
-
 def test_killed_again_and_again(finished, inputs, tmp_path, monkeypatch):
     """Before the file is there, before training, and within both steps."""
     cfg = sequence(inputs, tmp_path / 'run')
@@ -226,7 +208,7 @@ def test_killed_again_and_again(finished, inputs, tmp_path, monkeypatch):
         (means, killed),  # while the data are read
         (save, killed),  # all read, nothing written
         (train, killed),  # written, nothing trained
-        (hook, killed_after(saves=1)),  # in the middle of step 1
+        (hook, killed_after(2)),  # in the middle of step 1
     ):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(moment, replacement)
@@ -236,7 +218,7 @@ def test_killed_again_and_again(finished, inputs, tmp_path, monkeypatch):
     # Neither a step that has saved its state nor a later one makes its own.
     monkeypatch.setattr(means, lambda *args: pytest.fail('made again'))
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(hook, killed_after(saves=2))  # in the middle of step 2
+        patch.setattr(hook, killed_after(4))  # in the middle of step 2
         ForgettingSequence(cfg, resume=True).run()
     assert same(finished[1], ForgettingSequence(cfg, resume=True).run())
 

@@ -22,11 +22,8 @@ from gslora_mm.training.hooks import NonFiniteLossError, StepCheckpointHook
 from gslora_mm.utils import ConfigError, SaveError, load_json, save_json
 from gslora_mm.utils.checkpoint import load_checkpoint
 from gslora_mm.work_dir import WorkDir
+from tests.killed import Killed, killed_after
 from tests.sequences import tiny_sequence
-
-
-class Killed(BaseException):
-    """What a test throws instead of ``kill -9``."""
 
 
 @pytest.fixture(scope='module')
@@ -120,19 +117,10 @@ def test_killed_after_a_save_and_resumed(
 ):
     """Saves 1 and 2 are of step 1 (middle, end), 3 and 4 of step 2."""
     _, report = finished
-    after_train_iter = StepCheckpointHook.after_train_iter
-    count = 0
-
-    def killed_after(self, runner, *args, **kwargs):
-        nonlocal count
-        after_train_iter(self, runner, *args, **kwargs)
-        count += (runner.iter + 1) % 2 == 0
-        if count == saves:
-            raise Killed
-
+    hook = killed_after(2 * saves)
     cfg = tiny_sequence(inputs, tmp_path / 'run')
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(StepCheckpointHook, 'after_train_iter', killed_after)
+        patch.setattr(StepCheckpointHook, 'after_train_iter', hook)
         ForgettingSequence(cfg).run()
     resumed = ForgettingSequence(cfg, resume=True).run()
     assert same(report, resumed)
@@ -264,16 +252,10 @@ def test_ema_and_proximal_steps_resume_too(inputs, tmp_path, monkeypatch):
     assert [step['iterations'] for step in whole['steps']] == [3, 3]
     assert all(step['stopped_early'] for step in whole['steps'])
 
-    after_train_iter = StepCheckpointHook.after_train_iter
-
-    def killed_after(self, runner, *args, **kwargs):
-        after_train_iter(self, runner, *args, **kwargs)
-        if runner.iter + 1 == 2:
-            raise Killed
-
+    hook = killed_after(2)
     cfg = tiny_sequence(inputs, tmp_path / 'resumed', **options)
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(StepCheckpointHook, 'after_train_iter', killed_after)
+        patch.setattr(StepCheckpointHook, 'after_train_iter', hook)
         ForgettingSequence(cfg).run()
     assert same(whole, ForgettingSequence(cfg, resume=True).run())
 
