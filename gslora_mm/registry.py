@@ -48,6 +48,16 @@ def _child(name: str, parent: Registry, *locations: str) -> Registry:
     )
 
 
+def registered(registry: Registry) -> dict[str, type]:
+    """All classes of a registry by type; those of this package come first.
+
+    Args:
+        registry (Registry): One of this project.
+    """
+    registry.import_from_location()
+    return registry.module_dict
+
+
 def class_of(cfg: dict, registry: Registry) -> type:
     """The class that a config of a task or a method asks for.
 
@@ -59,10 +69,10 @@ def class_of(cfg: dict, registry: Registry) -> type:
         ConfigError: If there is no such class; names the nearest ones.
     """
     name = str(cfg.get('type')).removeprefix('gslora_mm.')
-    registry.import_from_location()
-    if name not in registry.module_dict:
-        raise unknown_name(f'{registry.name}.type', name, registry.module_dict)
-    return registry.module_dict[name]
+    known = registered(registry)
+    if name not in known:
+        raise unknown_name(f'{registry.name}.type', name, known)
+    return known[name]
 
 
 def _build(cfg: dict, registry: Registry) -> Any:

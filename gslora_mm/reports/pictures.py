@@ -18,7 +18,7 @@ from mmengine.device import get_device
 
 from gslora_mm.datasets import build_dataset
 from gslora_mm.models import build_stock_model, load_stock_checkpoint
-from gslora_mm.registry import PICTURES, init_scope
+from gslora_mm.registry import PICTURES, init_scope, registered
 from gslora_mm.utils.quiet import no_prints
 from gslora_mm.utils.text import shortened
 from gslora_mm.work_dir import WorkDir
@@ -160,10 +160,10 @@ def draw_pictures(
             damaged.
         FileNotFoundError: If the config or an image is missing.
     """
-    PICTURES.import_from_location()
-    if report['task'] not in PICTURES.module_dict:
+    known = registered(PICTURES)
+    if report['task'] not in known:
         return False
-    pictures = PICTURES.module_dict[report['task']]()
+    pictures = known[report['task']]()
     run, steps, classes = WorkDir(work_dir), report['steps'], report['classes']
     config = Config.fromfile(run.pretrained.config)
     dataset = validation_set(config)

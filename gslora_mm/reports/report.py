@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from gslora_mm.evaluation.step_result import per_class_scores
-from gslora_mm.registry import TASKS
+from gslora_mm.registry import TASKS, registered
 from gslora_mm.tasks import task_named
 from gslora_mm.utils import ConfigError, atomic_write, save_json
 from gslora_mm.work_dir import WorkDir
@@ -98,8 +98,7 @@ def name_of_score(metric: str) -> str:
             such task, it has not been imported, or has no short name, this
             name is kept.
     """
-    TASKS.import_from_location()
-    for task in TASKS.module_dict.values():
+    for task in registered(TASKS).values():
         if getattr(task, 'metric', None) == metric:
             return getattr(task, 'score_name', metric)
     return metric

@@ -14,7 +14,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 from torch import Tensor
 
 from gslora_mm.methods import BaseMethod
-from gslora_mm.registry import HOOKS, METHODS, METRICS, MODELS
+from gslora_mm.registry import HOOKS, METHODS, METRICS, MODELS, registered
 from gslora_mm.training import ForgettingModel
 from gslora_mm.utils import ConfigError, config_path, usable
 from gslora_mm.utils.quiet import no_prints
@@ -129,10 +129,9 @@ def _check_learner(method: BaseMethod, plan: ForgettingPlan) -> None:
     """Refuse to learn by a method that does not."""
     if method.can_learn and 'retain' in method.needs:
         return
-    METHODS.import_from_location()
     able = sorted(
         name
-        for name, cls in METHODS.module_dict.items()
+        for name, cls in registered(METHODS).items()
         if cls.can_learn and 'retain' in cls.needs
     )
     raise ConfigError(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gslora_mm.registry import TASKS
+from gslora_mm.registry import TASKS, registered
 from gslora_mm.utils import ConfigError, unknown_name
 from .base import BaseTask
 
@@ -22,7 +22,7 @@ def task_named(name: str) -> type[BaseTask]:
         ConfigError: If no such task is registered.
     """
     known: dict[str, type[BaseTask]] = {}
-    for task in _registered_tasks().values():
+    for task in registered(TASKS).values():
         known.setdefault(task.name, task)
     if name not in known:
         raise unknown_name('task', name, known)
@@ -39,7 +39,7 @@ def task_of_scope(scope: str | None) -> type[BaseTask]:
     Raises:
         ConfigError: If no registered task has this scope.
     """
-    tasks = _registered_tasks()
+    tasks = registered(TASKS)
     for task in tasks.values():
         if scope is not None and task.scope == scope:
             return task
@@ -64,11 +64,5 @@ def complete_task_config(task: Mapping | None, scope: str | None) -> dict:
     if 'type' in task:
         return task
     found = task_of_scope(scope)
-    name = next(n for n, cls in _registered_tasks().items() if cls is found)
+    name = next(n for n, cls in registered(TASKS).items() if cls is found)
     return {'type': f'gslora_mm.{name}', **task}
-
-
-def _registered_tasks() -> dict[str, type[BaseTask]]:
-    """All tasks by type; those of this package come first."""
-    TASKS.import_from_location()
-    return TASKS.module_dict
