@@ -2,10 +2,17 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from typing import Any, ClassVar
 
 from gslora_mm.utils import ConfigError
+
+
+def default_of(field: Field) -> Any:
+    """Default of a dataclass's field; ``MISSING`` if it has none."""
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return field.default
 
 
 class Entry:
@@ -24,11 +31,7 @@ class Entry:
         """
         known = [each.name for each in fields(cls)]
         for each in fields(cls):
-            has_default = (each.default, each.default_factory) != (
-                MISSING,
-                MISSING,
-            )
-            if not has_default and each.name not in entry:
+            if default_of(each) is MISSING and each.name not in entry:
                 raise ConfigError(
                     each.name, valid=f'missing; {cls.meanings[each.name]}'
                 )

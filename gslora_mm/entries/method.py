@@ -4,6 +4,7 @@ from dataclasses import MISSING, dataclass, fields
 from gslora_mm.methods import BaseMethod
 from gslora_mm.registry import METHODS, class_of
 from gslora_mm.utils import ConfigError
+from .entry import default_of
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,8 @@ class MethodEntry:
     def complete(self) -> dict:
         """The method's config with the defaults of its class."""
         defaults = {
-            each.name: each.default
-            if each.default is not MISSING
-            else each.default_factory()
+            each.name: default
             for each in fields(self.cls)
-            if (each.default, each.default_factory) != (MISSING, MISSING)
+            if (default := default_of(each)) is not MISSING
         }
         return copy.deepcopy({**defaults, **self.config})
