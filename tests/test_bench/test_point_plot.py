@@ -10,6 +10,7 @@ from PIL import Image
 from gslora_mm.bench import point_plot
 from gslora_mm.bench.plots import plot_benchmark
 from gslora_mm.bench.point_plot import REFERENCE, Point, plot_points
+from tests.figures import keep_figures
 from tests.test_bench.test_leaderboard import RESULTS
 
 LABELS = ('seconds a step', 'H-Mean (%)')
@@ -17,14 +18,7 @@ LABELS = ('seconds a step', 'H-Mean (%)')
 
 @pytest.fixture
 def drawn(monkeypatch):
-    figures = []
-
-    def keep(figure, path):
-        figure.draw_without_rendering()
-        figures.append(figure)
-
-    monkeypatch.setattr(point_plot, 'save_figure', keep)
-    return figures
+    return keep_figures(monkeypatch, point_plot)
 
 
 def crowd(count, seed=0):

@@ -13,16 +13,15 @@ from gslora_mm.reports.classification_pictures import ClassificationPictures
 from gslora_mm.reports.pictures import (
     Example,
     Finding,
-    draw_pictures,
     draw_sheet,
     predictions,
     read_image,
     validation_set,
 )
 from gslora_mm.reports.style import COLOURS
-from gslora_mm.utils import ConfigError
 from tests.class_sequences import CLASSES, make_images, tiny_class_sequence
 from tests.classifiers import build_classifier
+from tests.figures import check_moved_checkpoint, keep_figures
 from tests.work_dirs import make_work_dir
 
 
@@ -112,26 +111,11 @@ def test_images_of_all_steps_and_retained_ones(work_dir, monkeypatch):
 def test_moved_checkpoint_is_an_error_here_and_a_warning_in_the_report(
     work_dir, tmp_path
 ):
-    report = write_report(work_dir, pictures=False)
-    merged = work_dir / 'step_02' / 'merged.pth'
-    merged.rename(tmp_path / 'merged.pth')
-    try:
-        with pytest.raises(ConfigError, match=r'step_02.merged\.pth'):
-            draw_pictures(work_dir, report, tmp_path / 'out.png')
-        assert not (tmp_path / 'out.png').exists()
-        write_report(work_dir)
-        assert 'pictures.png' not in (work_dir / 'report.md').read_text()
-    finally:
-        (tmp_path / 'merged.pth').rename(merged)
+    check_moved_checkpoint(work_dir, tmp_path)
 
 
 def test_bars_tell_what_should_be_gone(monkeypatch):
-    figures = []
-    monkeypatch.setattr(
-        pictures_module,
-        'save_figure',
-        lambda figure, path: figures.append(figure),
-    )
+    figures = keep_figures(monkeypatch, pictures_module)
     ranking = Finding(['dog', 'car', 'cat'], [0.7, 0.2, 0.1])
     truth = ['dog', 'car', 'cat']
     draw_sheet(

@@ -23,8 +23,8 @@ from gslora_mm.reports.pictures import (
     predictions,
     validation_set,
 )
-from gslora_mm.utils import ConfigError
 from tests.detectors import build_detector, tiny_detector_config
+from tests.figures import check_moved_checkpoint, keep_figures
 from tests.work_dirs import make_work_dir
 
 CLASSES = ['person', 'car', 'dog', 'cat']
@@ -211,17 +211,7 @@ def test_report_with_pictures(work_dir, monkeypatch):
 def test_moved_checkpoint_is_an_error_here_and_a_warning_in_the_report(
     work_dir, tmp_path
 ):
-    report = write_report(work_dir, pictures=False)
-    merged = work_dir / 'step_02' / 'merged.pth'
-    merged.rename(tmp_path / 'merged.pth')
-    try:
-        with pytest.raises(ConfigError, match=r'step_02.merged\.pth'):
-            draw_pictures(work_dir, report, tmp_path / 'out.png')
-        assert not (tmp_path / 'out.png').exists()
-        write_report(work_dir)
-        assert 'pictures.png' not in (work_dir / 'report.md').read_text()
-    finally:
-        (tmp_path / 'merged.pth').rename(merged)
+    check_moved_checkpoint(work_dir, tmp_path)
 
 
 def test_nothing_to_show(work_dir, tmp_path):
@@ -234,15 +224,7 @@ def test_nothing_to_show(work_dir, tmp_path):
 
 @pytest.fixture
 def figures(monkeypatch):
-    """The figures that would be saved, drawn once."""
-    found = []
-
-    def keep(figure, path):
-        figure.draw_without_rendering()
-        found.append(figure)
-
-    monkeypatch.setattr(pictures_module, 'save_figure', keep)
-    return found
+    return keep_figures(monkeypatch, pictures_module)
 
 
 def test_frames_tell_what_should_be_gone(figures):

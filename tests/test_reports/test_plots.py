@@ -9,6 +9,7 @@ from PIL import Image
 from gslora_mm.reports import build_report, group_plot, score_plot
 from gslora_mm.reports.group_plot import plot_groups
 from gslora_mm.reports.score_plot import plot_scores
+from tests.figures import keep_figures
 from tests.work_dirs import make_work_dir
 
 
@@ -25,16 +26,7 @@ def make_steps(tmp_path, num_steps, num_groups=6):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Figures passed to ``save_figure``, drawn once."""
-    figures = []
-
-    def keep(figure, path):
-        figure.draw_without_rendering()
-        figures.append(figure)
-
-    monkeypatch.setattr(score_plot, 'save_figure', keep)
-    monkeypatch.setattr(group_plot, 'save_figure', keep)
-    return figures
+    return keep_figures(monkeypatch, score_plot, group_plot)
 
 
 @pytest.mark.parametrize('num_steps', [1, 3, 7])
