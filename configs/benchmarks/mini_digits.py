@@ -122,4 +122,9 @@ suite = dict(
         gs_lora_pp=lora(
             'gs_lora_pp', best=3e-2, bound=[5.0, 20.0],
             settings=dict(
-                method=dict(bound=10.0, beta=0.2, w_f=0.01, w_r=5.0)))))
+                method=dict(
+                    form='published',
+                    bound=10.0,
+                    beta=0.2,
+                    w_f=0.01,
+                    w_r=5.0)))))

@@ -124,4 +124,9 @@ suite = dict(
         gs_lora_pp=lora(
             'gs_lora_pp', bound=[10.0, 15.0],
             settings=dict(
-                method=dict(bound=25.0, beta=0.2, w_f=0.01, w_r=5.0)))))
+                method=dict(
+                    form='published',
+                    bound=25.0,
+                    beta=0.2,
+                    w_f=0.01,
+                    w_r=5.0)))))

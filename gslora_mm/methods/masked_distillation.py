@@ -41,7 +41,10 @@ class MaskedDistillation(GroupSparse):
         margin: Added to the logits of F in :math:`p_F`: how far below the
             likeliest other class they have to fall.
         w_hold: Weight of what is to be held.
+        w_retain: Weight of the model's own loss on the retain half, which
+            reads its labels.
         drawn_images: Images drawn for each class without any.
+        drawn_batch_size: How many of them an iteration sees.
         drawing_iterations: Steps in which they are drawn.
     """
 
@@ -52,7 +55,9 @@ class MaskedDistillation(GroupSparse):
     beta: PerStep[NonNegative] = 1.0
     margin: PerStep[NonNegative] = 2.0
     w_hold: PerStep[NonNegative] = 1.0
+    w_retain: PerStep[NonNegative] = 0.0
     drawn_images: Count = 12
+    drawn_batch_size: Count = 16
     drawing_iterations: Count = 100
 
     def prepare(self, model, dataset):
@@ -66,6 +71,7 @@ class MaskedDistillation(GroupSparse):
                 labels,
                 self.drawn_images * len(labels),
                 self.drawing_iterations,
+                self.drawn_batch_size,
             )
 
     def losses(self, forget, retain):
@@ -82,6 +88,8 @@ class MaskedDistillation(GroupSparse):
         gone = half.presence_of(outputs, ~is_kept, self.margin)
         held = half.distance_to(outputs, is_kept)
         loss = self.beta * gone + self.w_hold * held
+        if half.role == 'retain' and self.w_retain:
+            loss = loss + self.w_retain * half.loss
         return {
             f'loss_{half.role}': loss,
             f'gone_{half.role}': gone.detach(),

@@ -173,9 +173,8 @@ class HalfBatch(metaclass=ABCMeta):
             Tensor: A scalar of the size of a training loss, 0 where nothing
             of them is found.
         """
-        return presence_loss(
-            self.logits, is_gone, margin, self.activation
-        ) / max(len(self.logits), 1)
+        found = presence_loss(self.logits, is_gone, margin, self.activation)
+        return found.sum() / max(len(found), 1)
 
     @abstractmethod
     def relabelled(self, draw: Callable[[Tensor], Tensor]) -> 'HalfBatch':
@@ -205,7 +204,7 @@ def with_background(is_kept: Tensor, logits: Tensor) -> Tensor:
 def presence_loss(
     logits: Tensor, is_gone: Tensor, margin: float, activation: str
 ) -> Tensor:
-    """Sum over rows of :meth:`HalfBatch.presence_of`.
+    """The terms of :meth:`HalfBatch.presence_of`, row by row.
 
     Args:
         logits (Tensor): Shape (N, columns).
@@ -214,15 +213,15 @@ def presence_loss(
         activation (str): ``'softmax'`` or ``'sigmoid'``.
 
     Returns:
-        Tensor: Scalar, in float32 at least.
+        Tensor: Shape (N, ), in float32 at least.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     is_kept = with_background(~is_gone, logits)
     gone = logits[:, ~is_kept] + margin
     if activation == 'softmax':
         kept = logits[:, is_kept].logsumexp(1)
-        return F.softplus(gone.logsumexp(1) - kept).sum()
-    return F.softplus(gone).sum()
+        return F.softplus(gone.logsumexp(1) - kept)
+    return F.softplus(gone).sum(1)
 
 
 class BaseTask(metaclass=ABCMeta):

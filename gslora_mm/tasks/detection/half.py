@@ -190,11 +190,21 @@ class DetectionHalf(HalfBatch):
         is_gone: Tensor,
         margin: float = 0.0,
     ) -> Tensor:
-        """See :meth:`HalfBatch.presence_of`; of all queries, by object."""
-        _, count = self._objects(outputs[0], is_gone)
-        scores = self._outputs.scores.flatten(0, 1)
-        found = presence_loss(scores, is_gone, margin, self.activation)
-        return (found / count).sum()
+        """See :meth:`HalfBatch.presence_of`.
+
+        A query counts for as much of an object of these classes as the
+        other model finds in it: all others, which are most, show nothing of
+        them, and to push these down as well would cost what is kept.
+        """
+        scores = outputs[0]
+        weights, count = self._objects(scores, is_gone)
+        found = presence_loss(
+            self._outputs.scores.flatten(0, 1),
+            is_gone,
+            margin,
+            self.activation,
+        )
+        return ((weights * found).sum() / count).sum()
 
     def _objects(
         self, scores: Tensor, is_asked: Tensor
@@ -215,7 +225,7 @@ class DetectionHalf(HalfBatch):
         found = found[..., : len(is_asked)][..., is_asked.to(found.device)]
         weights = found.amax(-1).flatten()
         return weights, mean_count(
-            self.model.bbox_head, weights.sum(), 0, scores
+            self.model.bbox_head, weights.sum().item(), 0, scores
         )
 
     def _queries_of(self, model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
