@@ -1,8 +1,24 @@
+from functools import partial
+
+from gslora_mm.lora import lora_layers
 from gslora_mm.registry import METHODS
+from gslora_mm.tasks import TaskModel
 from .group_sparse import GroupSparse
 from .ingredients.drawn_images import DrawnImages
 from .ingredients.teacher import Teacher
 from .settings import Count, NonNegative, PerStep
+
+
+def evaluation_mode(model: TaskModel) -> None:
+    """Let a model compute as at test time, but for the adapter's dropout.
+
+    Its teacher does so. A student that is asked with dropout to say what a
+    teacher says without it learns to make up for the dropout, and says
+    something else as soon as that is gone.
+    """
+    model.model.eval()
+    for layer in lora_layers(model.model).values():
+        layer.train()
 
 
 @METHODS.register_module()
@@ -39,10 +55,9 @@ class MaskedDistillation(GroupSparse):
             :class:`GroupSparse`.
         beta: Weight of what is to be gone.
         margin: Added to the logits of F in :math:`p_F`: how far below the
-            likeliest other class they have to fall.
+            others they have to fall, so that they do not come back when later
+            steps move the model.
         w_hold: Weight of what is to be held.
-        w_retain: Weight of the model's own loss on the retain half, which
-            reads its labels.
         drawn_images: Images drawn for each class without any.
         drawn_batch_size: How many of them an iteration sees.
         drawing_iterations: Steps in which they are drawn.
@@ -55,12 +70,13 @@ class MaskedDistillation(GroupSparse):
     beta: PerStep[NonNegative] = 1.0
     margin: PerStep[NonNegative] = 2.0
     w_hold: PerStep[NonNegative] = 1.0
-    w_retain: PerStep[NonNegative] = 0.0
     drawn_images: Count = 12
     drawn_batch_size: Count = 16
     drawing_iterations: Count = 100
 
     def prepare(self, model, dataset):
+        # Not as an attribute, which would make the model a part of itself.
+        self.to_evaluation_mode = partial(evaluation_mode, model)
         self.teacher = Teacher(model, dataset)
         self.drawn = None
         if not len(dataset.datasets[0]):
@@ -75,6 +91,7 @@ class MaskedDistillation(GroupSparse):
             )
 
     def losses(self, forget, retain):
+        self.to_evaluation_mode()
         if self.drawn is not None:
             forget = self.drawn.half()
         for half in (forget, retain):
@@ -88,8 +105,6 @@ class MaskedDistillation(GroupSparse):
         gone = half.presence_of(outputs, ~is_kept, self.margin)
         held = half.distance_to(outputs, is_kept)
         loss = self.beta * gone + self.w_hold * held
-        if half.role == 'retain' and self.w_retain:
-            loss = loss + self.w_retain * half.loss
         return {
             f'loss_{half.role}': loss,
             f'gone_{half.role}': gone.detach(),

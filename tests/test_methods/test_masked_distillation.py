@@ -110,7 +110,7 @@ def test_trains_a_real_model_on_either_half_or_both(task, role):
     batch = tiny_batch(task, role=role)
     key = f'gone_{role or "forget"}'
     before = train(model, batch, lr=0)
-    assert before[f'held_{role or "forget"}'].abs() < 1e-2  # dropout
+    assert before[f'held_{role or "forget"}'].abs() < 1e-5
     train(model, batch, 12, lr=0.05)
     after = train(model, batch, lr=0)
     assert after[key] < before[key]
