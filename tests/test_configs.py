@@ -33,7 +33,7 @@ from gslora_mm.utils.checkpoint import save_stock_checkpoint
 from gslora_mm.utils.face_pairs import face_pairs, list_images, save_pairs
 
 CONFIGS = Path(__file__).parent.parent / 'configs'
-NAMES_OF_SEQUENCES = ('gs-lora', 'knowledge-swapping')
+NAMES_OF_SEQUENCES = ('gs-lora', 'knowledge-swapping', 'masked-')
 SEQUENCES = sorted(
     str(path.relative_to(CONFIGS))
     for path in CONFIGS.rglob('*.py')

@@ -141,5 +141,7 @@ suite = dict(
             'gs-lora-pp', best=3e-3, w_r=[5.0],
             settings={
                 'method.form': 'published',
-                'method.w_r': 0.005
+                'method.w_f': 0.005,
+                'method.w_r': 0.005,
+                'method.bound_pro': 18.0
             })))

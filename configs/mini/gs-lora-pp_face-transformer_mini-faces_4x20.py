@@ -5,4 +5,4 @@ _base_ = [
     '../_base_/methods/gs_lora_pp.py',
     '../_base_/schedules/mini_classifier.py',
 ]
-method = dict(bound=25.0, beta=0.2, w_f=0.01, w_r=5.0)
+method = dict(bound=25.0, beta=0.2)

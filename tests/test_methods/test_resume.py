@@ -16,16 +16,20 @@ def inputs(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ('method', 'adapter'),
+    ('method', 'adapter', 'given'),
     [
-        ('Retrain', None),
-        ('RandomDrop', None),
-        ('EWC', None),
-        ('LwF', None),
-        ('EWC', dict(rank=2)),
+        ('Retrain', None, {}),
+        ('RandomDrop', None, {}),
+        ('EWC', None, {}),
+        ('LwF', None, {}),
+        ('EWC', dict(rank=2), {}),
+        # Resumed, it draws the same images anew.
+        ('MaskedDistillation', dict(rank=2), dict(forget_share=0)),
     ],
 )
-def test_killed_and_resumed(inputs, tmp_path, monkeypatch, method, adapter):
+def test_killed_and_resumed(
+    inputs, tmp_path, monkeypatch, method, adapter, given
+):
     """In the middle of a step: it ends with the model of a whole one."""
     monkeypatch.setattr(
         'gslora_mm.reports.report._draw_pictures', lambda *args: False
@@ -41,6 +45,7 @@ def test_killed_and_resumed(inputs, tmp_path, monkeypatch, method, adapter):
         )
         cfg.method = dict(type=f'gslora_mm.{method}')
         cfg.adapter = adapter
+        cfg.forgetting.update(given)
         return ForgettingSequence(cfg, resume=resume)
 
     sequence('whole').run()
