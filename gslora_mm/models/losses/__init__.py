@@ -2,14 +2,3 @@ from .bounded_forgetting import BoundedForgettingLoss, bounded_forgetting_loss
 from .distillation import distillation_loss
 from .group_sparsity import GroupSparsityLoss, group_norm, group_sparsity_loss
 from .prototype import PrototypeLoss, prototype_loss
-
-__all__ = [
-    'BoundedForgettingLoss',
-    'GroupSparsityLoss',
-    'PrototypeLoss',
-    'bounded_forgetting_loss',
-    'distillation_loss',
-    'group_norm',
-    'group_sparsity_loss',
-    'prototype_loss',
-]
