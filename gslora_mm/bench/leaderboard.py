@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gslora_mm.reports.rendering import render_template
-from gslora_mm.reports.tables import markdown_table
+from gslora_mm.utils.tables import markdown_table
 from gslora_mm.utils.text import percent
 
 #: Columns of what a method costs: key, title, factor and digits.

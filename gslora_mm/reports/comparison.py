@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.tables import markdown_table
 from .report import name_of_score
-from .tables import markdown_table
 
 #: Columns about scores, with ``{}`` for the name of the score, and digits.
 SCORES = {

@@ -10,8 +10,8 @@ from gslora_mm.reports.comparison import (
     comparison_table,
     figures,
 )
-from gslora_mm.reports.tables import markdown_table
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.tables import markdown_table
 from tests.test_tools.helpers import load_tool
 from tests.work_dirs import make_work_dir
 
