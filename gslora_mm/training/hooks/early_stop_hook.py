@@ -88,16 +88,13 @@ class ForgettingEarlyStopHook(Hook):
     def _stable(self) -> bool:
         if len(self.history) < 2 * self.window:
             return False
-        before = list(self.history)[: self.window]
-        now = list(self.history)[self.window :]
-        if any(pair[0] < 0 for pair in now):
+        forget, retain = zip(*self.history, strict=True)
+        if min(forget[self.window :]) < 0:
             return False
-        forget = sum(pair[0] for pair in now) / self.window
-        retain_before = sum(pair[1] for pair in before) / self.window
-        retain_now = sum(pair[1] for pair in now) / self.window
-        change = abs(retain_now - retain_before)
+        retain_before = sum(retain[: self.window]) / self.window
+        change = abs(sum(retain[self.window :]) / self.window - retain_before)
         return (
-            forget <= self.forget_tolerance
+            sum(forget[self.window :]) / self.window <= self.forget_tolerance
             and change <= self.retain_tolerance * abs(retain_before)
         )
 
