@@ -1,7 +1,9 @@
+import functools
 import gc
 import os
 
 import pytest
+from mmengine.config import utils as config_utils
 from mmengine.registry import DefaultScope
 
 from gslora_mm.toy_data import (
@@ -35,6 +37,15 @@ def imports_are_no_garbage():
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope='session')
+def indices_of_models_are_read_once():
+    """Else MMEngine reads 100 files for each config of mmdet or mmpretrain."""
+    with pytest.MonkeyPatch.context() as patch:
+        read = functools.cache(config_utils.load)
+        patch.setattr(config_utils, 'load', read)
+        yield
 
 
 @pytest.fixture(scope='session')
