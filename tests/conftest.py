@@ -5,6 +5,7 @@ import os
 import pytest
 from mmengine.config import utils as config_utils
 from mmengine.registry import DefaultScope
+from yapf.yapflib import yapf_api
 
 from gslora_mm.toy_data import (
     make_mini_coco,
@@ -40,11 +41,17 @@ def imports_are_no_garbage():
 
 
 @pytest.fixture(autouse=True, scope='session')
-def indices_of_models_are_read_once():
-    """Else MMEngine reads 100 files for each config of mmdet or mmpretrain."""
+def configs_are_quick():
+    """To read and to write: what they say stays the same.
+
+    For each config of mmdet or mmpretrain, MMEngine would read the 100 files
+    of their model index anew, and for each one that it writes, seconds go
+    into line breaks.
+    """
     with pytest.MonkeyPatch.context() as patch:
         read = functools.cache(config_utils.load)
         patch.setattr(config_utils, 'load', read)
+        patch.setattr(yapf_api, 'FormatCode', lambda text, **_: (text, True))
         yield
 
 
