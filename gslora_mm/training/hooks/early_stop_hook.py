@@ -1,4 +1,5 @@
 from collections import deque
+from dataclasses import dataclass
 
 from mmengine.hooks import Hook
 
@@ -8,6 +9,7 @@ from gslora_mm.utils import ConfigError
 
 
 @HOOKS.register_module()
+@dataclass(eq=False)
 class ForgettingEarlyStopHook(Hook):
     """End a step when the classes are gone and the rest is stable.
 
@@ -29,27 +31,24 @@ class ForgettingEarlyStopHook(Hook):
         min_iters (int): Iterations that are always trained. Defaults to 0.
     """
 
+    window: int = 50
+    forget_tolerance: float = 0.01
+    retain_tolerance: float = 0.05
+    min_iters: int = 0
+
     # Before StepCheckpointHook, which saves the decision.
     priority = 'LOW'
 
-    def __init__(
-        self,
-        window: int = 50,
-        forget_tolerance: float = 0.01,
-        retain_tolerance: float = 0.05,
-        min_iters: int = 0,
-    ) -> None:
-        if not isinstance(window, int) or window < 1:
+    def __post_init__(self) -> None:
+        if not isinstance(self.window, int) or self.window < 1:
             raise ConfigError(
                 'ForgettingEarlyStopHook.window',
-                window,
+                self.window,
                 'must be an integer >= 1',
             )
-        self.window = window
-        self.forget_tolerance = forget_tolerance
-        self.retain_tolerance = retain_tolerance
-        self.min_iters = min_iters
-        self.history: deque[tuple[float, float]] = deque(maxlen=2 * window)
+        self.history: deque[tuple[float, float]] = deque(
+            maxlen=2 * self.window
+        )
 
     @staticmethod
     def check_method(method: BaseMethod) -> None:

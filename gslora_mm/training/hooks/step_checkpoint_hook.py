@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 from mmengine.hooks import Hook
 
 from gslora_mm.registry import HOOKS
@@ -8,6 +10,7 @@ from .method_hook import ADVICE, NonFiniteLossError
 
 
 @HOOKS.register_module()
+@dataclass(eq=False)
 class StepCheckpointHook(Hook):
     """Save what an unfinished step needs to go on, atomically.
 
@@ -21,16 +24,17 @@ class StepCheckpointHook(Hook):
             always saved. Defaults to 100.
     """
 
+    interval: int = 100
+
     priority = 'VERY_LOW'
 
-    def __init__(self, interval: int = 100) -> None:
-        if not isinstance(interval, int) or interval < 1:
+    def __post_init__(self) -> None:
+        if not isinstance(self.interval, int) or self.interval < 1:
             raise ConfigError(
                 'schedule.checkpoint_interval',
-                interval,
+                self.interval,
                 'must be an integer >= 1',
             )
-        self.interval = interval
 
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
