@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from mmengine.hooks import Hook
 
 from gslora_mm.methods import BaseMethod
+from gslora_mm.methods.settings import Count, check_setting
 from gslora_mm.registry import HOOKS
 from gslora_mm.utils import ConfigError
 
@@ -40,12 +41,7 @@ class ForgettingEarlyStopHook(Hook):
     priority = 'LOW'
 
     def __post_init__(self) -> None:
-        if not isinstance(self.window, int) or self.window < 1:
-            raise ConfigError(
-                'ForgettingEarlyStopHook.window',
-                self.window,
-                'must be an integer >= 1',
-            )
+        check_setting('ForgettingEarlyStopHook.window', self.window, Count)
         self.history: deque[tuple[float, float]] = deque(
             maxlen=2 * self.window
         )

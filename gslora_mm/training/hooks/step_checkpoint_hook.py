@@ -2,8 +2,8 @@ from dataclasses import dataclass
 
 from mmengine.hooks import Hook
 
+from gslora_mm.methods.settings import Count, check_setting
 from gslora_mm.registry import HOOKS
-from gslora_mm.utils import ConfigError
 from gslora_mm.utils.distributed import model_of
 from gslora_mm.work_dir import StepDir
 from .method_hook import ADVICE, NonFiniteLossError
@@ -29,12 +29,7 @@ class StepCheckpointHook(Hook):
     priority = 'VERY_LOW'
 
     def __post_init__(self) -> None:
-        if not isinstance(self.interval, int) or self.interval < 1:
-            raise ConfigError(
-                'schedule.checkpoint_interval',
-                self.interval,
-                'must be an integer >= 1',
-            )
+        check_setting('schedule.checkpoint_interval', self.interval, Count)
 
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
