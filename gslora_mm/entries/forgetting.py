@@ -13,9 +13,11 @@ class ForgettingEntry(Entry):
         pretrained (str): Path or URL of the stock checkpoint.
         steps (list | dict): Class names of each step, or the arguments of a
             :class:`~gslora_mm.datasets.ClassOrder`.
-        retain_share (float | None): Share of the retained images to use.
-        forget_share (float | None): Share of the images to forget to use.
-        shots (int | None): Images per class to use, in place of shares.
+        retain_share (float | None): Share of the retained images to use; 0
+            if there are none.
+        forget_share (float | None): The same of the images to forget.
+        shots (int | None): Images per class to use, in place of shares, but
+            for a share of 0.
         missing (list | str): Retained classes without replay data, or
             ``'rest'``: all that the training set does not show.
         learn (list): Class names to be learned at each step.
@@ -46,6 +48,17 @@ class ForgettingEntry(Entry):
         pretrained='path or url of the stock checkpoint that is to forget',
         steps='a list with the class names of each step',
     )
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Halves of which there is no image at all, by their roles."""
+        return tuple(
+            role for role in ('forget', 'retain') if self.share_of(role) == 0
+        )
+
+    def share_of(self, role: str) -> float | None:
+        """The share of images of the forget or the retain half."""
+        return getattr(self, f'{role}_share')
 
     def other_annotations_of(self, role: str) -> str:
         """``'drop'`` or ``'keep'`` for the forget or the retain half."""

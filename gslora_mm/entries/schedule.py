@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -136,17 +136,32 @@ class ScheduleEntry(Entry):
             return self.max_iters
         return self.max_epochs * per_epoch
 
-    def ratio_for(self, method: type[BaseMethod]) -> float:
+    def ratio_for(
+        self, method: type[BaseMethod], absent: Collection[str] = ()
+    ) -> float:
         """Share of a batch that is to be forgotten.
 
         Args:
             method (type[BaseMethod]): Class of the method; what it does not
                 need is not loaded unless ``forget_ratio`` says so.
+            absent (Collection[str]): Halves of which there is no image.
+                Defaults to ().
 
         Raises:
-            ConfigError: If a half that the method needs would be empty.
+            ConfigError: If a half that the method needs would be empty, or
+                one that is absent would not.
         """
         ratio = self.forget_ratio
+        for role, only in (('forget', 0.0), ('retain', 1.0)):
+            if role in absent:
+                if ratio not in (None, only):
+                    raise ConfigError(
+                        'forget_ratio',
+                        ratio,
+                        f'forgetting.{role}_share is 0, so there is nothing '
+                        f'to fill the batches with; leave it out, or {only}',
+                    )
+                return only
         if ratio is None:
             return {('forget',): 1.0, ('retain',): 0.0}.get(method.needs, 0.5)
         for role, lacks in dict(forget=ratio == 0, retain=ratio == 1).items():

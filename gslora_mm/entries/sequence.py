@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 from gslora_mm.lora import inject_lora
-from gslora_mm.registry import HOOKS, METHODS, TASKS
+from gslora_mm.registry import HOOKS, METHODS, TASKS, registered
 from gslora_mm.tasks import complete_task_config
 from gslora_mm.utils import ConfigError, config_path, unknown_name, usable
 from .forgetting import ForgettingEntry
@@ -53,7 +53,9 @@ class SequenceEntries:
     def forget_ratio(self) -> float:
         """Share of a batch that is to be forgotten."""
         with config_path('schedule'):
-            return self.schedule.ratio_for(self.method.cls)
+            return self.schedule.ratio_for(
+                self.method.cls, self.forgetting.absent
+            )
 
     def complete(self) -> dict[str, Any]:
         """All settings as plain data, defaults included, by entry."""
@@ -91,6 +93,7 @@ def read_entries(cfg: Config) -> SequenceEntries:
         adapter,
         complete_task_config(content.get('task'), cfg.get('default_scope')),
     )
+    _check_absent(entries)
     entries.forget_ratio  # noqa: B018  (checks)
     return entries
 
@@ -112,6 +115,31 @@ def build_all(entries: SequenceEntries, num_steps: int) -> None:
     for hook in entries.schedule.hooks:
         with usable('schedule.hooks'):
             HOOKS.build(hook)
+
+
+def _check_absent(entries: SequenceEntries) -> None:
+    """Refuse a method that needs images of which there are none."""
+    absent = entries.forgetting.absent
+    if len(absent) == 2:
+        raise ConfigError(
+            'forgetting.forget_share',
+            0,
+            'retain_share is 0, too, and nothing is left to learn from; give '
+            'one of them images',
+        )
+    for role in absent:
+        if role in entries.method.cls.needs:
+            able = [
+                name
+                for name, cls in registered(METHODS).items()
+                if role not in cls.needs
+            ]
+            raise ConfigError(
+                f'forgetting.{role}_share',
+                0,
+                f'{entries.method.cls.__name__} needs {role} images; methods '
+                f'that do without are {", ".join(able)}',
+            )
 
 
 def _check_adapter(adapter: Mapping | None) -> None:

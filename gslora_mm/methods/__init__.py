@@ -15,6 +15,7 @@ from .l2 import L2
 from .lirf import LIRF
 from .lwf import LwF
 from .mas import MAS
+from .masked_distillation import MaskedDistillation
 from .neg_grad_plus import NegGradPlus
 from .random_drop import RandomDrop
 from .random_labels import RandomLabels
@@ -41,6 +42,7 @@ __all__ = [
     'LIRF',
     'LwF',
     'MAS',
+    'MaskedDistillation',
     'NegGradPlus',
     'NonNegative',
     'PerStep',

@@ -1,17 +1,12 @@
-from typing import Literal
-
-from gslora_mm.models.losses import GroupSparsityLoss
 from gslora_mm.registry import METHODS
-from gslora_mm.utils import ConfigError
-from .base import BaseMethod
+from .group_sparse import GroupSparse
 from .ingredients.bounded import bounded_forgetting
 from .ingredients.losses import LossConfig, build_loss
-from .ingredients.proximal import ProximalSteps
-from .settings import NonNegative, PerStep, Positive, Whole
+from .settings import NonNegative, PerStep, Positive
 
 
 @METHODS.register_module()
-class GSLoRA(BaseMethod):
+class GSLoRA(GroupSparse):
     r"""Group-sparse LoRA.
 
     "Continual Forgetting for Pre-trained Vision Models", CVPR 2024,
@@ -20,91 +15,39 @@ class GSLoRA(BaseMethod):
     .. math::
         L = L_{retain} + \beta\, L_{forget} + \alpha_s\, L_{structure}
 
-        L_{forget} = \mathrm{ReLU}(BND - CE_f) + L_{rest,f}, \quad
-        L_{structure} = \sum_g \Vert \theta_g \Vert_2
+        L_{forget} = \mathrm{ReLU}(BND - CE_f) + L_{rest,f}
 
     :math:`CE_f` is the classification loss of the forget batch, which is
     pushed up to the bound BND. :math:`L_{rest,f}` are its other losses - in
     detection those of the boxes -, which keep their sign; a classifier has
-    none. :math:`\theta_g` are the LoRA matrices of one Transformer block.
-
-    With ``sparsity='proximal'`` the group lasso is not a term of the loss
-    but a proximal step after each optimizer step
-    (:func:`~gslora_mm.methods.group_soft_threshold`), which has the same
-    stationary points and reaches exact zeros; a subgradient only hovers
-    around them.
+    none. :math:`L_{structure}` is that of :class:`GroupSparse`.
 
     Args:
+        alpha_s, warmup_iters, warmup_epochs, sparsity, loss_structure: As in
+            :class:`GroupSparse`.
         beta: Weight of the forgetting loss (COCO, step 1).
         bound: BND, the classification loss at which a class counts as
             forgotten (COCO).
-        alpha_s: Weight of the group sparsity (COCO).
-        warmup_iters: Iterations at the start of a step in which ``alpha_s``
-            counts as 0.
-        warmup_epochs: The same in passes over the retain images; the longer
-            of the two counts.
-        sparsity: ``'subgradient'`` (the papers) or ``'proximal'``.
         loss_forget: Type or config of the module that gives
             :math:`\mathrm{ReLU}(BND - CE_f)` for :math:`CE_f`.
-        loss_structure: Type or config of the module that gives
-            :math:`L_{structure}` for the groups.
     """
 
     name = 'gs_lora'
     beta: PerStep[NonNegative] = 0.15
     bound: PerStep[Positive] = 15.0
-    alpha_s: PerStep[NonNegative] = 3e-4
-    warmup_iters: PerStep[Whole] = 0
-    warmup_epochs: PerStep[NonNegative] = 0
-    sparsity: Literal['subgradient', 'proximal'] = 'subgradient'
     loss_forget: LossConfig = 'gslora_mm.BoundedForgettingLoss'
-    loss_structure: LossConfig = 'gslora_mm.GroupSparsityLoss'
 
     def __post_init__(self):
         super().__post_init__()
         self.forgetting_loss = build_loss(
             'method.loss_forget', self.loss_forget, bound=self.bound
         )
-        self.structure_loss = build_loss(
-            'method.loss_structure', self.loss_structure
-        )
-        # A subclass would be another loss, with other proximal steps.
-        is_group_norm = type(self.structure_loss) is GroupSparsityLoss
-        if self.sparsity == 'proximal' and not is_group_norm:
-            raise ConfigError(
-                'method.loss_structure',
-                self.loss_structure,
-                "the steps of method.sparsity = 'proximal' are those of "
-                'gslora_mm.GroupSparsityLoss; leave one of the two out',
-            )
-        self.proximal = ProximalSteps()
 
     def setup(self, model):
         self.require_adapter(model)
-        self.groups = model.groups
-
-    @property
-    def current_alpha_s(self) -> float:
-        """``alpha_s`` in the present iteration, 0 during the warm-up."""
-        warmup = max(
-            self.warmup_iters, self.warmup_epochs * self.iterations_per_epoch
-        )
-        return self.alpha_s if self.iteration >= warmup else 0.0
+        super().setup(model)
 
     def losses(self, forget, retain):
         yield bounded_forgetting(forget, self.forgetting_loss, self.beta)
         yield {'loss_retain': retain.loss}
         yield self.structure()
-
-    def structure(self):
-        """The terms of the adapter alone."""
-        structure = self.structure_loss(self.groups)
-        terms = {'structure': structure.detach()}
-        if self.sparsity == 'subgradient':
-            terms['loss_structure'] = self.current_alpha_s * structure
-        return terms
-
-    def after_update(self, optimizer):
-        if self.sparsity == 'proximal' and self.current_alpha_s:
-            weight = self.current_alpha_s * self.structure_loss.loss_weight
-            self.proximal.step(self.groups.values(), optimizer, weight)

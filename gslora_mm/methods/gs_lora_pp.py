@@ -20,6 +20,23 @@ StateFile = Annotated[
     ),
 ]
 
+#: Settings of the two forms of the prototype loss: ours, and that of the
+#: paper with its weights (COCO; it leaves the pull at 0).
+FORMS = dict(
+    relative=dict(
+        loss_prototype='gslora_mm.RelativePrototypeLoss',
+        w_f=0.3,
+        w_r=5.0,
+        bound_pro=1.0,
+    ),
+    published=dict(
+        loss_prototype='gslora_mm.PrototypeLoss',
+        w_f=0.005,
+        w_r=0.005,
+        bound_pro=18.0,
+    ),
+)
+
 
 @METHODS.register_module()
 class GSLoRAPP(GSLoRA):
@@ -32,15 +49,23 @@ class GSLoRAPP(GSLoRA):
         L = L_{retain} + \beta\, L_{forget} + \alpha_s\, L_{structure}
         + L_{prototype}
 
-        L_{prototype} = w_f\, \mathrm{ReLU}(BND_{pro} - KL_f) + w_r\, KL_r,
-        \quad KL = \mathrm{mean}_i\, \mathrm{KL}(\mathrm{softmax}(p_{y_i})
-        \,\Vert\, \mathrm{softmax}(f_i))
+        L_{prototype} = w_f\, \mathrm{ReLU}(BND_{pro} - d_f) + w_r\, d_r
 
     Features :math:`f_i`, the embeddings before the last class layer, are
     pushed away from the prototype :math:`p_{y_i}` of their class in the
-    forget half, up to a bound, and pulled to it in the retain half. Both are
-    taken as they are, not normalised. The other terms are those of
-    :class:`GSLoRA`.
+    forget half, up to a bound, and pulled to it in the retain half. The other
+    terms are those of :class:`GSLoRA`. The distance d has two forms,
+
+    .. math::
+        d_{published} = \mathrm{mean}_i\, \mathrm{KL}(
+        \mathrm{softmax}(p_{y_i}) \,\Vert\, \mathrm{softmax}(f_i)), \quad
+        d_{relative} = \frac{\mathrm{mean}_i\, (1 - \cos(f_i, p_{y_i}))}
+        {\mathrm{mean}_{j \neq k}\, (1 - \cos(p_j, p_k))}
+
+    The paper's is of features as they are, whose scale and width differ from
+    model to model, so that its weights mean something else on each: at those
+    of the paper, GS-LoRA++ was GS-LoRA on all models of this project. The
+    relative one is 0 at the prototype and 1 as far away as another class.
 
     Prototypes come from the model *as it was before any forgetting* and
     serve all steps: they are made in the first one, without the adapter, and
@@ -55,10 +80,12 @@ class GSLoRAPP(GSLoRA):
     Args:
         beta, bound, alpha_s, warmup_iters, warmup_epochs, sparsity,
             loss_forget, loss_structure: As in :class:`GSLoRA`.
-        w_f: Weight of the push (COCO).
+        form: ``'relative'`` or ``'published'``; says what the next three and
+            ``loss_prototype`` are where they are None, see :data:`FORMS`.
+        w_f: Weight of the push.
         w_r: Weight of the pull. The published scripts leave it at 0.
-        bound_pro: BND_pro, the divergence at which a feature counts as
-            pushed away.
+        bound_pro: BND_pro, the distance at which a feature counts as pushed
+            away.
         prototypes: File with prototypes to use, the ``method.safetensors``
             of another run with the same pre-trained checkpoint; None makes
             them in step 1.
@@ -68,24 +95,28 @@ class GSLoRAPP(GSLoRA):
         prototype_passes: Passes over the replay images, through the training
             pipeline with its augmentations.
         prototype_batch_size: Images of a batch in these passes.
-        loss_prototype: Type or config of the module that gives KL for
+        loss_prototype: Type or config of the module that gives d for
             features, labels and prototypes.
     """
 
     name = 'gs_lora_pp'
     carries_state = True
     state_argument = 'prototypes'
-    w_f: PerStep[NonNegative] = 0.005
-    w_r: PerStep[NonNegative] = 0.005
-    bound_pro: PerStep[Positive] = 18.0
+    form: Literal['relative', 'published'] = 'relative'
+    w_f: PerStep[NonNegative | None] = None
+    w_r: PerStep[NonNegative | None] = None
+    bound_pro: PerStep[Positive | None] = None
     prototypes: StateFile = None
     prototype_source: Literal['features', 'class_layer', None] = None
     prototype_passes: Count = 1
     prototype_batch_size: Count = 16
-    loss_prototype: LossConfig = 'gslora_mm.PrototypeLoss'
+    loss_prototype: LossConfig | None = None
 
     def __post_init__(self):
         super().__post_init__()
+        for name, default in FORMS[self.form].items():
+            if getattr(self, name) is None:
+                setattr(self, name, default)
         self.prototype_loss = build_loss(
             'method.loss_prototype', self.loss_prototype
         )

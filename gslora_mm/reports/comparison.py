@@ -13,6 +13,7 @@ SCORES = {
     '{}_r': 2,
     '{}_r lost': 2,
     '{}_o': 2,
+    '{}_m': 2,
     'H': 2,
     'H / bound': 3,
     'zero groups': 1,
@@ -42,6 +43,7 @@ def figures(step: Mapping) -> dict[str, float | None]:
         '{}_r': after,
         '{}_r lost': lost,
         '{}_o': step['old_score'],
+        '{}_m': step.get('missing_score'),
         'H': step['h_mean'],
         'trained %': step.get('trainable_share'),
     }
@@ -69,8 +71,9 @@ def comparison_table(
         runs (Mapping[str, Sequence[Mapping]]): By name the reports of runs
             that differ only in their seeds: mean and standard deviation
             over them are shown.
-        columns (Mapping[str, int]): Columns with their digits.
-            Defaults to :data:`SCORES`.
+        columns (Mapping[str, int]): Columns with their digits; that of
+            retained classes without images is left out where no run has
+            any. Defaults to :data:`SCORES`.
 
     Returns:
         str: The table.
@@ -84,6 +87,17 @@ def comparison_table(
         for report in reports
     }
     score = name_of_score(*metrics) if len(metrics) == 1 else 'score'
+    has_missing = any(
+        step.get('missing_score') is not None
+        for reports in runs.values()
+        for report in reports
+        for step in report['steps']
+    )
+    columns = {
+        name: digits
+        for name, digits in columns.items()
+        if has_missing or name != '{}_m'
+    }
     rows = []
     for name, reports in runs.items():
         if len({len(report['steps']) for report in reports}) > 1:

@@ -112,25 +112,27 @@ class ResolvedSequence:
         forgetting, ratio = self.entries.forgetting, self.entries.forget_ratio
         splits = self.plan.splits(step)
         hidden = splits['missing'] + self.plan.unknown(step)
+        # Of a class that has no image, retained ones must not show any.
+        unseen = splits['forget'] if 'forget' in forgetting.absent else []
         known = splits['retain'] + splits.get('learned', [])
         own = dict(
             forget=dict(
                 is_used=ratio > 0,
                 classes=splits['forget'],
-                share=forgetting.forget_share,
+                exclude=hidden,
                 seed=forgetting.seed + 2 * step,
             ),
             retain=dict(
                 is_used=ratio < 1,
                 classes=[name for name in known if name not in hidden],
-                share=forgetting.retain_share,
+                exclude=hidden + unseen,
                 seed=forgetting.seed + 2 * step + 1,
             ),
         )
         return {
             role: dict(
                 settings,
-                exclude=hidden,
+                share=forgetting.share_of(role) or None,
                 other_annotations=forgetting.other_annotations_of(role),
                 sampling=forgetting.sampling,
                 shots=forgetting.shots,

@@ -3,7 +3,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from gslora_mm.models.losses import distillation_loss
 
 #: Which half of a batch a sample belongs to.
 ROLES = ('forget', 'retain')
@@ -113,6 +116,66 @@ class HalfBatch(metaclass=ABCMeta):
                 model in another state, such as without its adapter.
         """
 
+    def outputs_of(self, model: nn.Module) -> Any:
+        """All that another model says of this half.
+
+        Unlike :meth:`seen_by`, all outputs count: of a detector those of
+        every query, whatever it is matched to, and its box.
+
+        Args:
+            model (nn.Module): As for :meth:`seen_by`.
+
+        Returns:
+            Any: Whatever :meth:`distance_to` takes; the logits of the rows
+            where there is nothing else.
+        """
+        return self.seen_by(model).logits
+
+    def distance_to(self, outputs: Any, is_kept: Tensor) -> Tensor:
+        """How far this model's outputs are from those of another one.
+
+        In the classes that are kept alone: what either says of the others
+        does not count, and with a softmax the rest is renormalised.
+
+        Args:
+            outputs (Any): What :meth:`outputs_of` gave for the other model.
+            is_kept (Tensor): Whether a class is kept, (num_classes, ).
+
+        Returns:
+            Tensor: A scalar of the size of a training loss, 0 where nothing
+            differs.
+        """
+        columns = with_background(is_kept, outputs)
+        return distillation_loss(
+            self.logits[:, columns],
+            outputs[:, columns],
+            activation=self.activation,
+        )
+
+    def presence_of(
+        self, outputs: Any, is_gone: Tensor, margin: float = 0.0
+    ) -> Tensor:
+        r"""How much of some classes this model still finds.
+
+        .. math:: -\mathrm{mean}_i \log(1 - p_i)
+
+        with the probability :math:`p_i` of these classes in row i, their
+        logits raised by a margin; with a sigmoid summed over the classes.
+
+        Args:
+            outputs (Any): What :meth:`outputs_of` gave for the other model,
+                which says how many objects there are; not needed for images.
+            is_gone (Tensor): Whether a class is to be gone, (num_classes, ).
+            margin (float): How far below the others these classes have to
+                fall. Defaults to 0.
+
+        Returns:
+            Tensor: A scalar of the size of a training loss, 0 where nothing
+            of them is found.
+        """
+        found = presence_loss(self.logits, is_gone, margin, self.activation)
+        return found.sum() / max(len(found), 1)
+
     @abstractmethod
     def relabelled(self, draw: Callable[[Tensor], Tensor]) -> 'HalfBatch':
         """The same images with other classes, read anew.
@@ -122,6 +185,43 @@ class HalfBatch(metaclass=ABCMeta):
                 A negative one makes an object background, where the task
                 has one; all objects of a class, or none.
         """
+
+
+def with_background(is_kept: Tensor, logits: Tensor) -> Tensor:
+    """Which columns are kept: those of classes, and a background behind them.
+
+    Args:
+        is_kept (Tensor): Whether a class is kept, (num_classes, ).
+        logits (Tensor): Shape (..., columns).
+
+    Returns:
+        Tensor: Booleans of shape (columns, ), on the device of the logits.
+    """
+    behind = logits.shape[-1] - len(is_kept)
+    return F.pad(is_kept, (0, behind), value=True).to(logits.device)
+
+
+def presence_loss(
+    logits: Tensor, is_gone: Tensor, margin: float, activation: str
+) -> Tensor:
+    """The terms of :meth:`HalfBatch.presence_of`, row by row.
+
+    Args:
+        logits (Tensor): Shape (N, columns).
+        is_gone (Tensor): Whether a class is to be gone, (num_classes, ).
+        margin (float): Added to the logits of these classes.
+        activation (str): ``'softmax'`` or ``'sigmoid'``.
+
+    Returns:
+        Tensor: Shape (N, ), in float32 at least.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    is_kept = with_background(~is_gone, logits)
+    gone = logits[:, ~is_kept] + margin
+    if activation == 'softmax':
+        kept = logits[:, is_kept].logsumexp(1)
+        return F.softplus(gone.logsumexp(1) - kept)
+    return F.softplus(gone).sum(1)
 
 
 class BaseTask(metaclass=ABCMeta):

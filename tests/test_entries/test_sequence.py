@@ -138,6 +138,52 @@ def test_a_batch_without_what_the_method_needs(method, ratio, role):
         schedule.ratio_for(METHODS.get(f'gslora_mm.{method}'))
 
 
+@pytest.mark.parametrize(
+    'method, share, ratio',
+    [
+        ('MaskedDistillation', 'forget_share', 0.0),
+        ('MaskedDistillation', 'retain_share', 1.0),
+        ('FineTune', 'forget_share', 0.0),
+        ('DELETE', 'retain_share', 1.0),
+    ],
+)
+def test_batches_hold_nothing_of_which_there_is_no_image(method, share, ratio):
+    method = dict(_delete_=True, type=f'gslora_mm.{method}')
+    cfg = sequence(method=method, **{f'forgetting__{share}': 0})
+    assert read_entries(cfg).forget_ratio == ratio
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (
+            dict(forgetting__forget_share=0),
+            'forgetting.forget_share = 0: GSLoRA needs forget images; methods '
+            'that do without are .*MaskedDistillation',
+        ),
+        (
+            dict(forgetting__retain_share=0),
+            'forgetting.retain_share = 0: GSLoRA needs retain .*DELETE',
+        ),
+        (
+            dict(forgetting__retain_share=0, forgetting__forget_share=0),
+            'forgetting.forget_share = 0: retain_share is 0, too',
+        ),
+        (
+            dict(
+                method=dict(_delete_=True, type='MaskedDistillation'),
+                forgetting__forget_share=0,
+                schedule__forget_ratio=0.5,
+            ),
+            'schedule.forget_ratio = 0.5: forgetting.forget_share is 0',
+        ),
+    ],
+)
+def test_a_method_without_the_images_that_it_needs(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        read_entries(sequence(**changes))
+
+
 def test_a_cycle_may_rise_before_it_falls():
     schedule = dict(
         SCHEDULE,

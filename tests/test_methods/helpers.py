@@ -17,7 +17,7 @@ from torch import nn
 
 from gslora_mm.lora import inject_lora, lora_groups
 from gslora_mm.registry import MODELS
-from gslora_mm.tasks import Seen
+from gslora_mm.tasks import HalfBatch, Seen
 from gslora_mm.training import ForgettingModel
 from gslora_mm.utils.quiet import no_info
 from tests.classifiers import (
@@ -88,6 +88,10 @@ class Half:
     @property
     def loss(self):
         return self.loss_cls + self.loss_rest
+
+    outputs_of = HalfBatch.outputs_of
+    distance_to = HalfBatch.distance_to
+    presence_of = HalfBatch.presence_of
 
     def seen_by(self, model):
         return model(self)
@@ -227,6 +231,13 @@ def tiny_batch(task, role=None, num_images=4, seed=0):
     return batch
 
 
+class TinySubset(SimpleNamespace):
+    """One half of a :class:`TinyDataset`."""
+
+    def __len__(self):
+        return self.size
+
+
 class TinyDataset:
     """Replay images as ForgetRetainDataset gives them, for ``prepare``.
 
@@ -239,9 +250,12 @@ class TinyDataset:
     labels = dict(forget=[0], retain=[1, 3])
 
     def __init__(self, task):
+        first, end = self.cumulative_sizes
+        sizes = dict(forget=first, retain=end - first)
         self.datasets = [
-            SimpleNamespace(
+            TinySubset(
                 role=role,
+                size=sizes[role],
                 labels=np.array(labels),
                 class_counts={self.metainfo['classes'][k]: 1 for k in labels},
             )

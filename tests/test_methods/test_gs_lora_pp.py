@@ -66,6 +66,8 @@ def random_rows(seed=7):
 
 
 def set_up(cls=GSLoRAPP, rows=None, **settings):
+    if cls is GSLoRAPP:
+        settings.setdefault('form', 'published')
     method = cls(**settings)
     rows = random_rows() if rows is None else rows
     model = SimpleNamespace(
@@ -136,6 +138,46 @@ def test_gs_lora_against_float64(seed):
     value = total(losses_of(method, forget, retain)).item()
     expected = gs_lora64(forget, retain, **SETTINGS)
     assert value == pytest.approx(expected, rel=1e-6)
+
+
+def relative64(half, rows):
+    """Mean of 1 - cos, over that of all pairs of prototypes."""
+
+    def cosines(a, b):
+        unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b)]
+        return unit[0] @ unit[1].T
+
+    rows, features = double(rows), double(half.features)
+    apart = 1 - cosines(rows, rows)[~np.eye(len(rows), dtype=bool)]
+    own = 1 - np.diag(cosines(features, rows[half.labels.numpy()]))
+    return own.mean() / apart.mean()
+
+
+@pytest.mark.parametrize('scale', [1.0, 100.0])
+@pytest.mark.parametrize('seed', range(3))
+def test_the_relative_form_against_float64_whatever_the_scale(seed, scale):
+    forget, retain = Half(1.0, 0.0, seed=seed), Half(1.0, 0.0, seed=seed + 9)
+    method = set_up(form='relative', w_f=0.7, w_r=0.2, **SETTINGS)
+    method.class_prototypes.rows *= scale
+    found = losses_of(method, forget, retain)
+    far, near = (relative64(half, random_rows()) for half in (forget, retain))
+    assert found['kl_forget'].item() == pytest.approx(far, rel=1e-5)
+    assert found['loss_prototype_forget'].item() == pytest.approx(
+        0.7 * max(1 - far, 0), rel=1e-4, abs=1e-6
+    )
+    assert found['loss_prototype_retain'].item() == pytest.approx(
+        0.2 * near, rel=1e-5
+    )
+
+
+def test_a_form_says_what_is_not_given():
+    relative, published = GSLoRAPP(), GSLoRAPP(form='published', w_f=0.01)
+    assert relative.bound_pro == 1.0 and relative.w_r > 1
+    assert (published.w_f, published.w_r) == (0.01, 0.005)
+    assert published.bound_pro == 18.0
+    assert type(relative.prototype_loss) is not type(published.prototype_loss)
+    with pytest.raises(ConfigError, match="method.form = 'ours': must be one"):
+        GSLoRAPP(form='ours')
 
 
 @pytest.mark.parametrize('bound_pro', [0.5, 18.0])

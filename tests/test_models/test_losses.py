@@ -8,11 +8,13 @@ from gslora_mm.models.losses import (
     BoundedForgettingLoss,
     GroupSparsityLoss,
     PrototypeLoss,
+    RelativePrototypeLoss,
     bounded_forgetting_loss,
     distillation_loss,
     group_norm,
     group_sparsity_loss,
     prototype_loss,
+    relative_prototype_loss,
 )
 from gslora_mm.registry import MODELS
 from gslora_mm.utils import ConfigError
@@ -230,6 +232,11 @@ def test_registered_modules_are_the_functions_times_a_weight(weight):
             PrototypeLoss,
             (rows, labels, rows[:2]),
             prototype_loss(rows, labels, rows[:2]),
+        ),
+        (
+            RelativePrototypeLoss,
+            (rows, labels, rows[:2]),
+            relative_prototype_loss(rows, labels, rows[:2]),
         ),
         (BoundedForgettingLoss, (loss,), bounded_forgetting_loss(loss, 5.0)),
     ):

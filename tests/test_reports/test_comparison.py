@@ -51,6 +51,16 @@ def test_mean_and_spread_over_seeds(tmp_path):
     assert f'{mean:.2f} ± {spread:.2f}' in cells(text, 1)
 
 
+def test_retained_classes_without_images_have_a_column_of_their_own(tmp_path):
+    report = make_report(tmp_path / 'a')
+    assert 'AP_m' not in comparison_table({'plain': [report]})
+    report['steps'][0]['missing_score'] = 0.25
+    text = comparison_table({'plain': [report]})
+    header = [cell.strip() for cell in text.split('\n')[0].split('|')[1:-1]]
+    shown = dict(zip(header, cells(text, 0), strict=True))
+    assert shown['AP_m'] == '25.00'
+
+
 def test_figures_of_a_step_without_scores():
     found = figures(
         dict(

@@ -62,6 +62,20 @@ def test_forgets_and_retains(finished):
     assert 'Acc_f' in text and 'mAP' not in text and 'box' not in text
 
 
+@pytest.mark.parametrize('share', ['forget_share', 'retain_share'])
+def test_forgets_without_an_image_of_one_side(inputs, tmp_path, share):
+    cfg = tiny_class_sequence(inputs, tmp_path / 'run')
+    cfg.forgetting[share] = 0
+    cfg.method = dict(
+        type='gslora_mm.MaskedDistillation', drawing_iterations=30
+    )
+    report = ForgettingSequence(cfg).run()
+    for step in report['steps']:
+        assert step['forget_score'] <= 0.2
+        # Four images of one colour show little of what others have to stay.
+        assert step['retain_score'] >= (0.8 if share == 'forget_share' else 0)
+
+
 def test_merged_checkpoints_are_stock(finished, inputs):
     from mmpretrain.registry import MODELS
 

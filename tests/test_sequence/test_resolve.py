@@ -87,6 +87,17 @@ def test_what_no_batch_has_is_not_selected(method, unused):
     assert found == unused
 
 
+def test_where_no_image_of_a_class_is_left_no_retained_one_shows_it():
+    plan = ForgettingPlan(('cat', 'dog', 'car'), (('cat',),))
+    sequence = resolved(plan, forget_share=0, retain_share=0.5)
+    sequence.entries.method.config['type'] = 'gslora_mm.MaskedDistillation'
+    replay = sequence.replay_settings(1)
+    assert not replay['forget']['is_used']
+    assert replay['forget']['share'] is None
+    assert replay['retain']['exclude'] == ['cat']
+    assert replay['retain']['share'] == 0.5
+
+
 def test_replay_of_what_is_learned():
     """From its step on in the retain set; never seen before."""
     plan = ForgettingPlan(

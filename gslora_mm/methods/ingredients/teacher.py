@@ -1,8 +1,11 @@
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from gslora_mm.datasets import ForgetRetainDataset
 from gslora_mm.tasks import HalfBatch, Seen, TaskModel
@@ -19,6 +22,10 @@ class Teacher:
     ``carries_state``: a resumed step of such a one is not prepared again,
     and would have no teacher.
 
+    Attributes:
+        is_kept (Tensor): Whether a class is not forgotten in this step,
+            (num_classes, ).
+
     Not a module on purpose: it is no part of what a method saves.
 
     Args:
@@ -33,8 +40,8 @@ class Teacher:
             self._copy = copy.deepcopy(model.model).eval()
             self._copy.requires_grad_(False)
         num_classes = len(dataset.metainfo['classes'])
-        self._is_kept = torch.ones(num_classes, dtype=torch.bool)
-        self._is_kept[dataset.datasets[0].labels] = False
+        self.is_kept = torch.ones(num_classes, dtype=torch.bool)
+        self.is_kept[dataset.datasets[0].labels] = False
 
     def sees(self, half: HalfBatch) -> Seen:
         """What the teacher makes of a half, in evaluation mode.
@@ -46,15 +53,34 @@ class Teacher:
             Seen: Features (N, C) and logits (N, columns) of the same rows,
             without gradients.
         """
+        with self._asked(half) as teacher:
+            return half.seen_by(teacher)
+
+    def outputs(self, half: HalfBatch) -> Any:
+        """All that the teacher says of a half.
+
+        Args:
+            half (HalfBatch): Either half.
+
+        Returns:
+            Any: For :meth:`~gslora_mm.tasks.HalfBatch.distance_to`.
+        """
+        with self._asked(half) as teacher:
+            return half.outputs_of(teacher)
+
+    @contextmanager
+    def _asked(self, half: HalfBatch) -> Iterator[nn.Module]:
+        """A context with the teacher, about to look at a half."""
         # Which rows there are, the student's own pass says. It has to come
         # first: in here it would run without adapter and gradients, and the
         # half keeps what it gave.
         _ = half.labels
         with torch.no_grad():
             if self._copy is not None:
-                return half.seen_by(self._copy)
+                yield self._copy
+                return
             with without_adapter(self._model):
-                return half.seen_by(self._model.model)
+                yield self._model.model
 
     def kept(self, logits: Tensor, background: bool = True) -> Tensor:
         """Logits of which a teacher may speak on retain images.
@@ -72,8 +98,8 @@ class Teacher:
         Returns:
             Tensor: With fewer columns, (N, kept).
         """
-        behind = logits.shape[1] - len(self._is_kept)
-        is_kept = F.pad(self._is_kept, (0, behind), value=background)
+        behind = logits.shape[1] - len(self.is_kept)
+        is_kept = F.pad(self.is_kept, (0, behind), value=background)
         return logits[:, is_kept.to(logits.device)]
 
     def kept_logits(self, retain: HalfBatch) -> tuple[Tensor, Tensor]:

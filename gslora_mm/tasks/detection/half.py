@@ -4,14 +4,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import torch
+import torch.nn.functional as F
 from mmdet.models.losses import QualityFocalLoss
 from torch import Tensor, nn
 
+from gslora_mm.models.losses import distillation_loss
 from gslora_mm.utils.precision import in_full_precision, without_autocast
-from ..base import HalfBatch, Seen
+from ..base import HalfBatch, Seen, presence_loss, with_background
 from .losses import (
     HeadLosses,
     all_losses,
+    box_shifts,
     emptied_losses,
     matched_losses,
     mean_count,
@@ -146,7 +149,93 @@ class DetectionHalf(HalfBatch):
         return 'sigmoid' if is_sigmoid else 'softmax'
 
     def seen_by(self, model: nn.Module) -> Seen:
-        is_matched = self._outputs.is_matched  # chooses the queries, too
+        is_matched = self._outputs.is_matched
+        hidden, scores, _ = self._queries_of(model)
+        return Seen(hidden[is_matched], scores[is_matched])
+
+    def outputs_of(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        _, scores, boxes = self._queries_of(model)
+        return scores, boxes
+
+    def distance_to(
+        self, outputs: tuple[Tensor, Tensor], is_kept: Tensor
+    ) -> Tensor:
+        """See :meth:`HalfBatch.distance_to`.
+
+        The other model's score of the likeliest class that is kept says how
+        much of an object a query shows. It weighs the query's box, and the
+        sum of these weights is the number of objects that both terms are
+        means over. Boxes are compared in units of their size, by a loss that
+        is smooth where they agree: the L1 and GIoU of training have a
+        gradient there that holds the model where it is.
+        """
+        own, (scores, boxes) = self._outputs, outputs
+        columns = with_background(is_kept, scores)
+        weights, count = self._objects(scores, is_kept)
+        per_query = distillation_loss(
+            own.scores[..., columns].flatten(0, 1),
+            scores[..., columns].flatten(0, 1),
+            activation=self.activation,
+        )
+        shifts = box_shifts(own.boxes.flatten(0, 1), boxes.flatten(0, 1))
+        of_boxes = F.smooth_l1_loss(
+            shifts, torch.zeros_like(shifts), beta=1 / 9, reduction='none'
+        )
+        of_boxes = (weights[:, None] * of_boxes).sum()
+        return ((per_query * len(weights) + of_boxes) / count).sum()
+
+    def presence_of(
+        self,
+        outputs: tuple[Tensor, Tensor],
+        is_gone: Tensor,
+        margin: float = 0.0,
+    ) -> Tensor:
+        """See :meth:`HalfBatch.presence_of`.
+
+        A query counts for as much of an object of these classes as the
+        other model finds in it: all others, which are most, show nothing of
+        them, and to push these down as well would cost what is kept.
+        """
+        scores = outputs[0]
+        weights, count = self._objects(scores, is_gone)
+        found = presence_loss(
+            self._outputs.scores.flatten(0, 1),
+            is_gone,
+            margin,
+            self.activation,
+        )
+        return ((weights * found).sum() / count).sum()
+
+    def _objects(
+        self, scores: Tensor, is_asked: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """How much of an object of some classes each query shows.
+
+        Args:
+            scores (Tensor): Shape (n, queries, columns).
+            is_asked (Tensor): Whether a class is meant, (num_classes, ).
+
+        Returns:
+            tuple[Tensor, Tensor]: Scores of the likeliest of these classes,
+            shape (n * queries, ), and the number of objects of a process,
+            shape (1, ).
+        """
+        is_sigmoid = self.activation == 'sigmoid'
+        found = scores.sigmoid() if is_sigmoid else scores.softmax(-1)
+        found = found[..., : len(is_asked)][..., is_asked.to(found.device)]
+        weights = found.amax(-1).flatten()
+        return weights, mean_count(
+            self.model.bbox_head, weights.sum().item(), 0, scores
+        )
+
+    def _queries_of(self, model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """What another model makes of all queries of this half.
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: Embeddings, scores and boxes of
+            the last decoder layer, as in :class:`HeadLosses`.
+        """
+        num_queries = self._outputs.is_matched.shape[1]  # chooses them, too
         # A trunk that is trained, too, is not what it was.
         is_trained = any(maps.requires_grad for maps in self.feature_maps)
         if model is not self.model or is_trained:
@@ -162,12 +251,11 @@ class DetectionHalf(HalfBatch):
         head = model.bbox_head
         names = inspect.signature(head.forward).parameters
         with without_autocast(self.inputs):
-            scores = head(**{name: found[name] for name in names})[0][-1]
+            scores, boxes = head(**{name: found[name] for name in names})[:2]
         # Denoising queries stand before those that are matched.
-        num_queries = is_matched.shape[1]
-        hidden = found['hidden_states'][-1][:, -num_queries:]
-        scores = scores[:, -num_queries:]
-        return Seen(hidden[is_matched], scores[is_matched])
+        last = (found['hidden_states'][-1], scores[-1], boxes[-1])
+        hidden, scores, boxes = (x[:, -num_queries:] for x in last)
+        return hidden, scores, boxes
 
     def relabelled(self, draw: Callable[[Tensor], Tensor]) -> 'DetectionHalf':
         samples, gone, kept = [], [], []

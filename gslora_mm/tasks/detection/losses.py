@@ -53,6 +53,8 @@ class HeadLosses(NamedTuple):
         hidden (Tensor): Embeddings of the queries, those of denoising left
             out, shape (n, queries, C).
         scores (Tensor): Their scores, shape (n, queries, columns).
+        boxes (Tensor): Their boxes, normalised (cx, cy, w, h), shape
+            (n, queries, 4).
         labels (Tensor): Class ids that they are trained for,
             ``num_classes`` for the background; shape (n, queries).
         is_matched (Tensor): Whether this is the class of an object, shape
@@ -62,6 +64,7 @@ class HeadLosses(NamedTuple):
     losses: dict[str, Tensor]
     hidden: Tensor
     scores: Tensor
+    boxes: Tensor
     labels: Tensor
     is_matched: Tensor
 
@@ -191,6 +194,29 @@ def mean_count(
     return count.clamp(min=1)
 
 
+def box_shifts(boxes: Tensor, others: Tensor) -> Tensor:
+    """How far boxes are from others, in units of the others' sizes.
+
+    Args:
+        boxes (Tensor): (cx, cy, w, h), shape (N, 4).
+        others (Tensor): The same.
+
+    Returns:
+        Tensor: Shifts of the centres, and logarithms of the ratios of
+        widths and heights; shape (N, 4).
+    """
+    centers, sizes = boxes.split(2, dim=1)
+    other_centers, other_sizes = others.split(2, dim=1)
+    other_sizes = other_sizes.clamp(min=1e-4)
+    return torch.cat(
+        [
+            (centers - other_centers) / other_sizes,
+            (sizes.clamp(min=1e-4) / other_sizes).log(),
+        ],
+        dim=1,
+    )
+
+
 def _losses_of_targets(
     head: nn.Module, inputs: dict, retarget: Retarget | None = None
 ) -> tuple[HeadLosses, Tensor | None]:
@@ -201,16 +227,18 @@ def _losses_of_targets(
         layer beside its targets.
     """
     get_targets = head.get_targets
-    layers: list[tuple[list[Tensor], list[Tensor], Tensor | None]] = []
+    layers: list[tuple[list, list, list, Tensor | None]] = []
 
-    def get_other_targets(cls_scores: list[Tensor], *args) -> tuple:
-        targets, loss = get_targets(cls_scores, *args), None
+    def get_other_targets(
+        cls_scores: list[Tensor], boxes: list[Tensor], *args
+    ) -> tuple:
+        targets, loss = get_targets(cls_scores, boxes, *args), None
         if retarget is not None:
             other, loss = retarget(
                 torch.stack(cls_scores), Targets.stack(targets)
             )
             targets = other.unstack()
-        layers.append((cls_scores, targets[0], loss))
+        layers.append((cls_scores, boxes, targets[0], loss))
         return targets
 
     with temporarily(head, get_targets=get_other_targets):
@@ -218,12 +246,12 @@ def _losses_of_targets(
     # The encoder's proposals come after the decoder's layers; or only the
     # last of these has been compared, see last_layer_only.
     last = min(len(inputs['hidden_states']), len(layers)) - 1
-    scores, labels = map(torch.stack, layers[last][:2])
+    scores, boxes, labels = map(torch.stack, layers[last][:3])
     # Denoising queries stand before those that are matched.
     hidden = inputs['hidden_states'][-1][:, -labels.shape[1] :]
     is_matched = labels < head.num_classes
-    found = HeadLosses(losses, hidden, scores, labels, is_matched)
-    return found, layers[last][2]
+    found = HeadLosses(losses, hidden, scores, boxes, labels, is_matched)
+    return found, layers[last][3]
 
 
 def _without_unmatched(head: nn.Module, targets: Targets) -> Targets:

@@ -150,3 +150,21 @@ def test_relabelled(one_hot):
     assert [int(sample.gt_label) for sample in samples[:2]] == labels
     again = halves_of(ClassificationTask(), model)[0]['forget']
     assert half.loss.item() == again.loss.item() == loss
+
+
+def test_outputs_of_another_state_of_the_model():
+    """All that a classifier says are the logits of its rows."""
+    model = build_classifier('vit').eval()
+    half = halves_of(ClassificationTask(), model)[0]['retain']
+    is_kept = torch.tensor([False] + [True] * (half.logits.shape[1] - 1))
+    own = half.outputs_of(model)
+    torch.testing.assert_close(own, half.logits)
+    assert half.distance_to(own, is_kept).abs() < 1e-6
+    other = own.clone()
+    other[:, 0] += 5
+    assert half.distance_to(other, is_kept).abs() < 1e-6
+    other[:, 1] += 5
+    assert half.distance_to(other, is_kept) > 0.1
+    p = half.logits.softmax(1)[:, 0]
+    expected = -(1 - p).log().mean().item()
+    assert half.presence_of(own, ~is_kept).item() == pytest.approx(expected)

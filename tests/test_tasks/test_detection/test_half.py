@@ -336,3 +336,53 @@ def test_a_detector_that_shows_nothing_has_no_background_loss():
         torch.nn.init.constant_(branch.bias, -30)
     half = halves_of(task, model)[0]['retain']
     assert half.loss_background < 1e-6 < half.loss_cls
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_distance_to_itself_and_to_another_model(name):
+    model, other = (build_detector(name, seed=i).eval() for i in (0, 1))
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    is_kept = torch.tensor([False, True, True, True])
+    own = half.distance_to(half.outputs_of(model), is_kept)
+    assert own.shape == () and abs(own.item()) < 1e-4
+    away = half.distance_to(half.outputs_of(other), is_kept)
+    assert away > 0.01 and away.requires_grad
+
+
+def test_distance_is_of_boxes_and_of_classes_that_are_kept():
+    model = build_detector('deformable_detr').eval()
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    is_kept = torch.tensor([False, True, True, True])
+    scores, boxes = half.outputs_of(model)
+    forgotten = scores.clone()
+    forgotten[..., 0] += 3
+    assert half.distance_to((forgotten, boxes), is_kept).abs() < 1e-4
+    kept = scores.clone()
+    kept[..., 1] += 3
+    assert half.distance_to((kept, boxes), is_kept) > 0.1
+    shifted = boxes + torch.tensor([0.05, 0.0, 0.0, 0.0])
+    near = half.distance_to((scores, shifted), is_kept)
+    far = half.distance_to((scores, boxes + 2 * (shifted - boxes)), is_kept)
+    assert 0 < near < far
+    # Where the other model finds nothing that is kept, no box is held.
+    nothing = scores.clone()
+    nothing[..., 1:] = -30.0
+    held = half.distance_to((nothing, shifted), is_kept)
+    assert held.item() == pytest.approx(
+        half.distance_to((nothing, boxes), is_kept).item(), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize('name', ['detr', 'deformable_detr'])
+def test_presence_is_of_what_the_other_model_finds(name):
+    model = build_detector(name).eval()
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    is_gone = torch.tensor([True, False, False, False])
+    scores, boxes = half.outputs_of(model)
+    found = half.presence_of((scores, boxes), is_gone)
+    assert half.presence_of((scores, boxes), is_gone, margin=2.0) > found > 0
+    nothing = scores.clone()
+    nothing[..., 0] = -30.0
+    assert half.presence_of((nothing, boxes), is_gone) < 1e-4
+    (gradient,) = torch.autograd.grad(found, half._outputs.scores)
+    assert (gradient[..., 0] > 0).all()

@@ -1,0 +1,131 @@
+"""Images of classes of which there are none, drawn from the model itself."""
+
+import itertools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gslora_mm.datasets import ForgetRetainDataset
+from gslora_mm.tasks import HalfBatch, TaskModel
+from .replay import replay_batches, without_adapter
+
+#: Step of Adam, in units of a preprocessed image, and the noise that keeps
+#: what is drawn from resting on single values of pixels.
+STEP, NOISE = 0.05, 0.05
+
+
+class DrawnImages:
+    r"""What a model takes for images of some classes.
+
+    .. math::
+        x \leftarrow \arg\min_x L(x, \tilde y), \quad x_0 \text{ a retain
+        image}
+
+    with the model's own loss L as the step found it, and the labels of all
+    that the image shows replaced by the classes to be drawn, in turn: model
+    inversion, as in "Dreaming to Distill: Data-free Knowledge Transfer via
+    DeepInversion", https://arxiv.org/abs/1912.08795, without its terms that
+    make images look natural, and from real images instead of noise.
+
+    To be made in :meth:`~gslora_mm.methods.BaseMethod.prepare`. The result
+    follows from model, data and torch's generator. What is drawn shows what
+    the model knows of a class: it is kept in memory and never written.
+
+    Args:
+        model (TaskModel): At the start of a step, on its device.
+        dataset (ForgetRetainDataset): Its retain images are begun with.
+        labels (list[int]): The classes, each drawn equally often.
+        images (int): How many are drawn; a detector's show several objects.
+        iterations (int): Steps of the drawing.
+        batch_size (int): Images of a batch. Defaults to 16.
+    """
+
+    def __init__(
+        self,
+        model: TaskModel,
+        dataset: ForgetRetainDataset,
+        labels: list[int],
+        images: int,
+        iterations: int,
+        batch_size: int = 16,
+    ) -> None:
+        self._model = model
+        self._labels = labels
+        self._batches: list[tuple[Tensor, list]] = []
+        turns = itertools.cycle(labels)
+        with without_adapter(model):
+            for data in _retain_batches(model, dataset, images, batch_size):
+                first = list(itertools.islice(turns, len(labels)))
+                self._batches.append(
+                    (
+                        self._draw(data['inputs'], data, first, iterations),
+                        data['data_samples'],
+                    )
+                )
+                next(turns)  # another class is the first one
+
+    def half(self) -> HalfBatch:
+        """Some of them, as the forget half of a batch.
+
+        What they show is labelled as before they were drawn.
+        """
+        index = int(torch.randint(len(self._batches), ()))
+        return self._read(*self._batches[index])
+
+    def _read(self, inputs: Tensor, samples: list) -> HalfBatch:
+        task, model = self._model.task, self._model.model
+        everything = torch.arange(len(samples), device=inputs.device)
+        trunk = task.extract(model, inputs)
+        return task.half(model, inputs, trunk, samples, everything, 'forget')
+
+    def _draw(
+        self, start: Tensor, data: dict, labels: list[int], iterations: int
+    ) -> Tensor:
+        """Change images until the model finds these classes in them."""
+        low, high = (
+            bound(start.transpose(0, 1).flatten(1), dim=1).view(
+                1, -1, *[1] * (start.dim() - 2)
+            )
+            for bound in (torch.amin, torch.amax)
+        )
+        drawn = start.clone().requires_grad_(True)
+        optimizer = torch.optim.Adam([drawn], lr=STEP)
+        for _ in range(iterations):
+            noisy = drawn + NOISE * torch.randn_like(drawn)
+            with torch.enable_grad():
+                half = self._read(noisy, data['data_samples'])
+                loss = half.relabelled(_in_turn(labels)).loss
+                (drawn.grad,) = torch.autograd.grad(loss, [drawn])
+            optimizer.step()
+            with torch.no_grad():
+                drawn.copy_(torch.clamp(drawn, low, high))
+        return drawn.detach()
+
+
+def _in_turn(labels: list[int]) -> Callable[[Tensor], Tensor]:
+    """Gives each object the next of some classes, whatever it shows."""
+    turns = itertools.cycle(labels)
+    return lambda found: torch.tensor(
+        [next(turns) for _ in found], dtype=found.dtype, device=found.device
+    )
+
+
+def _retain_batches(
+    model: TaskModel,
+    dataset: ForgetRetainDataset,
+    images: int,
+    batch_size: int,
+):
+    """Preprocessed batches of retain images, as often as are needed."""
+    passes = -(-images // len(dataset.datasets[1]))
+    for batch in replay_batches(dataset, batch_size, passes, ('retain',)):
+        if images <= 0:
+            return
+        data = model.model.data_preprocessor(batch, training=False)
+        count = min(images, len(data['data_samples']))
+        images -= count
+        yield dict(
+            inputs=data['inputs'][:count],
+            data_samples=data['data_samples'][:count],
+        )
