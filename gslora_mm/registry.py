@@ -39,9 +39,9 @@ def init_scope(cfg: Mapping) -> str:
     return scope
 
 
-def _child(name: str, parent: Registry, *locations: str) -> Registry:
+def _child(parent: Registry, *locations: str) -> Registry:
     return Registry(
-        name,
+        parent.name,
         parent=parent,
         scope='gslora_mm',
         locations=[f'gslora_mm.{place}' for place in locations],
@@ -113,18 +113,14 @@ def _own(name: str, location: str) -> Registry:
     )
 
 
-DATASETS = _child('dataset', mmengine_registry.DATASETS, 'datasets')
-DATA_SAMPLERS = _child(
-    'data sampler', mmengine_registry.DATA_SAMPLERS, 'datasets'
-)
-HOOKS = _child('hook', mmengine_registry.HOOKS, 'training.hooks')
-METRICS = _child('metric', mmengine_registry.METRICS, 'evaluation')
-MODELS = _child('model', mmengine_registry.MODELS, 'models', 'training')
-OPTIM_WRAPPERS = _child(
-    'optim_wrapper', mmengine_registry.OPTIM_WRAPPERS, 'training'
-)
-RUNNERS = _child('runner', mmengine_registry.RUNNERS, 'training')
-TRANSFORMS = _child('transform', mmengine_registry.TRANSFORMS, 'datasets')
+DATASETS = _child(mmengine_registry.DATASETS, 'datasets')
+DATA_SAMPLERS = _child(mmengine_registry.DATA_SAMPLERS, 'datasets')
+HOOKS = _child(mmengine_registry.HOOKS, 'training.hooks')
+METRICS = _child(mmengine_registry.METRICS, 'evaluation')
+MODELS = _child(mmengine_registry.MODELS, 'models', 'training')
+OPTIM_WRAPPERS = _child(mmengine_registry.OPTIM_WRAPPERS, 'training')
+RUNNERS = _child(mmengine_registry.RUNNERS, 'training')
+TRANSFORMS = _child(mmengine_registry.TRANSFORMS, 'datasets')
 
 TASKS = _own('task', 'tasks')
 METHODS = _own('method', 'methods')

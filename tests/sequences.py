@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from gslora_mm.toy_data.mini_coco import make_mini_coco
+from gslora_mm.utils import atomic_write
 from gslora_mm.utils.checkpoint import save_stock_checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -90,7 +92,16 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    """Pictures have tests of their own and take longer than a step here."""
+    """Figures have tests of their own and take longer than a step here."""
     monkeypatch.setattr(
         'gslora_mm.reports.report._draw_pictures', lambda *args: False
     )
+    for module in ('score_plot', 'group_plot'):
+        monkeypatch.setattr(
+            f'gslora_mm.reports.{module}.save_figure', _save_nothing
+        )
+
+
+def _save_nothing(figure: Figure, path: str) -> None:
+    with atomic_write(path):
+        pass

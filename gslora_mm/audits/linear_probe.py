@@ -8,6 +8,7 @@ the frozen features tells the two apart, as in the papers (GS-LoRA++, arXiv
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from gslora_mm.utils import ConfigError
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
 
+@dataclass
 class LinearProbe:
     r"""Softmax regression on standardised features.
 
@@ -52,17 +54,13 @@ class LinearProbe:
             features.
     """
 
-    def __init__(
-        self,
-        penalties: Sequence[float] = PENALTIES,
-        holdout: float = 0.2,
-        max_iter: int = 200,
-        seed: int = 0,
-    ) -> None:
-        self.penalties = sorted(penalties, reverse=True)
-        self.holdout = holdout
-        self.max_iter = max_iter
-        self.seed = seed
+    penalties: Sequence[float] = PENALTIES
+    holdout: float = 0.2
+    max_iter: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.penalties = sorted(self.penalties, reverse=True)
 
     def fit(self, features: Tensor, labels: Tensor) -> 'LinearProbe':
         """Choose the penalty and train.

@@ -3,10 +3,10 @@
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from gslora_mm.reports.rendering import render_template
-from gslora_mm.reports.tables import markdown_table
+from gslora_mm.utils.spread import spread_text
+from gslora_mm.utils.tables import markdown_table
 from gslora_mm.utils.text import percent
 
 #: Columns of what a method costs: key, title, factor and digits.
@@ -110,13 +110,13 @@ def _leaderboard(results: Mapping) -> str:
         cells = ['-'] * (len(header) - 2)
         if summary is not None:
             shares = [summary, *summary['steps']]
-            cells = [_cell(each['h_mean'], 100, 2) for each in shares]
-            cells.append(_cell(summary['left_score'], 100, 2))
+            cells = [spread_text(each['h_mean'], 100, 2) for each in shares]
+            cells.append(spread_text(summary['left_score'], 100, 2))
             cells += [
-                _cell(summary[key], factor, digits, is_constant=True)
+                spread_text(summary[key], factor, digits, is_constant=True)
                 for key, _, factor, digits in _COSTS
             ]
-            cells.append(_cell(summary['gap'], 100, 2))
+            cells.append(spread_text(summary['gap'], 100, 2))
         note = _note(method, results).replace('|', '/')
         note = textwrap.shorten(note, _MOST_OF_A_NOTE)
         rows.append([method['name'], *cells, note])
@@ -175,7 +175,7 @@ def _scores(results: Mapping) -> str:
         if method['summary']:
             steps = method['summary']['steps']
             cells = [
-                _cell(steps[index][f'{split}_score'], 100, 2)
+                spread_text(steps[index][f'{split}_score'], 100, 2)
                 for index, split in columns
             ]
             rows.append([method['name'], *cells])
@@ -200,22 +200,3 @@ def _trials(results: Mapping) -> str:
         )
     header = ['Method', 'Trials', 'H as it is', 'H chosen', 'Chosen']
     return markdown_table(header, rows, left={0, 4})
-
-
-def _cell(
-    spread: Mapping[str, Any],
-    factor: float,
-    digits: int,
-    is_constant: bool = False,
-) -> str:
-    """Mean and standard deviation, as text.
-
-    A deviation of zero is left out where it goes without saying.
-    """
-    mean, std = spread['mean'], spread['std']
-    if mean is None:
-        return '-'
-    text = f'{factor * mean:.{digits}f}'
-    if std is None or (is_constant and not round(factor * std, digits)):
-        return text
-    return f'{text} ± {factor * std:.{digits}f}'

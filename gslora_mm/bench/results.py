@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from gslora_mm.reports.report import name_of_score
 from gslora_mm.sequence.identity import dataset_config
+from gslora_mm.utils.spread import spread
 from gslora_mm.work_dir import WorkDir
 from .record import conditions
 from .run import Outcome
-from .scores import run_figures, spread, step_figures
+from .scores import run_figures, step_figures
 from .suite import Suite, merged_settings, setting_of
 from .tune import best_trial, tried_values
 

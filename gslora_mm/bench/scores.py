@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
+from gslora_mm.utils.spread import spread
 from gslora_mm.work_dir import StepDir
 
 #: Of a step's figures, those with a mean over the steps of a run.
@@ -108,28 +109,8 @@ def run_figures(steps: Sequence[Mapping]) -> dict:
     return {
         'h_mean': mean_h(steps),
         'left_score': max((s for s in left if s is not None), default=None),
-        **{key: _mean([step[key] for step in steps]) for key in MEANS},
+        **{
+            key: spread([step[key] for step in steps])['mean'] for key in MEANS
+        },
         'peak_memory_mb': max(step['peak_memory_mb'] for step in steps),
     }
-
-
-def spread(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Mean and standard deviation over runs.
-
-    Args:
-        values (Sequence[float | None]): None where there is none.
-
-    Returns:
-        dict[str, float | None]: ``mean``, None without any value, and
-        ``std``, None without two of them.
-    """
-    there = [value for value in values if value is not None]
-    return dict(
-        mean=_mean(there),
-        std=statistics.stdev(there) if len(there) > 1 else None,
-    )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return statistics.fmean(there) if there else None

@@ -5,12 +5,3 @@ from .forgetting_accuracy import ForgettingAccuracy
 from .forgetting_coco_metric import ForgettingCocoMetric
 from .h_mean import h_mean
 from .step_result import split_scores, step_result
-
-__all__ = [
-    'FaceVerification',
-    'ForgettingAccuracy',
-    'ForgettingCocoMetric',
-    'h_mean',
-    'split_scores',
-    'step_result',
-]

@@ -12,7 +12,7 @@ from mmengine.logging import MMLogger
 
 from gslora_mm.registry import METRICS
 from gslora_mm.utils import ConfigError, unknown_name
-from .splits import SplitMetric
+from .splits import SplitMetric, read_splits
 
 KEY = 'val_evaluator.pairs'
 
@@ -99,9 +99,7 @@ class FaceVerification(SplitMetric):
         )
         if not self.pairs:
             raise ConfigError(KEY, valid='the list is empty')
-        self.splits = {
-            split: list(names) for split, names in (splits or {}).items()
-        }
+        self.splits = read_splits(splits or {})
         self._listed = {
             name for pair in self.pairs for name in (pair.first, pair.second)
         }

@@ -104,7 +104,7 @@ class ForgettingAccuracy(SplitMetric):
             rows.append((split or 'all', (len(names), len(shown)), found))
         for label, name in enumerate(classes):
             metrics[f'per_class/{name}'] = accuracy(places[labels == label], 1)
-        table = score_table('classes images', keys, rows)
+        table = score_table(['classes', 'images'], keys, rows)
         MMLogger.get_current_instance().info('\n' + table)
         return metrics
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from mmengine.evaluator import BaseMetric
 
 from gslora_mm.utils import ConfigError, unknown_name
+from gslora_mm.utils.tables import markdown_table
 
 #: Letter of each split in names of scores, such as AP_f.
 LETTERS = dict(forget='f', retain='r', old='o', missing='m', learned='l')
@@ -73,31 +74,25 @@ def read_splits(splits: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 def score_table(
-    counts: str,
+    counts: Sequence[str],
     scores: Sequence[str],
     rows: Sequence[tuple[str, Sequence[int], Sequence[float]]],
 ) -> str:
-    """The figures in percent, one line a split, as plain text.
+    """The figures in percent, one line a split, as a Markdown table.
 
     Args:
-        counts (str): Titles of the counts, such as ``'classes images'``.
+        counts (Sequence[str]): Titles of the counts, such as
+            ``['classes', 'images']``.
         scores (Sequence[str]): Titles of the scores.
         rows (Sequence[tuple]): Name of a split, counts and scores, which
             are fractions of 1; NaN is shown as ``-``.
     """
-    width = max(5, *(len(name) for name, _, _ in rows))
-    widths = [len(title) for title in counts.split()]
-    lines = [[f'{"split":<{width}}', counts, *(f'{s:>6}' for s in scores)]]
-    for name, numbers, values in rows:
-        cells = zip(numbers, widths, strict=True)
-        lines.append(
-            [
-                f'{name:<{width}}',
-                ' '.join(f'{number:>{space}}' for number, space in cells),
-                *(
-                    f'{"-":>6}' if math.isnan(value) else f'{value:>6.1%}'
-                    for value in values
-                ),
-            ]
-        )
-    return '\n'.join(map('  '.join, lines))
+    cells = [
+        [
+            name,
+            *map(str, numbers),
+            *('-' if math.isnan(v) else f'{v:.1%}' for v in values),
+        ]
+        for name, numbers, values in rows
+    ]
+    return markdown_table(['split', *counts, *scores], cells)

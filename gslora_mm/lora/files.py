@@ -6,6 +6,7 @@ metadata record rank, alpha, dropout and target, so that it can be folded
 into a stock checkpoint without building the model.
 """
 
+import functools
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -97,21 +98,17 @@ def load_adapter(
     """
     loaded, metadata = read_adapter(path)
     own = adapter_state_dict(model)
+    refusal = functools.partial(ConfigError, f'adapter {path}')
     if not own:
-        raise ConfigError(
-            f'adapter {path}',
+        raise refusal(
             valid='the model has no adapter to load it into; inject_lora '
             f'first, the file was made with {metadata}',
         )
     if any(layer.merged for layer in lora_layers(model).values()):
-        raise ConfigError(
-            f'adapter {path}',
-            valid='the model is merged; unmerge_lora first',
-        )
+        raise refusal(valid='the model is merged; unmerge_lora first')
     alphas = {layer.alpha for layer in lora_layers(model).values()}
     if alphas != {float(metadata['alpha'])}:
-        raise ConfigError(
-            f'adapter {path}',
+        raise refusal(
             valid=f'alpha is {sorted(alphas)} in the model, '
             f'{metadata["alpha"]} in the file',
         )

@@ -6,14 +6,3 @@ from .losses import (
     prototype_loss,
 )
 from .stock import build_stock_model, load_stock_checkpoint
-
-__all__ = [
-    'AdaptedModel',
-    'ArcFaceEmbeddingHead',
-    'CosFaceClsHead',
-    'bounded_forgetting_loss',
-    'build_stock_model',
-    'group_sparsity_loss',
-    'load_stock_checkpoint',
-    'prototype_loss',
-]

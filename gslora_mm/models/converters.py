@@ -15,25 +15,18 @@ from gslora_mm.utils import ConfigError
 
 StateDict = Mapping[str, Tensor]
 
+_BLOCK = r'transformer\.layers\.(\d+)'
 #: Keys of Face-Transformer's class ``ViT_face``, as regular expressions.
 FACE_TRANSFORMER = {
     r'pos_embedding': 'backbone.pos_embed',
     r'cls_token': 'backbone.cls_token',
     r'patch_to_embedding': 'backbone.patch_embed.projection',
-    r'transformer\.layers\.(\d+)\.0\.fn\.norm': r'backbone.layers.\1.ln1',
-    r'transformer\.layers\.(\d+)\.0\.fn\.fn\.to_qkv': (
-        r'backbone.layers.\1.attn.qkv'
-    ),
-    r'transformer\.layers\.(\d+)\.0\.fn\.fn\.to_out\.0': (
-        r'backbone.layers.\1.attn.proj'
-    ),
-    r'transformer\.layers\.(\d+)\.1\.fn\.norm': r'backbone.layers.\1.ln2',
-    r'transformer\.layers\.(\d+)\.1\.fn\.fn\.net\.0': (
-        r'backbone.layers.\1.ffn.layers.0.0'
-    ),
-    r'transformer\.layers\.(\d+)\.1\.fn\.fn\.net\.3': (
-        r'backbone.layers.\1.ffn.layers.1'
-    ),
+    rf'{_BLOCK}\.0\.fn\.norm': r'backbone.layers.\1.ln1',
+    rf'{_BLOCK}\.0\.fn\.fn\.to_qkv': r'backbone.layers.\1.attn.qkv',
+    rf'{_BLOCK}\.0\.fn\.fn\.to_out\.0': r'backbone.layers.\1.attn.proj',
+    rf'{_BLOCK}\.1\.fn\.norm': r'backbone.layers.\1.ln2',
+    rf'{_BLOCK}\.1\.fn\.fn\.net\.0': r'backbone.layers.\1.ffn.layers.0.0',
+    rf'{_BLOCK}\.1\.fn\.fn\.net\.3': r'backbone.layers.\1.ffn.layers.1',
     r'mlp_head\.0': 'backbone.ln1',
     r'loss': 'head.norm_product',
 }
@@ -169,8 +162,7 @@ def rename_keys(
     unknown, met = [], set()
     for key, value in state_dict.items():
         for pattern, target in patterns:
-            match = pattern.fullmatch(key)
-            if match:
+            if match := pattern.fullmatch(key):
                 met.add(target)
                 suffix = match[match.lastindex]
                 out[match.expand(target) + suffix] = value

@@ -1,5 +1,3 @@
 """The report of a sequence: tables, plots and pictures."""
 
 from .report import build_report, comparable, write_report
-
-__all__ = ['build_report', 'comparable', 'write_report']

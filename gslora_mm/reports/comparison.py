@@ -1,11 +1,11 @@
 """Finished runs side by side: mean and spread over seeds, per step."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.spread import spread, spread_text
+from gslora_mm.utils.tables import markdown_table
 from .report import name_of_score
-from .tables import markdown_table
 
 #: Columns about scores, with ``{}`` for the name of the score, and digits.
 SCORES = {
@@ -107,20 +107,11 @@ def comparison_table(
         for step in range(len(reports[0]['steps'])):
             found = [figures(report['steps'][step]) for report in reports]
             cells = [
-                _spread([each[column] for each in found], digits)
+                spread_text(
+                    spread([each[column] for each in found]), 1, digits
+                )
                 for column, digits in columns.items()
             ]
             rows.append([name, str(len(reports)), str(step + 1), *cells])
     header = [column.format(score) for column in columns]
     return markdown_table(['Run', 'Runs', 'Step', *header], rows) + '\n'
-
-
-def _spread(values: Sequence[float | None], digits: int) -> str:
-    """Mean and standard deviation, as text."""
-    values = [value for value in values if value is not None]
-    if not values:
-        return '-'
-    text = f'{statistics.mean(values):.{digits}f}'
-    if len(values) > 1:
-        text += f' ± {statistics.stdev(values):.{digits}f}'
-    return text

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import jinja2
 
+from gslora_mm.utils.tables import markdown_table
 from gslora_mm.utils.text import percent
-from .tables import markdown_table
 
 
 class Table(NamedTuple):

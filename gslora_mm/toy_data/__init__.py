@@ -3,15 +3,3 @@
 from .mini_coco import MINI_COCO_CLASSES, MiniCoco, make_mini_coco
 from .mini_digits import MINI_DIGITS_CLASSES, MiniDigits, make_mini_digits
 from .mini_faces import MINI_FACES_CLASSES, MiniFaces, make_mini_faces
-
-__all__ = [
-    'MINI_COCO_CLASSES',
-    'MINI_DIGITS_CLASSES',
-    'MINI_FACES_CLASSES',
-    'MiniCoco',
-    'MiniDigits',
-    'MiniFaces',
-    'make_mini_coco',
-    'make_mini_digits',
-    'make_mini_faces',
-]

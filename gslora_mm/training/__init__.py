@@ -13,19 +13,3 @@ from .hooks import (
 from .optim import BFloat16OptimWrapper, enable_amp
 from .processes import init_processes, leave
 from .runner import Runner
-
-__all__ = [
-    'AdapterEMAHook',
-    'BFloat16OptimWrapper',
-    'ForgettingEarlyStopHook',
-    'ForgettingModel',
-    'GroupNormHook',
-    'MethodHook',
-    'NonFiniteLossError',
-    'ProgressHook',
-    'Runner',
-    'StepCheckpointHook',
-    'enable_amp',
-    'init_processes',
-    'leave',
-]

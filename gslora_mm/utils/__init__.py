@@ -19,17 +19,3 @@ from .errors import (
     unknown_name,
     usable,
 )
-
-__all__ = [
-    'ConfigError',
-    'SaveError',
-    'atomic_path',
-    'atomic_write',
-    'config_path',
-    'load_json',
-    'remove_leftovers',
-    'save_json',
-    'save_torch',
-    'unknown_name',
-    'usable',
-]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import torch
-from mmengine.dist import all_reduce, broadcast, get_world_size
+from mmengine import dist
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
@@ -27,11 +27,11 @@ def mean_over_processes(losses: dict[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         dict[str, Tensor]: Scalars with the same gradients.
     """
-    if get_world_size() == 1:
+    if dist.get_world_size() == 1:
         return losses
     values = torch.stack([loss.detach().float() for loss in losses.values()])
     mean = values.clone()
-    all_reduce(mean, op='mean')
+    dist.all_reduce(mean, op='mean')
     return {
         # In this order the value is the mean to the bit on every process.
         name: mean[i] + (loss - loss.detach())
@@ -52,10 +52,10 @@ def row_weight(rows: Tensor) -> float:
     Returns:
         float: N over the mean of N over processes; 1 if there is no row.
     """
-    if get_world_size() == 1:
+    if dist.get_world_size() == 1:
         return 1.0
     mean = torch.tensor(float(len(rows)), device=rows.device)
-    all_reduce(mean, op='mean')
+    dist.all_reduce(mean, op='mean')
     return len(rows) / mean.item() if mean else 1.0
 
 
@@ -69,7 +69,7 @@ def share_gradients(parameters: Iterable[nn.Parameter]) -> None:
     Args:
         parameters (Iterable[nn.Parameter]): In the same order everywhere.
     """
-    if get_world_size() == 1:
+    if dist.get_world_size() == 1:
         return
     trainable = [p for p in parameters if p.requires_grad]
     used = torch.tensor(
@@ -77,18 +77,14 @@ def share_gradients(parameters: Iterable[nn.Parameter]) -> None:
         dtype=torch.float,
         device=trainable[0].device,
     )
-    all_reduce(used, op='sum')
+    dist.all_reduce(used, op='sum')
     trainable = [
         p for p, count in zip(trainable, used.tolist(), strict=True) if count
     ]
     for parameter in trainable:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    joint = torch.cat([p.grad.flatten().float() for p in trainable])
-    all_reduce(joint, op='mean')
-    sizes = [p.numel() for p in trainable]
-    for parameter, mean in zip(trainable, joint.split(sizes), strict=True):
-        parameter.grad.copy_(mean.view_as(parameter))
+    dist.all_reduce_params([p.grad for p in trainable], op='mean')
 
 
 def share_tensors(tensors: Iterable[Tensor]) -> None:
@@ -100,4 +96,4 @@ def share_tensors(tensors: Iterable[Tensor]) -> None:
         tensors (Iterable[Tensor]): In the same order everywhere.
     """
     for tensor in tensors:
-        broadcast(tensor.data)
+        dist.broadcast(tensor.data)

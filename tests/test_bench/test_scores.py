@@ -6,7 +6,6 @@ from gslora_mm.bench.scores import (
     gap,
     mean_h,
     run_figures,
-    spread,
     step_figures,
     stored_bytes,
 )
@@ -68,9 +67,3 @@ def test_figures_of_a_step_and_of_a_run(tmp_path):
         gap=pytest.approx(0.2),
         peak_memory_mb=500,
     )
-
-
-def test_spread_over_runs():
-    assert spread([1.0, None, 3.0]) == dict(mean=2, std=pytest.approx(2**0.5))
-    assert spread([None, 3.0]) == dict(mean=3, std=None)
-    assert spread([None]) == dict(mean=None, std=None)

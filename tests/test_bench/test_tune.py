@@ -134,7 +134,7 @@ from filelock import FileLock
 with FileLock({lock!r}):
     print('locked', flush=True)
     sys.stdin.read()
-    time.sleep(1)
+    time.sleep(0.2)
     Path({report!r}).write_text({text!r})
 """
 

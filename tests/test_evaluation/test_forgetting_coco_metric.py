@@ -339,7 +339,8 @@ def test_console_stays_quiet_and_the_log_gets_one_table(
     run_metric(tmp_path, truth, detections, classwise=True)
     assert capsys.readouterr().out == ''
     (table,) = messages
-    rows = [line.split()[0] for line in table.strip().splitlines()]
+    header, _, *lines = table.strip().splitlines()
+    rows = [line.split('|')[1].strip() for line in [header, *lines]]
     assert rows == ['split', 'all', *SPLITS, *CATEGORIES]
     assert len({len(line) for line in table.strip().splitlines()}) == 1
 

@@ -1,13 +1,10 @@
 """The adapter under DistributedDataParallel: two processes, gloo, CPU."""
 
-import os
-
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from gslora_mm.lora import inject_lora, lora_parameters
+from tests.processes import on_two_processes
 from tests.test_lora.helpers import Toy, perturb
 
 STEPS = 3
@@ -35,23 +32,14 @@ def batch() -> torch.Tensor:
     return torch.randn(4, 7, 8, generator=torch.Generator().manual_seed(0))
 
 
-def worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        'gloo', init_method=f'file://{folder}/init', rank=rank, world_size=2
-    )
+def trained(rank: int) -> list[torch.Tensor]:
     # the adapter of rank 0 counts, whatever the others drew
     model = nn.parallel.DistributedDataParallel(make(seed=1 + rank))
-    result = train(model, batch()[2 * rank : 2 * rank + 2])
-    torch.save(result, f'{folder}/{rank}.pth')
-    # No destructors: gloo's waits for a thread that may wait for Python's
-    # lock, which the destructor holds.
-    os._exit(0)
+    return train(model, batch()[2 * rank : 2 * rank + 2])
 
 
 def test_two_processes_train_as_one_with_the_joint_batch(tmp_path):
-    mp.spawn(worker, (str(tmp_path),), nprocs=2)
-    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    ranks = on_two_processes(trained, tmp_path)
     model = make(seed=1)
     start = [p.detach().clone() for p in lora_parameters(model)]
     joint = train(model, batch())

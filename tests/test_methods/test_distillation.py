@@ -1,11 +1,7 @@
 """What methods with a teacher share."""
 
-import os
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from gslora_mm.methods import (
     DELETE,
@@ -17,6 +13,7 @@ from gslora_mm.methods import (
     SCRUBS,
     LwF,
 )
+from tests.processes import on_two_processes
 from tests.test_methods.helpers import (
     LORA,
     TASKS,
@@ -94,22 +91,11 @@ def gradients(rank):
     return found
 
 
-def worker(rank, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        'gloo', init_method=f'file://{folder}/init', rank=rank, world_size=2
-    )
-    # Gradients are averaged over the two processes.
-    found = {key: value / 2 for key, value in gradients(rank).items()}
-    torch.save(found, f'{folder}/{rank}.pth')
-    os._exit(0)  # see tests/test_lora/test_distributed.py
-
-
 def test_two_processes_are_one_with_the_joint_batch(tmp_path):
     """Whatever share of the matched queries each of them has."""
-    mp.spawn(worker, (str(tmp_path),), nprocs=2)
-    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    ranks = on_two_processes(gradients, tmp_path)
     for key, gradient in gradients(None).items():
-        found = torch.cat([rank[key] for rank in ranks])
+        # Gradients are averaged over the two processes.
+        found = torch.cat([rank[key] / 2 for rank in ranks])
         assert gradient.any(), key
         torch.testing.assert_close(found, gradient, rtol=1e-5, atol=1e-7)

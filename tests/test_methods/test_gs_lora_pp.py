@@ -1,13 +1,10 @@
 """GS-LoRA++: its loss by hand, and prototypes of the right model."""
 
-import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from gslora_mm.lora import inject_lora, lora_groups
@@ -15,6 +12,7 @@ from gslora_mm.methods import GSLoRA, GSLoRAPP
 from gslora_mm.methods.ingredients.prototypes import class_means
 from gslora_mm.tasks import BaseTask
 from gslora_mm.utils import ConfigError
+from tests.processes import on_two_processes
 
 CLASSES = ('cat', 'dog', 'car', 'bus')
 
@@ -537,26 +535,18 @@ def halves_of(rank):
     return half
 
 
-def worker(rank, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        'gloo', init_method=f'file://{folder}/init', rank=rank, world_size=2
-    )
+def loss_and_gradient(rank):
     method = set_up(w_f=0.5)
     half = halves_of(rank)
     part = next(method.losses(half, half))
     part['loss_prototype_forget'].backward()
     # Gradients are averaged over the two processes.
-    torch.save(
-        (part['kl_forget'], half.features.grad / 2), f'{folder}/{rank}.pth'
-    )
-    os._exit(0)  # see tests/test_lora/test_distributed.py
+    return part['kl_forget'], half.features.grad / 2
 
 
 def test_two_processes_are_one_with_the_joint_batch(tmp_path):
     """Whatever share of the matched queries each of them has."""
-    mp.spawn(worker, (str(tmp_path),), nprocs=2)
-    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    ranks = on_two_processes(loss_and_gradient, tmp_path)
     half = halves_of(None)
     part = next(set_up(w_f=0.5).losses(half, half))
     part['loss_prototype_forget'].backward()

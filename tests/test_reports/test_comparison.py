@@ -10,7 +10,6 @@ from gslora_mm.reports.comparison import (
     comparison_table,
     figures,
 )
-from gslora_mm.reports.tables import markdown_table
 from gslora_mm.utils import ConfigError
 from tests.test_tools.helpers import load_tool
 from tests.work_dirs import make_work_dir
@@ -84,16 +83,6 @@ def test_refuses_what_cannot_stand_side_by_side(tmp_path):
     one = make_report(tmp_path / 'b', finished=1)
     with pytest.raises(ConfigError, match='plain: .*equally many steps'):
         comparison_table({'plain': [two, one]})
-
-
-def test_tables_are_padded():
-    text = markdown_table(['Name', 'n'], [['a', '10'], ['long name', '5']])
-    assert text.splitlines() == [
-        '| Name      |  n |',
-        '|-----------|---:|',
-        '| a         | 10 |',
-        '| long name |  5 |',
-    ]
 
 
 def test_the_tool(tmp_path, monkeypatch, capsys):

@@ -1,14 +1,11 @@
 """What the runner adds to MMEngine's."""
 
 import gc
-import os
 from multiprocessing.process import BaseProcess
 from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.registry import RUNNERS, init_default_scope
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
@@ -16,6 +13,7 @@ from gslora_mm.sequence import ForgettingSequence
 from gslora_mm.training import ForgettingModel
 from gslora_mm.training.runner import Runner
 from tests.classifiers import tiny_classifier_config
+from tests.processes import on_two_processes
 from tests.sequences import tiny_sequence
 
 
@@ -69,19 +67,9 @@ def trained_and_averages(rank):
     return trained, list(model.method.buffers())
 
 
-def worker(rank, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        'gloo', init_method=f'file://{folder}/init', rank=rank, world_size=2
-    )
-    torch.save(trained_and_averages(rank), f'{folder}/{rank}.pth')
-    os._exit(0)  # see tests/test_lora/test_distributed.py
-
-
 def test_all_processes_begin_with_what_the_first_has(tmp_path):
     """With randomness.diff_rank_seed, averages of a method included."""
-    mp.spawn(worker, (str(tmp_path),), nprocs=2)
-    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    ranks = on_two_processes(trained_and_averages, tmp_path)
     for first, second in zip(*ranks, strict=True):
         assert len(first) > 2
         for one, other in zip(first, second, strict=True):

@@ -37,7 +37,7 @@ def server(tmp_path, monkeypatch):
     server = HTTPServer(('127.0.0.1', 0), Files)
     server.files, server.requests = {}, []
     server.url = f'http://127.0.0.1:{server.server_port}'
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
     server.shutdown()

@@ -1,4 +1,2 @@
 from .cosface_head import ArcFaceEmbeddingHead, CosFaceClsHead
 from .embedding import EmbeddingMixin
-
-__all__ = ['ArcFaceEmbeddingHead', 'CosFaceClsHead', 'EmbeddingMixin']

@@ -7,16 +7,3 @@ from .prototype import (
     prototype_loss,
     relative_prototype_loss,
 )
-
-__all__ = [
-    'BoundedForgettingLoss',
-    'GroupSparsityLoss',
-    'PrototypeLoss',
-    'RelativePrototypeLoss',
-    'bounded_forgetting_loss',
-    'distillation_loss',
-    'group_norm',
-    'group_sparsity_loss',
-    'prototype_loss',
-    'relative_prototype_loss',
-]

@@ -1,7 +1,10 @@
-from torch import Tensor, nn
+import math
+
+from torch import Tensor
 
 from gslora_mm.registry import MODELS
-from .arguments import check_loss_weight, check_positive
+from gslora_mm.utils import ConfigError
+from .weighted_loss import WeightedLoss
 
 
 def bounded_forgetting_loss(loss: Tensor, bound: float) -> Tensor:
@@ -28,7 +31,7 @@ def bounded_forgetting_loss(loss: Tensor, bound: float) -> Tensor:
 
 
 @MODELS.register_module()
-class BoundedForgettingLoss(nn.Module):
+class BoundedForgettingLoss(WeightedLoss):
     """:func:`bounded_forgetting_loss` as a module.
 
     Args:
@@ -41,11 +44,10 @@ class BoundedForgettingLoss(nn.Module):
     """
 
     def __init__(self, bound: float, loss_weight: float = 1.0) -> None:
-        super().__init__()
-        check_positive('bound', bound)
-        check_loss_weight(loss_weight)
+        super().__init__(loss_weight)
+        if not (isinstance(bound, int | float) and 0 < bound < math.inf):
+            raise ConfigError('bound', bound, 'must be a finite number > 0')
         self.bound = bound
-        self.loss_weight = loss_weight
 
     def forward(self, loss: Tensor) -> Tensor:
         """Push a loss up to the bound.

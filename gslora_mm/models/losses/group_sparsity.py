@@ -1,10 +1,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gslora_mm.registry import MODELS
-from .arguments import check_loss_weight
+from .weighted_loss import WeightedLoss
 
 
 def group_norm(group: Sequence[Tensor]) -> Tensor:
@@ -52,7 +52,7 @@ def group_sparsity_loss(
 
 
 @MODELS.register_module()
-class GroupSparsityLoss(nn.Module):
+class GroupSparsityLoss(WeightedLoss):
     """:func:`group_sparsity_loss` as a module.
 
     Args:
@@ -62,11 +62,6 @@ class GroupSparsityLoss(nn.Module):
     Raises:
         ConfigError: If the weight is no such number.
     """
-
-    def __init__(self, loss_weight: float = 1.0) -> None:
-        super().__init__()
-        check_loss_weight(loss_weight)
-        self.loss_weight = loss_weight
 
     def forward(
         self,

@@ -1,8 +1,8 @@
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from gslora_mm.registry import MODELS
-from .arguments import check_loss_weight
+from .weighted_loss import WeightedLoss
 
 
 def prototype_loss(
@@ -87,7 +87,7 @@ def _check_shapes(
 
 
 @MODELS.register_module()
-class PrototypeLoss(nn.Module):
+class PrototypeLoss(WeightedLoss):
     """:func:`prototype_loss` as a module.
 
     Args:
@@ -97,11 +97,6 @@ class PrototypeLoss(nn.Module):
     Raises:
         ConfigError: If the weight is no such number.
     """
-
-    def __init__(self, loss_weight: float = 1.0) -> None:
-        super().__init__()
-        check_loss_weight(loss_weight)
-        self.loss_weight = loss_weight
 
     def forward(
         self, features: Tensor, labels: Tensor, prototypes: Tensor

@@ -6,15 +6,3 @@ from .progress_hook import ProgressHook
 from .step_checkpoint_hook import StepCheckpointHook
 from .step_logger_hook import StepLoggerHook
 from .stock_checkpoint_hook import StockCheckpointHook
-
-__all__ = [
-    'AdapterEMAHook',
-    'ForgettingEarlyStopHook',
-    'GroupNormHook',
-    'MethodHook',
-    'NonFiniteLossError',
-    'ProgressHook',
-    'StepCheckpointHook',
-    'StepLoggerHook',
-    'StockCheckpointHook',
-]

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import torch
 from mmengine.hooks import Hook
 
@@ -7,6 +9,7 @@ from gslora_mm.utils.distributed import model_of
 
 
 @HOOKS.register_module()
+@dataclass(eq=False)
 class AdapterEMAHook(Hook):
     """Exponential moving average of the trainable parameters.
 
@@ -31,32 +34,25 @@ class AdapterEMAHook(Hook):
         interval (int): Iterations between two updates. Defaults to 1.
     """
 
+    decay: float = 0.9
+    begin_iter: int = 0
+    begin_epoch: int = 0
+    interval: int = 1
+
     priority = 'ABOVE_NORMAL'
 
-    def __init__(
-        self,
-        decay: float = 0.9,
-        begin_iter: int = 0,
-        begin_epoch: int = 0,
-        interval: int = 1,
-    ) -> None:
-        if not 0 <= decay < 1:
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < 1:
             raise ConfigError(
-                'AdapterEMAHook.decay', decay, 'must be in [0, 1)'
+                'AdapterEMAHook.decay', self.decay, 'must be in [0, 1)'
             )
-        for name, value, least in (
-            ('begin_iter', begin_iter, 0),
-            ('begin_epoch', begin_epoch, 0),
-            ('interval', interval, 1),
-        ):
+        leasts = dict(begin_iter=0, begin_epoch=0, interval=1)
+        for name, least in leasts.items():
+            value = getattr(self, name)
             if value < least:
                 raise ConfigError(
                     f'AdapterEMAHook.{name}', value, f'must be >= {least}'
                 )
-        self.decay = decay
-        self.begin_iter = begin_iter
-        self.begin_epoch = begin_epoch
-        self.interval = interval
         self.average: dict[str, torch.Tensor] = {}
 
     def before_train(self, runner) -> None:

@@ -1,13 +1,16 @@
 from collections import deque
+from dataclasses import dataclass
 
 from mmengine.hooks import Hook
 
 from gslora_mm.methods import BaseMethod
+from gslora_mm.methods.settings import Count, check_setting
 from gslora_mm.registry import HOOKS
 from gslora_mm.utils import ConfigError
 
 
 @HOOKS.register_module()
+@dataclass(eq=False)
 class ForgettingEarlyStopHook(Hook):
     """End a step when the classes are gone and the rest is stable.
 
@@ -29,27 +32,19 @@ class ForgettingEarlyStopHook(Hook):
         min_iters (int): Iterations that are always trained. Defaults to 0.
     """
 
+    window: int = 50
+    forget_tolerance: float = 0.01
+    retain_tolerance: float = 0.05
+    min_iters: int = 0
+
     # Before StepCheckpointHook, which saves the decision.
     priority = 'LOW'
 
-    def __init__(
-        self,
-        window: int = 50,
-        forget_tolerance: float = 0.01,
-        retain_tolerance: float = 0.05,
-        min_iters: int = 0,
-    ) -> None:
-        if not isinstance(window, int) or window < 1:
-            raise ConfigError(
-                'ForgettingEarlyStopHook.window',
-                window,
-                'must be an integer >= 1',
-            )
-        self.window = window
-        self.forget_tolerance = forget_tolerance
-        self.retain_tolerance = retain_tolerance
-        self.min_iters = min_iters
-        self.history: deque[tuple[float, float]] = deque(maxlen=2 * window)
+    def __post_init__(self) -> None:
+        check_setting('ForgettingEarlyStopHook.window', self.window, Count)
+        self.history: deque[tuple[float, float]] = deque(
+            maxlen=2 * self.window
+        )
 
     @staticmethod
     def check_method(method: BaseMethod) -> None:
@@ -88,16 +83,13 @@ class ForgettingEarlyStopHook(Hook):
     def _stable(self) -> bool:
         if len(self.history) < 2 * self.window:
             return False
-        before = list(self.history)[: self.window]
-        now = list(self.history)[self.window :]
-        if any(pair[0] < 0 for pair in now):
+        forget, retain = zip(*self.history, strict=True)
+        if min(forget[self.window :]) < 0:
             return False
-        forget = sum(pair[0] for pair in now) / self.window
-        retain_before = sum(pair[1] for pair in before) / self.window
-        retain_now = sum(pair[1] for pair in now) / self.window
-        change = abs(retain_now - retain_before)
+        retain_before = sum(retain[: self.window]) / self.window
+        change = abs(sum(retain[self.window :]) / self.window - retain_before)
         return (
-            forget <= self.forget_tolerance
+            sum(forget[self.window :]) / self.window <= self.forget_tolerance
             and change <= self.retain_tolerance * abs(retain_before)
         )
 

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 from mmengine.hooks import Hook
 
 from gslora_mm.lora import group_norms
@@ -6,6 +8,7 @@ from gslora_mm.utils.distributed import model_of
 
 
 @HOOKS.register_module()
+@dataclass(eq=False)
 class GroupNormHook(Hook):
     """Log the l2 norm of every LoRA group during training.
 
@@ -17,11 +20,10 @@ class GroupNormHook(Hook):
         interval (int): Iterations between two measurements. Defaults to 50.
     """
 
+    interval: int = 50
+
     # Before LoggerHook, which collects what is logged in this iteration.
     priority = 'NORMAL'
-
-    def __init__(self, interval: int = 50) -> None:
-        self.interval = interval
 
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None

@@ -1,4 +1,5 @@
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 
 from mmengine.hooks import Hook
@@ -10,6 +11,7 @@ TRAIN_SECONDS = 'train_seconds'
 
 
 @HOOKS.register_module()
+@dataclass(eq=False)
 class ProgressHook(Hook):
     """One line of progress now and then, and the time that training takes.
 
@@ -21,19 +23,12 @@ class ProgressHook(Hook):
         interval (int): Iterations between two lines. Defaults to 50.
     """
 
-    priority = 'LOW'
+    step: int
+    num_steps: int
+    later_iters: int = 0
+    interval: int = 50
 
-    def __init__(
-        self,
-        step: int,
-        num_steps: int,
-        later_iters: int = 0,
-        interval: int = 50,
-    ) -> None:
-        self.step = step
-        self.num_steps = num_steps
-        self.later_iters = later_iters
-        self.interval = interval
+    priority = 'LOW'
 
     def before_train(self, runner) -> None:
         self._start = self._last = time.perf_counter()

@@ -1,13 +1,16 @@
+from dataclasses import dataclass
+
 from mmengine.hooks import Hook
 
+from gslora_mm.methods.settings import Count, check_setting
 from gslora_mm.registry import HOOKS
-from gslora_mm.utils import ConfigError
 from gslora_mm.utils.distributed import model_of
 from gslora_mm.work_dir import StepDir
 from .method_hook import ADVICE, NonFiniteLossError
 
 
 @HOOKS.register_module()
+@dataclass(eq=False)
 class StepCheckpointHook(Hook):
     """Save what an unfinished step needs to go on, atomically.
 
@@ -21,16 +24,12 @@ class StepCheckpointHook(Hook):
             always saved. Defaults to 100.
     """
 
+    interval: int = 100
+
     priority = 'VERY_LOW'
 
-    def __init__(self, interval: int = 100) -> None:
-        if not isinstance(interval, int) or interval < 1:
-            raise ConfigError(
-                'schedule.checkpoint_interval',
-                interval,
-                'must be an integer >= 1',
-            )
-        self.interval = interval
+    def __post_init__(self) -> None:
+        check_setting('schedule.checkpoint_interval', self.interval, Count)
 
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None

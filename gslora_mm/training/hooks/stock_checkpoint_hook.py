@@ -1,4 +1,5 @@
 import os.path as osp
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.dist import master_only
@@ -13,6 +14,7 @@ from gslora_mm.work_dir import StepDir
 
 
 @HOOKS.register_module()
+@dataclass(eq=False)
 class StockCheckpointHook(Hook):
     """Leave a finished training run's model as a stock checkpoint.
 
@@ -26,10 +28,9 @@ class StockCheckpointHook(Hook):
             Defaults to ``'pretrained.pth'``.
     """
 
-    priority = 'VERY_LOW'
+    filename: str = 'pretrained.pth'
 
-    def __init__(self, filename: str = 'pretrained.pth') -> None:
-        self.filename = filename
+    priority = 'VERY_LOW'
 
     @master_only
     def after_train(self, runner) -> None:
