@@ -6,6 +6,7 @@ from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as StockRunner
 from torch.utils.data import DataLoader
 
@@ -31,6 +32,10 @@ class Runner(StockRunner):
     of an adapter). The log file gets all, as ever.
     """
 
+    def __init__(self, *args, **kwargs) -> None:
+        self.built_loops: list[BaseLoop] = []
+        super().__init__(*args, **kwargs)
+
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
         modules = self.cfg.get('console', ('logger_hook', 'adapted_model'))
@@ -45,6 +50,19 @@ class Runner(StockRunner):
     def build_evaluator(self, evaluator) -> Evaluator:
         with no_prints():
             return super().build_evaluator(evaluator)
+
+    def build_train_loop(self, loop) -> BaseLoop:
+        return self._keep_loop(super().build_train_loop(loop))
+
+    def build_val_loop(self, loop) -> BaseLoop:
+        return self._keep_loop(super().build_val_loop(loop))
+
+    def build_test_loop(self, loop) -> BaseLoop:
+        return self._keep_loop(super().build_test_loop(loop))
+
+    def _keep_loop(self, loop: BaseLoop) -> BaseLoop:
+        self.built_loops.append(loop)
+        return loop
 
     def wrap_model(self, model_wrapper_cfg, model):
         if not self.distributed or is_model_wrapper(model):
@@ -109,10 +127,9 @@ class Runner(StockRunner):
         (torch 2.13, ``MP_STATUS_CHECK_INTERVAL``).
         """
         self.visualizer.close()
-        for loop in (self._train_loop, self._val_loop, self._test_loop):
-            # A loop that was never needed is still its config, or None.
+        for loop in self.built_loops:
             endless = getattr(loop, 'dataloader_iterator', None)
-            for holder in (getattr(loop, 'dataloader', None), endless):
+            for holder in (loop.dataloader, endless):
                 iterator = getattr(holder, '_iterator', None)
                 # Loaders without workers have nothing to be stopped. torch
                 # has no public way to stop those of others.
