@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmengine import registry as mmengine_registry
+from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry, init_default_scope
 
@@ -29,14 +30,32 @@ def init_scope(cfg: Mapping) -> str:
     """Look types up in the library that a config is written for.
 
     Args:
-        cfg (Mapping): A config, of a sequence, a step or a stock model.
+        cfg (Mapping): A config, of a sequence, a step or a stock model;
+            changed in place, see :func:`_drop_own_scope`.
 
     Returns:
         str: The scope, such as ``'mmpretrain'``.
     """
     scope = cfg.get('default_scope', DEFAULT_SCOPE)
     init_default_scope(scope)
+    _drop_own_scope(cfg)
     return scope
+
+
+def _drop_own_scope(entry: Any) -> None:
+    """Take out of a config that it inherits from ``gslora_mm::...``.
+
+    MMEngine notes there that all types of the base are of this project. Our
+    types say so themselves, and all others are of the library of the config.
+    """
+    if isinstance(entry, Mapping | Config):
+        if entry.get('_scope_') == 'gslora_mm':
+            del entry['_scope_']
+        for name in entry:
+            _drop_own_scope(entry[name])
+    elif isinstance(entry, list | tuple):
+        for value in entry:
+            _drop_own_scope(value)
 
 
 def _child(parent: Registry, *locations: str) -> Registry:

@@ -166,7 +166,7 @@ class GSLoRAPP(GSLoRA):
         yield {
             **terms,
             'loss_prototype_forget': self.w_f * push,
-            'kl_forget': kl.detach(),
+            'distance_forget': kl.detach(),
         }
         # The loss first: its pass is the one that trains.
         loss_retain = retain.loss
@@ -174,6 +174,6 @@ class GSLoRAPP(GSLoRA):
         yield {
             'loss_retain': loss_retain,
             'loss_prototype_retain': self.w_r * kl,
-            'kl_retain': kl.detach(),
+            'distance_retain': kl.detach(),
         }
         yield self.structure()
