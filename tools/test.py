@@ -95,6 +95,23 @@ def evaluation_config(cfg: Config) -> Config:
     return cfg
 
 
+def default_work_dir(path: str, cfg: Config) -> str:
+    """Where the log of an evaluation goes if the user does not say.
+
+    As in mmdet: to the work dir of the config, or one by its name. But a
+    config that a run has left names the folder of a finished step, in which
+    nothing may be overwritten.
+
+    Args:
+        path (str): File of the config.
+        cfg (Config): The config as it was read.
+    """
+    folders, name = osp.split(osp.splitext(osp.abspath(path))[0])
+    if cfg.get('runner_type') != 'gslora_mm.Runner':
+        return cfg.get('work_dir') or osp.join('work_dirs', name)
+    return osp.join('work_dirs', 'test', *folders.split(osp.sep)[-2:])
+
+
 def build_task(task: dict | None, scope: str | None) -> BaseTask | None:
     """Build the task of a config; None if neither it nor its scope names one.
 
@@ -142,12 +159,10 @@ def test(args: argparse.Namespace) -> None:
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     is_step = 'forgetting_step' in cfg
+    written = cfg.copy()
     task = cfg.model.task if is_step else cfg.get('task')
     cfg = evaluation_config(cfg)
-    name = osp.splitext(osp.basename(args.config))[0]
-    cfg.work_dir = (
-        args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
-    )
+    cfg.work_dir = args.work_dir or default_work_dir(args.config, written)
     if args.launcher != 'none':
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
         init_processes(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))

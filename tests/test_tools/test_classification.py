@@ -11,12 +11,12 @@ from tests.class_sequences import make_class_inputs, tiny_class_sequence
 from tests.sequences import ROOT
 
 
-def run(tool, *arguments):
+def run(tool, *arguments, cwd=ROOT):
     done = subprocess.run(
         [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)],
         capture_output=True,
         text=True,
-        cwd=ROOT,
+        cwd=cwd,
     )
     assert done.returncode == 0, done.stderr
     return done
@@ -56,6 +56,43 @@ def test_train_and_test(inputs, tmp_path):
         assert len(pickle.load(file)) == 30
     # Images of the six classes have the same five names.
     assert len(list((tmp_path / 'test' / 'painted').iterdir())) == 5
+
+
+@pytest.mark.slow
+def test_no_tool_writes_into_a_finished_step(inputs, tmp_path):
+    work_dir = tmp_path / 'run'
+    cfg = tiny_class_sequence(inputs, work_dir, schedule__max_iters=4)
+    cfg.dump(str(tmp_path / 'config.py'))
+    run('train.py', tmp_path / 'config.py')
+
+    def files():
+        return {
+            path: path.read_bytes()
+            for folder in ('pretrained', 'step_01', 'step_02')
+            for path in sorted((work_dir / folder).rglob('*'))
+            if path.is_file()
+        }
+
+    before, step = files(), work_dir / 'step_02'
+    stock = inputs / 'pretrained.pth'
+    for command in (
+        ('test.py', step / 'config.py', step / 'merged.pth'),
+        ('test.py', work_dir / 'pretrained/config.py', stock),
+        ('analysis_tools/linear_probe.py', work_dir, '--shots', 2),
+        ('analysis_tools/report.py', work_dir),
+        ('analysis_tools/compare_runs.py', f'a={work_dir}'),
+        (
+            'model_tools/merge_adapter.py', stock,
+            work_dir / 'step_01/adapter.safetensors', tmp_path / 'merged.pth',
+        ),
+        (
+            'model_tools/publish_model.py', step / 'merged.pth',
+            tmp_path / 'published.pth',
+        ),
+        ('train.py', tmp_path / 'config.py', '--resume'),
+    ):  # fmt: skip
+        run(*command, cwd=tmp_path)
+        assert files() == before, command[0]
 
 
 def test_ordinary_training(inputs, tmp_path):

@@ -51,3 +51,18 @@ def test_pictures_need_a_task(tool):
 def test_a_task_that_is_not_known_is_named(tool):
     with pytest.raises(ConfigError, match="^task.type: unknown name 'Depth'"):
         tool.build_task(dict(type='Depth'), 'mmseg')
+
+
+def test_nothing_is_written_into_a_finished_step(tool, tmp_path):
+    """The config that a run left says where it lies, or where it lay."""
+    left = Config(
+        dict(work_dir='a/run/step_03', runner_type='gslora_mm.Runner')
+    )
+    for path in (tmp_path / 'run/step_03/config.py', 'run/step_03/config.py'):
+        assert tool.default_work_dir(str(path), left) == (
+            'work_dirs/test/run/step_03'
+        )
+    # As in mmdet.
+    assert tool.default_work_dir('mine.py', Config()) == 'work_dirs/mine'
+    named = Config(dict(work_dir='there'))
+    assert tool.default_work_dir('mine.py', named) == 'there'
