@@ -28,9 +28,10 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
     category, so a split's AP is the mean over its categories' precisions and
     equals a separate run of pycocotools with the split's ``catIds``.
 
-    Every figure counts at most ``proposal_nums[0]`` = 100 detections per
-    image and category, COCO's own rule (mmdet counts 1000 for all but mAP),
-    so that the mean of the categories is the AP of their split.
+    Every figure counts at most 100 detections per image and category, COCO's
+    own rule (mmdet counts 1000 for all but mAP), so that the mean of the
+    categories is the AP of their split. Without a 100 among
+    ``proposal_nums``, it is the largest of these.
 
     Metrics (with mmdet's prefix ``coco/``): ``bbox_mAP``, ``bbox_mAP_50``,
     ``_75``, ``_s``, ``_m``, ``_l`` over all categories; ``{split}/mAP``, ...
@@ -168,7 +169,10 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         evaluation = make(self._coco_api, detections, 'bbox')
         evaluation.params.catIds = sorted(self.cat_ids)
         evaluation.params.imgIds = sorted(self.img_ids)
-        evaluation.params.maxDets = [self.proposal_nums[0]]
+        # Their order says nothing: (100, 300, 1000) is mmdet's own, and
+        # (1, 10, 100) is pycocotools' and in many configs.
+        numbers = list(self.proposal_nums)
+        evaluation.params.maxDets = [100 if 100 in numbers else max(numbers)]
         evaluation.params.iouThrs = np.asarray(self.iou_thrs)
         evaluation.evaluate()
         evaluation.accumulate()

@@ -299,6 +299,19 @@ def test_more_than_a_hundred_detections_per_image(tmp_path):
         )
 
 
+def test_the_order_of_the_numbers_of_detections_says_nothing(tmp_path):
+    """(1, 10, 100), pycocotools' own, stands in many configs."""
+    truth, detections = make_data(12)
+    default = run_metric(tmp_path, truth, detections)
+    for numbers in ((1, 10, 100), (100, 300, 1000), (100, 1, 10)):
+        found = run_metric(tmp_path, truth, detections, proposal_nums=numbers)
+        assert found.keys() == default.keys()
+        for key, value in found.items():
+            assert value == pytest.approx(default[key], nan_ok=True), key
+    fewer = run_metric(tmp_path, truth, detections, proposal_nums=(1, 1, 1))
+    assert fewer['coco/bbox_mAP'] < default['coco/bbox_mAP']
+
+
 def test_ground_truth_from_the_data_samples(tmp_path):
     """Without an annotation file, as mmdet's metric allows."""
     truth, detections = make_data(11)

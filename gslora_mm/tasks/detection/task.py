@@ -147,25 +147,41 @@ class DetectionTask(BaseTask):
         evaluator: dict | list[dict],
         splits: dict[str, list[str]],
         only_split_images: bool,
-    ) -> dict:
-        if not is_of_type(evaluator, 'CocoMetric', 'ForgettingCocoMetric'):
+    ) -> dict | list[dict]:
+        """See :meth:`BaseTask.evaluator`.
+
+        Boxes are scored, whatever else the metric of the config scores, and
+        always: ``format_only`` would leave a step without a figure. Further
+        metrics of a list are passed on.
+        """
+        found = [evaluator] if isinstance(evaluator, dict) else evaluator
+        kinds = ('CocoMetric', 'ForgettingCocoMetric')
+        coco = [metric for metric in found or [] if is_of_type(metric, *kinds)]
+        if len(coco) != 1:
             raise ConfigError(
                 'val_evaluator',
                 evaluator,
-                'detection is scored by COCO AP, so it must be one '
-                "dict(type='CocoMetric', ann_file=...)",
+                'detection is scored by COCO AP, so it must be '
+                "dict(type='CocoMetric', ann_file=...), or a list with one of "
+                'these and other metrics',
             )
-        metrics = evaluator.get('metric', 'bbox')
-        if metrics not in ('bbox', ['bbox']):
+        metrics = coco[0].get('metric', 'bbox')
+        if 'bbox' not in ([metrics] if isinstance(metrics, str) else metrics):
             raise ConfigError(
-                'val_evaluator.metric', metrics, "must be 'bbox'"
+                'val_evaluator.metric',
+                metrics,
+                "must be 'bbox', or a list with it",
             )
-        return {
-            **evaluator,
+        own = {
+            **coco[0],
             'type': 'gslora_mm.ForgettingCocoMetric',
+            'metric': 'bbox',
+            'format_only': False,
             'splits': splits,
             'only_split_images': only_split_images,
         }
+        others = [metric for metric in found if metric is not coco[0]]
+        return [own, *others] if others else own
 
     def picture_hook(
         self, show_dir: str | None, work_dir: str, **shown: Any

@@ -104,3 +104,45 @@ def test_what_is_saved_for_a_resume_is_small_and_enough():
     state.pop(next(iter(state)))
     with pytest.raises(ConfigError, match='1 keys differ'):
         model.load_resume_state_dict(state)
+
+
+def test_evaluators_that_people_have():
+    task, splits = DetectionTask(), dict(forget=['cat'])
+    stock = dict(type='CocoMetric', ann_file='val.json', metric='bbox')
+    ours = dict(
+        type='gslora_mm.ForgettingCocoMetric',
+        ann_file='val.json',
+        metric='bbox',
+        format_only=False,
+        splits=splits,
+        only_split_images=True,
+    )
+    assert task.evaluator(stock, splits, True) == ours
+    assert task.evaluator([stock], splits, True) == ours
+    assert task.evaluator(ours, splits, True) == ours
+    # Only boxes are scored, and they always are.
+    for more in (
+        dict(metric=['bbox', 'segm']),
+        dict(format_only=True),
+        dict(metric=['proposal', 'bbox'], classwise=True),
+    ):
+        found = task.evaluator({**stock, **more}, splits, True)
+        assert {k: found[k] for k in ours} == ours
+    # Others come after it, as they are.
+    other = dict(type='DumpDetResults', out_file_path='a.pkl')
+    assert task.evaluator([other, stock], splits, True) == [ours, other]
+
+
+@pytest.mark.parametrize(
+    ('evaluator', 'message'),
+    [
+        (dict(type='VOCMetric'), "^val_evaluator = .*'VOCMetric'.*CocoMetric"),
+        ([], '^val_evaluator = .*must be one|scored by COCO AP'),
+        ([dict(type='CocoMetric')] * 2, 'a list with one of these'),
+        (dict(type='CocoMetric', metric='segm'), "metric = 'segm': must be"),
+        (dict(type='CocoMetric', metric=['proposal']), 'or a list with it'),
+    ],
+)
+def test_other_evaluators_are_named(evaluator, message):
+    with pytest.raises(ConfigError, match=message):
+        DetectionTask().evaluator(evaluator, {}, False)
