@@ -137,11 +137,4 @@ suite = dict(
             'fg_oriu', best=3e-3, beta=[0.2],
             settings={'method.bound': 4.0}),
         gs_lora=demo('gs-lora', best=3e-3, beta=[0.6]),
-        gs_lora_pp=demo(
-            'gs-lora-pp', best=3e-3, w_r=[5.0],
-            settings={
-                'method.form': 'published',
-                'method.w_f': 0.005,
-                'method.w_r': 0.005,
-                'method.bound_pro': 18.0
-            })))
+        gs_lora_pp=demo('gs-lora-pp', best=3e-3, w_r=[5.0])))

@@ -23,7 +23,7 @@ from gslora_mm.utils import ConfigError
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
 
-@dataclass
+@dataclass(eq=False)
 class LinearProbe:
     r"""Softmax regression on standardised features.
 

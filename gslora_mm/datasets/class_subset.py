@@ -1,7 +1,7 @@
 """The images of a data set that show certain classes."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from gslora_mm.registry import DATASETS
 from gslora_mm.utils.errors import ConfigError, config_path, unknown_name
+from gslora_mm.utils.text import shortened
 from .build import build_dataset
 from .label_table import LabelTable
 from .replay import Sampling, select_images, unique_pairs
@@ -121,7 +122,8 @@ class ClassSubset(Dataset):
         self._kept = frozenset(self.labels.tolist())
         self.indices = np.zeros(0, int)
         if is_used:
-            _check_counts(self._count(labels, table), shots)
+            hidden = [table.classes[label] for label in excluded]
+            _check_counts(self._count(labels, table), shots, hidden)
             self.indices = select_images(
                 images, labels, share, shots, sampling, seed
             )
@@ -212,11 +214,16 @@ def _labels_of(
     return np.unique(np.array(labels, int))
 
 
-def _check_counts(counts: dict[str, int], shots: int | None) -> None:
+def _check_counts(
+    counts: dict[str, int], shots: int | None, hidden: Sequence[str]
+) -> None:
     """Refuse classes without an image, or with fewer than are asked for."""
     for name, count in counts.items():
         if not count:
-            raise ConfigError('classes', valid=f'no image shows {name!r}')
+            found = f'no image shows {name!r}'
+            if hidden:
+                found += f' and nothing of {shortened(hidden)}'
+            raise ConfigError('classes', valid=found)
         if shots is not None and count < shots:
             raise ConfigError(
                 'shots',

@@ -52,8 +52,11 @@ class ForgettingEntry(Entry):
     @property
     def absent(self) -> tuple[str, ...]:
         """Halves of which there is no image at all, by their roles."""
+        shares = {role: self.share_of(role) for role in ('forget', 'retain')}
         return tuple(
-            role for role in ('forget', 'retain') if self.share_of(role) == 0
+            role
+            for role, share in shares.items()
+            if share == 0 and not isinstance(share, bool)
         )
 
     def share_of(self, role: str) -> float | None:

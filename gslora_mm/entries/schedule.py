@@ -172,4 +172,11 @@ class ScheduleEntry(Entry):
                     f'{method.__name__} needs {role} images in every batch; '
                     'valid are numbers between 0 and 1',
                 )
+            if lacks and not method.needs:
+                raise ConfigError(
+                    'forget_ratio',
+                    ratio,
+                    f'{method.__name__} would see no {role} image; if there '
+                    f'is none, say so by forgetting.{role}_share = 0',
+                )
         return ratio

@@ -53,9 +53,13 @@ class BaseMethod(nn.Module):
 
     Attributes:
         name (str): As it stands in ``report.json``.
-        needs (tuple[str, ...]): The halves of a batch that the method looks
-            at. What is not needed is not read from disk, unless
-            ``schedule.forget_ratio`` says so.
+        needs (tuple[str, ...]): The halves of a batch that the method cannot
+            do without. If it is one, the other is not read from disk, unless
+            ``schedule.forget_ratio`` says so; if it is none, the method
+            takes what there is.
+        in_evaluation_mode (bool): Whether the stock model computes as at
+            test time while it is trained, without dropout; that of the
+            adapter stays.
         can_learn (bool): Whether classes that ``forgetting.learn`` names are
             learned. Not by a method that holds the model to one which has
             not learned them, nor by one that looks at no retain image.
@@ -79,6 +83,7 @@ class BaseMethod(nn.Module):
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ('forget', 'retain')
+    in_evaluation_mode: ClassVar[bool] = False
     can_learn: ClassVar[bool] = True
     ends_at_zero: ClassVar[bool] = True
     carries_state: ClassVar[bool] = False

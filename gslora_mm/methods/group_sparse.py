@@ -70,9 +70,7 @@ class GroupSparse(BaseMethod):
         return self.alpha_s if self.iteration >= warmup else 0.0
 
     def structure(self):
-        """The terms of the adapter alone."""
-        if not self.groups:
-            return {}
+        """The terms of the adapter alone; there has to be one."""
         structure = self.structure_loss(self.groups)
         terms = {'structure': structure.detach()}
         if self.sparsity == 'subgradient':

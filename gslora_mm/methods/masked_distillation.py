@@ -1,24 +1,8 @@
-from functools import partial
-
-from gslora_mm.lora import lora_layers
 from gslora_mm.registry import METHODS
-from gslora_mm.tasks import TaskModel
 from .group_sparse import GroupSparse
 from .ingredients.drawn_images import DrawnImages
 from .ingredients.teacher import Teacher
 from .settings import Count, NonNegative, PerStep
-
-
-def evaluation_mode(model: TaskModel) -> None:
-    """Let a model compute as at test time, but for the adapter's dropout.
-
-    Its teacher does so. A student that is asked with dropout to say what a
-    teacher says without it learns to make up for the dropout, and says
-    something else as soon as that is gone.
-    """
-    model.model.eval()
-    for layer in lora_layers(model.model).values():
-        layer.train()
 
 
 @METHODS.register_module()
@@ -65,6 +49,9 @@ class MaskedDistillation(GroupSparse):
 
     name = 'masked_distillation'
     needs = ()
+    # Its teacher speaks so. Asked with dropout to say what a teacher says
+    # without it, a student learns to make up for the dropout.
+    in_evaluation_mode = True
     can_learn = False
     ends_at_zero = False
     beta: PerStep[NonNegative] = 1.0
@@ -75,8 +62,6 @@ class MaskedDistillation(GroupSparse):
     drawing_iterations: Count = 100
 
     def prepare(self, model, dataset):
-        # Not as an attribute, which would make the model a part of itself.
-        self.to_evaluation_mode = partial(evaluation_mode, model)
         self.teacher = Teacher(model, dataset)
         self.drawn = None
         if not len(dataset.datasets[0]):
@@ -91,13 +76,13 @@ class MaskedDistillation(GroupSparse):
             )
 
     def losses(self, forget, retain):
-        self.to_evaluation_mode()
         if self.drawn is not None:
             forget = self.drawn.half()
         for half in (forget, retain):
             if len(half):
                 yield self.terms(half)
-        yield self.structure()
+        if self.groups:
+            yield self.structure()
 
     def terms(self, half):
         """What is to be gone from and to be held in one half."""

@@ -110,8 +110,10 @@ def scores_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     )
     hashes = dict(identity['annotations_sha256'])
     if forgetting['missing'] == 'rest':
-        # What is missing then depends on what the method looks at, and on
-        # which classes the images show.
+        # What is missing then depends on what the method looks at, whether
+        # there is anything, and on which classes the images show.
+        shares = identity['config']['forgetting']
+        forgetting['retain_share'] = shares['retain_share'] == 0
         config['method'] = identity['config']['method'].get('type')
         schedule = identity['config']['schedule']
         config['schedule'] = dict(forget_ratio=schedule['forget_ratio'])

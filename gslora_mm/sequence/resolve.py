@@ -112,8 +112,10 @@ class ResolvedSequence:
         forgetting, ratio = self.entries.forgetting, self.entries.forget_ratio
         splits = self.plan.splits(step)
         hidden = splits['missing'] + self.plan.unknown(step)
-        # Of a class that has no image, retained ones must not show any.
-        unseen = splits['forget'] if 'forget' in forgetting.absent else []
+        # Of classes whose images are deleted, retained ones show none.
+        absent = forgetting.absent
+        unseen = splits['forget'] + splits['old']
+        unseen = unseen if 'forget' in absent else []
         known = splits['retain'] + splits.get('learned', [])
         own = dict(
             forget=dict(
@@ -132,7 +134,7 @@ class ResolvedSequence:
         return {
             role: dict(
                 settings,
-                share=forgetting.share_of(role) or None,
+                share=None if role in absent else forgetting.share_of(role),
                 other_annotations=forgetting.other_annotations_of(role),
                 sampling=forgetting.sampling,
                 shots=forgetting.shots,

@@ -6,6 +6,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
+from gslora_mm.lora import lora_layers
 from gslora_mm.registry import METHODS, MODELS
 from gslora_mm.tasks import ROLES, TaskModel
 from gslora_mm.utils import ConfigError
@@ -38,6 +39,15 @@ class ForgettingModel(TaskModel):
         super().__init__(model, task, *args, **kwargs)
         self.method = METHODS.build(method)
         self.method.setup(self)
+
+    def train(self, mode: bool = True) -> 'ForgettingModel':
+        """Switch to training mode, as far as the method wants it."""
+        super().train(mode)
+        if mode and self.method.in_evaluation_mode:
+            self.model.eval()
+            for layer in lora_layers(self.model).values():
+                layer.train()
+        return self
 
     def train_step(
         self, data: dict | tuple | list, optim_wrapper: OptimWrapper

@@ -177,6 +177,14 @@ def test_batches_hold_nothing_of_which_there_is_no_image(method, share, ratio):
             ),
             'schedule.forget_ratio = 0.5: forgetting.forget_share is 0',
         ),
+        (
+            dict(
+                method=dict(_delete_=True, type='MaskedDistillation'),
+                schedule__forget_ratio=0,
+            ),
+            'schedule.forget_ratio = 0: MaskedDistillation would see no '
+            'forget image; if .* forgetting.forget_share = 0',
+        ),
     ],
 )
 def test_a_method_without_the_images_that_it_needs(changes, message):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from gslora_mm.lora import lora_layers
 from gslora_mm.methods import DELETE, MaskedDistillation
 from gslora_mm.utils import ConfigError
 from .helpers import (
@@ -117,6 +118,26 @@ def test_trains_a_real_model_on_either_half_or_both(task, role):
     assert all(value.isfinite() for value in after.values())
 
 
+@pytest.mark.parametrize('adapter', [LORA, None])
+@pytest.mark.parametrize('task', TASKS)
+def test_no_dropout_stands_between_student_and_teacher(task, adapter):
+    """But that of the adapter, which is a setting of its own."""
+    method = dict(type='gslora_mm.MaskedDistillation')
+    model = tiny_model(task, method, adapter)
+    for module in model.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.3
+    model.train()
+    model.method.prepare(model, TinyDataset(task))
+    for _ in range(2):
+        log = train(model, tiny_batch(task), lr=0)
+        for role in ('forget', 'retain'):
+            assert log[f'held_{role}'].abs() < 1e-5
+    layers = lora_layers(model.model).values()
+    assert all(layer.training for layer in layers)
+    assert not model.eval().model.training
+
+
 class WithoutForget(TinyDataset):
     """The same without an image to forget."""
 
@@ -133,8 +154,11 @@ def test_without_an_image_to_forget_some_are_drawn(task):
     model = tiny_model(task, method)
     dataset = WithoutForget(task)
     model.method.prepare(model, dataset)
-    log = train(model, tiny_batch(task, role='retain'))
-    assert {'loss_forget', 'loss_retain'} <= set(log)
+    batch = tiny_batch(task, role='retain')
+    before = train(model, batch, lr=0)
+    assert {'loss_forget', 'loss_retain'} <= set(before)
+    train(model, batch, 12, lr=0.05)
+    assert train(model, batch, lr=0)['gone_forget'] < before['gone_forget']
     assert model.training
 
 

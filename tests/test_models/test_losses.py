@@ -246,3 +246,14 @@ def test_registered_modules_are_the_functions_times_a_weight(weight):
         built = MODELS.build(config)
         assert type(built) is module and not list(built.parameters())
         assert torch.equal(built(*inputs), weight * expected)
+
+
+def test_relative_prototypes_are_compared_in_full_precision():
+    """Of prototypes that lie close together, 1 - cos is a difference."""
+    torch.manual_seed(0)
+    rows = 3 + 0.3 * torch.randn(80, 16)
+    features, labels = rows[:9] + 0.1 * torch.randn(9, 16), torch.arange(9)
+    expected = relative_prototype_loss(features, labels, rows)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = relative_prototype_loss(features, labels, rows)
+    assert torch.equal(found, expected)

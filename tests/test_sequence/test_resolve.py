@@ -88,7 +88,7 @@ def test_what_no_batch_has_is_not_selected(method, unused):
 
 
 def test_where_no_image_of_a_class_is_left_no_retained_one_shows_it():
-    plan = ForgettingPlan(('cat', 'dog', 'car'), (('cat',),))
+    plan = ForgettingPlan(('cat', 'dog', 'car'), (('cat',), ('dog',)))
     sequence = resolved(plan, forget_share=0, retain_share=0.5)
     sequence.entries.method.config['type'] = 'gslora_mm.MaskedDistillation'
     replay = sequence.replay_settings(1)
@@ -96,6 +96,9 @@ def test_where_no_image_of_a_class_is_left_no_retained_one_shows_it():
     assert replay['forget']['share'] is None
     assert replay['retain']['exclude'] == ['cat']
     assert replay['retain']['share'] == 0.5
+    # Those of the first request are deleted since.
+    replay = sequence.replay_settings(2)
+    assert sorted(replay['retain']['exclude']) == ['cat', 'dog']
 
 
 def test_replay_of_what_is_learned():

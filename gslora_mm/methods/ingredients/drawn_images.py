@@ -1,18 +1,19 @@
 """Images of classes of which there are none, drawn from the model itself."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from gslora_mm.datasets import ForgetRetainDataset
 from gslora_mm.tasks import HalfBatch, TaskModel
 from .replay import replay_batches, without_adapter
 
-#: Step of Adam, in units of a preprocessed image, and the noise that keeps
-#: what is drawn from resting on single values of pixels.
-STEP, NOISE = 0.05, 0.05
+#: Step of Adam, and the noise that keeps what is drawn from resting on single
+#: values of pixels, as shares of the range of a channel.
+STEP, NOISE = 0.012, 0.012
 
 
 class DrawnImages:
@@ -35,7 +36,7 @@ class DrawnImages:
     Args:
         model (TaskModel): At the start of a step, on its device.
         dataset (ForgetRetainDataset): Its retain images are begun with.
-        labels (list[int]): The classes, each drawn equally often.
+        labels (list[int]): The classes, each of which is drawn in turn.
         images (int): How many are drawn; a detector's show several objects.
         iterations (int): Steps of the drawing.
         batch_size (int): Images of a batch. Defaults to 16.
@@ -53,17 +54,17 @@ class DrawnImages:
         self._model = model
         self._labels = labels
         self._batches: list[tuple[Tensor, list]] = []
-        turns = itertools.cycle(labels)
+        print_log(
+            f'drawing {images} images of {len(labels)} classes', 'current'
+        )
+        first = 0
         with without_adapter(model):
             for data in _retain_batches(model, dataset, images, batch_size):
-                first = list(itertools.islice(turns, len(labels)))
-                self._batches.append(
-                    (
-                        self._draw(data['inputs'], data, first, iterations),
-                        data['data_samples'],
-                    )
-                )
-                next(turns)  # another class is the first one
+                turns = labels[first:] + labels[:first]
+                samples = data['data_samples']
+                inputs = self._draw(data['inputs'], samples, turns, iterations)
+                self._batches.append((inputs, samples))
+                first = (first + len(samples)) % len(labels)
 
     def half(self) -> HalfBatch:
         """Some of them, as the forget half of a batch.
@@ -80,7 +81,7 @@ class DrawnImages:
         return task.half(model, inputs, trunk, samples, everything, 'forget')
 
     def _draw(
-        self, start: Tensor, data: dict, labels: list[int], iterations: int
+        self, start: Tensor, samples: list, labels: list[int], iterations: int
     ) -> Tensor:
         """Change images until the model finds these classes in them."""
         low, high = (
@@ -89,18 +90,21 @@ class DrawnImages:
             )
             for bound in (torch.amin, torch.amax)
         )
-        drawn = start.clone().requires_grad_(True)
+        size = (high - low).clamp(min=1e-6)
+        # In units of the range: steps are the same for all channels.
+        drawn = ((start - low) / size).requires_grad_(True)
         optimizer = torch.optim.Adam([drawn], lr=STEP)
         for _ in range(iterations):
-            noisy = drawn + NOISE * torch.randn_like(drawn)
+            # On the CPU, whose generator is the one that is put back.
+            noise = NOISE * torch.randn(start.shape).to(start)
             with torch.enable_grad():
-                half = self._read(noisy, data['data_samples'])
+                half = self._read((drawn + noise) * size + low, samples)
                 loss = half.relabelled(_in_turn(labels)).loss
                 (drawn.grad,) = torch.autograd.grad(loss, [drawn])
             optimizer.step()
             with torch.no_grad():
-                drawn.copy_(torch.clamp(drawn, low, high))
-        return drawn.detach()
+                drawn.clamp_(0, 1)
+        return (drawn.detach() * size) + low
 
 
 def _in_turn(labels: list[int]) -> Callable[[Tensor], Tensor]:
@@ -116,7 +120,7 @@ def _retain_batches(
     dataset: ForgetRetainDataset,
     images: int,
     batch_size: int,
-):
+) -> Iterator[dict]:
     """Preprocessed batches of retain images, as often as are needed."""
     passes = -(-images // len(dataset.datasets[1]))
     for batch in replay_batches(dataset, batch_size, passes, ('retain',)):

@@ -18,13 +18,15 @@ def without_adapter(model: TaskModel) -> Iterator[None]:
     Args:
         model (TaskModel): Its mode is put back at the end.
     """
-    training = model.training
+    # Of each module: a method may have part of them in evaluation mode.
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with disable_lora(model.model):
             yield
     finally:
-        model.train(training)
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def read_replay(

@@ -2,6 +2,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gslora_mm.registry import MODELS
+from gslora_mm.utils.precision import without_autocast
 from .weighted_loss import WeightedLoss
 
 
@@ -63,12 +64,14 @@ def relative_prototype_loss(
     _check_shapes(features, labels, prototypes)
     if len(features) == 0:
         return features.sum()
-    rows = F.normalize(prototypes[prototypes.any(dim=1)])
-    # Of all pairs, those of a row with itself have no distance.
-    pairs = max(len(rows) * (len(rows) - 1), 1)
-    spread = (1 - rows @ rows.t()).sum() / pairs
-    cosine = F.cosine_similarity(features, prototypes[labels])
-    return (1 - cosine).mean() / spread.clamp(min=1e-6)
+    # Where prototypes are close together, 1 - cos is a small difference.
+    with without_autocast(features):
+        rows = F.normalize(prototypes[prototypes.any(dim=1)])
+        # Of all pairs, those of a row with itself have no distance.
+        pairs = max(len(rows) * (len(rows) - 1), 1)
+        spread = (1 - rows @ rows.t()).sum() / pairs
+        cosine = F.cosine_similarity(features, prototypes[labels])
+        return (1 - cosine).mean() / spread.clamp(min=1e-6)
 
 
 def _check_shapes(

@@ -73,3 +73,30 @@ def test_as_many_as_asked_in_batches(images):
     _, found = drawn('classification', 1, (0, 2), images, batch_size=4)
     sizes = [len(samples) for _, samples in found._batches]
     assert sum(sizes) == images and max(sizes) <= 4
+
+
+def test_each_class_is_drawn_in_turn(monkeypatch):
+    """Over the batches, too: none may be left out."""
+    drawn_labels = []
+    monkeypatch.setattr(
+        DrawnImages,
+        '_draw',
+        lambda self, start, samples, labels, iterations: (
+            drawn_labels.extend((labels * 9)[: len(samples)]) or start
+        ),
+    )
+    drawn('classification', 1, (0, 1, 2), 10, batch_size=4)
+    assert drawn_labels == [0, 1, 2] * 3 + [0]
+
+
+def test_the_range_of_the_pixels_does_not_matter():
+    """A preprocessor that does not normalise gives 0 ... 255."""
+    losses = []
+    for iterations in (1, 60):
+        model = tiny_model('classification', METHOD)
+        dataset = WithoutForget('classification')
+        dataset.inputs = dataset.inputs.float() * 50
+        torch.manual_seed(0)
+        found = DrawnImages(model, dataset, [0], 5, iterations)
+        losses.append(loss_of(model, found, 0))
+    assert losses[1] < 0.98 * losses[0]
