@@ -167,10 +167,9 @@ class BaseMethod(nn.Module):
     def prepare(self, model: TaskModel, dataset: ForgetRetainDataset) -> None:
         """Look at model and data before the first iteration of a step.
 
-        A resumed step, too, holds the weights here that it began with; but
-        with ``carries_state = True`` a resumed step is not prepared again,
-        see :meth:`carried_state`: what such a method makes here it has to
-        carry, too.
+        A resumed step is prepared again, and holds the weights here that it
+        began with. With ``carries_state = True`` it has its own state then
+        in place of that of the step before, see :meth:`carried_state`.
         All processes call this at the same time, and all have to come to
         the same result. It may be repeated, when a step is killed early and
         resumed, and has to give the same then: whatever is random must come
@@ -188,8 +187,7 @@ class BaseMethod(nn.Module):
 
         It is written to the step's ``method.safetensors``. A method with
         ``carries_state = True`` is given the file of the step before in each
-        step but the first, and its own one instead of :meth:`prepare` when a
-        step is resumed.
+        step but the first, and its own one when a step is resumed.
 
         Returns:
             dict[str, Tensor]: By name; {} by default.
@@ -201,8 +199,8 @@ class BaseMethod(nn.Module):
 
         Called up to twice in a step: before :meth:`prepare` with the state
         of the step before, from the second step on, or with that of
-        ``state_argument``; and after it, in every step, with its own file,
-        so that all processes hold the same.
+        ``state_argument``, or when it is resumed with its own; and after it,
+        in every step, with its own file, so that all processes hold the same.
 
         Args:
             state (dict[str, Tensor]): On the CPU.

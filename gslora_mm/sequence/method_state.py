@@ -135,15 +135,18 @@ def prepare_method(
         method, step['pretrained_sha256'], dataset.metainfo['classes']
     )
     path = files.method_state
-    if not (resume and path.exists()):
-        if step['method_state'] is not None:
-            # Never made anew here: this model has forgotten already.
-            key = 'forgetting_step.method_state'
-            load_state(method, step['method_state'], identity, key)
-        else:
-            load_own_file(method, config, identity)
-        with seeded(0):
-            method.prepare(model, dataset)
+    is_made = resume and path.exists()
+    if is_made:
+        load_state(method, path, identity, 'the state of this step')
+    elif step['method_state'] is not None:
+        # Never made anew here: this model has forgotten already.
+        key = 'forgetting_step.method_state'
+        load_state(method, step['method_state'], identity, key)
+    else:
+        load_own_file(method, config, identity)
+    with seeded(0):
+        method.prepare(model, dataset)
+    if not is_made:
         if is_main_process():
             save_tensors(method.carried_state(), path, identity)
         barrier()

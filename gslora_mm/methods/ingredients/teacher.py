@@ -8,37 +8,46 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gslora_mm.datasets import ForgetRetainDataset
+from gslora_mm.lora import lora_layers
 from gslora_mm.tasks import HalfBatch, Seen, TaskModel
 from .replay import without_adapter
 
 
 class Teacher:
-    """The model as it was when the step began, frozen.
+    """The model as it was when the step began, or before; frozen.
 
     With an adapter it is the model itself, asked without the adapter: no
     second model is stored. Without one it is a copy. To be made in
     :meth:`~gslora_mm.methods.BaseMethod.prepare`, where also a resumed step
-    holds the weights that it began with. Not by a method with
-    ``carries_state``: a resumed step of such a one is not prepared again,
-    and would have no teacher.
-
-    Attributes:
-        is_kept (Tensor): Whether a class is not forgotten in this step,
-            (num_classes, ).
+    holds the weights that it began with.
 
     Not a module on purpose: it is no part of what a method saves.
 
     Args:
         model (TaskModel): At the start of a step, on its device.
         dataset (ForgetRetainDataset): The replay images of the step.
+        weights (dict[str, Tensor], optional): Those of an earlier model in
+            place of what :func:`trained_weights` gives. Defaults to None.
+
+    Attributes:
+        is_kept (Tensor): Whether a class is not forgotten in this step,
+            (num_classes, ).
     """
 
-    def __init__(self, model: TaskModel, dataset: ForgetRetainDataset) -> None:
+    def __init__(
+        self,
+        model: TaskModel,
+        dataset: ForgetRetainDataset,
+        weights: dict[str, Tensor] | None = None,
+    ) -> None:
         self._model = model
         self._copy = None
+        self._weights = weights or {}
         if not model.groups:
             self._copy = copy.deepcopy(model.model).eval()
             self._copy.requires_grad_(False)
+            self._copy.load_state_dict(self._weights, strict=False)
+            self._weights = {}
         num_classes = len(dataset.metainfo['classes'])
         self.is_kept = torch.ones(num_classes, dtype=torch.bool)
         self.is_kept[dataset.datasets[0].labels] = False
@@ -79,8 +88,21 @@ class Teacher:
             if self._copy is not None:
                 yield self._copy
                 return
-            with without_adapter(self._model):
+            with without_adapter(self._model), self.earlier_weights():
                 yield self._model.model
+
+    @contextmanager
+    def earlier_weights(self) -> Iterator[None]:
+        """A context in which an adapted model has the teacher's weights."""
+        changed = trained_weights(self._model) if self._weights else {}
+        own = {name: weight.data for name, weight in changed.items()}
+        try:
+            for name, weight in changed.items():
+                weight.data = self._weights[name].to(weight)
+            yield
+        finally:
+            for name, weight in changed.items():
+                weight.data = own[name]
 
     def kept(self, logits: Tensor, background: bool = True) -> Tensor:
         """Logits of which a teacher may speak on retain images.
@@ -119,3 +141,25 @@ class Teacher:
         """
         teacher = self.kept(self.sees(retain).logits)
         return self.kept(retain.logits).float(), teacher.float()
+
+
+def trained_weights(model: TaskModel) -> dict[str, Tensor]:
+    """What a step changes of the stock model, as it is.
+
+    Args:
+        model (TaskModel): At the start of a step.
+
+    Returns:
+        dict[str, Tensor]: By the name in a stock checkpoint, the weights of
+        the adapted layers, without the update; or, without an adapter, all
+        parameters that are trained.
+    """
+    layers = lora_layers(model.model) if model.groups else {}
+    weights = {
+        f'{k}.weight': layer.stock_weight for k, layer in layers.items()
+    }
+    for name, parameter in model.model.named_parameters():
+        is_factor = name.rpartition('.')[2] in ('lora_A', 'lora_B')
+        if parameter.requires_grad and not is_factor:
+            weights[name] = parameter
+    return weights

@@ -20,9 +20,7 @@ class WrongLabels:
     objects in forget images, where ``forgetting.other_annotations='keep'``
     leaves them there, keep their labels.
 
-    To be made in :meth:`~gslora_mm.methods.BaseMethod.prepare`, but not by a
-    method with ``carries_state``, which is not prepared again when a step is
-    resumed.
+    To be made in :meth:`~gslora_mm.methods.BaseMethod.prepare`.
 
     Args:
         model (TaskModel): Its task says whether there is a background.

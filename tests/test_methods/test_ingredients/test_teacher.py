@@ -8,7 +8,7 @@ from mmengine.registry import init_default_scope
 
 from gslora_mm.lora import lora_layers
 from gslora_mm.methods import LwF
-from gslora_mm.methods.ingredients.teacher import Teacher
+from gslora_mm.methods.ingredients.teacher import Teacher, trained_weights
 from gslora_mm.training import ForgettingModel
 from tests.classifiers import build_classifier
 from tests.detectors import build_detector
@@ -186,3 +186,46 @@ def test_all_is_kept_but_the_classes_of_the_step(columns):
     )
     found = method.teacher.kept(logits, background=False).tolist()
     assert found == [[1, 2, 3]] * 2
+
+
+@pytest.mark.parametrize('adapter', [LORA, None])
+@pytest.mark.parametrize('task', TASKS)
+def test_a_teacher_of_before_speaks_with_its_weights(task, adapter):
+    """And the gradients of the student are those of its own weights."""
+    method = dict(type='gslora_mm.MaskedDistillation')
+    model = tiny_model(task, method, adapter)
+    before = {k: v.detach().clone() for k, v in trained_weights(model).items()}
+    assert before and not any('lora' in name for name in before)
+    half = half_of(model, task)
+    first = Teacher(model, TinyDataset(task)).sees(half)
+    with torch.no_grad():
+        for weight in trained_weights(model).values():
+            weight.mul_(1.2)
+    own = {k: v.detach().clone() for k, v in trained_weights(model).items()}
+
+    def gradients(teacher):
+        half = half_of(model, task)
+        seen = teacher.sees(half)
+        loss = (half.logits - seen.logits).square().mean()
+        model.zero_grad()
+        loss.backward()
+        return seen, [
+            p.grad.clone() for p in model.parameters() if p.grad is not None
+        ]
+
+    model.eval()
+    old = Teacher(model, TinyDataset(task), before)
+    seen, found = gradients(old)
+    torch.testing.assert_close(seen.logits, first.logits)
+    for name, weight in trained_weights(model).items():
+        assert torch.equal(weight, own[name])
+    # The same teacher, stored as another model.
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, weight in trained_weights(other).items():
+            weight.copy_(before[name])
+    stored = Teacher(other, TinyDataset(task))
+    _, expected = gradients(stored)
+    assert len(found) == len(expected) > 0
+    for one, another in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, another)
