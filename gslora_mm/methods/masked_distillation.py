@@ -66,7 +66,7 @@ class MaskedDistillation(GroupSparse):
     carries_state = True
     beta: PerStep[NonNegative] = 1.0
     margin: PerStep[NonNegative] = 2.0
-    w_hold: PerStep[NonNegative] = 1.0
+    w_hold: PerStep[NonNegative] = 3.0
     teacher_of: Literal['sequence', 'step'] = 'sequence'
     drawn_images: Count = 12
     drawn_batch_size: Count = 16
