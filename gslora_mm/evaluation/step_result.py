@@ -64,11 +64,13 @@ def step_result(
     Returns:
         dict: ``step``, the class lists, ``{split}_score`` and
         ``{split}_before``, ``h_mean``, ``h_mean_upper_bound`` and
-        ``per_class``. Fractions of 1; None where a score is not defined
-        (``old`` at step 1). The upper bound is the H-Mean of forgetting to 0
-        with the pre-trained score on the retain classes kept. There is a
-        ``learned`` only if any class has been learned, and a
-        ``verification`` - by split and metric the values ``before`` and
+        ``per_class``, and ``worst``: of each of the first three splits the
+        name and the score of the class that a mean may hide, see
+        :func:`worst_classes`. Fractions of 1; None where a score is not
+        defined (``old`` at step 1). The upper bound is the H-Mean of
+        forgetting to 0 with the pre-trained score on the retain classes
+        kept. There is a ``learned`` only if any class has been learned, and
+        a ``verification`` - by split and metric the values ``before`` and
         ``now`` - only if faces were verified.
     """
     learned = splits.get('learned')
@@ -91,8 +93,56 @@ def step_result(
         h_mean=h_mean(now['retain'], drop),
         h_mean_upper_bound=h_mean(before['retain'], before['forget']),
         per_class=per_class_scores(metrics_now),
+        worst=worst_classes(
+            splits,
+            per_class_scores(metrics_now),
+            per_class_scores(metrics_before),
+        ),
         **({'verification': verification} if verification else {}),
     )
+
+
+def worst_classes(
+    splits: Mapping[str, Sequence[str]],
+    now: Mapping[str, float | None],
+    before: Mapping[str, float | None],
+) -> dict[str, list | None]:
+    """The classes that the mean of a split may hide.
+
+    Args:
+        splits (Mapping): Class names by split name.
+        now (Mapping): Score by class name after the step.
+        before (Mapping): The same of the pre-trained model.
+
+    Returns:
+        dict[str, list | None]: Name and score of the class of ``forget`` and
+        of ``old`` that is found best, and name and change of the score of
+        the class of ``retain`` that lost most; None without any.
+    """
+    found = {
+        split: {
+            name: now[name]
+            for name in splits[split]
+            if now.get(name) is not None
+        }
+        for split in ('forget', 'old', 'retain')
+    }
+    changes = {
+        name: score - before[name]
+        for name, score in found.pop('retain').items()
+        if before.get(name) is not None
+    }
+    return {
+        **{
+            split: [*max(scores.items(), key=lambda item: item[1])]
+            if scores
+            else None
+            for split, scores in found.items()
+        },
+        'retain': [*min(changes.items(), key=lambda item: item[1])]
+        if changes
+        else None,
+    }
 
 
 def _verification(

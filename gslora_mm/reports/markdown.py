@@ -74,6 +74,7 @@ def report_context(
         most_classes=_MOST_CLASSES,
         tables=dict(
             scores=_scores(steps, score_name, splits),
+            worst=_worst(steps, score_name),
             verification=_verification(steps),
             adapter=_adapter(steps),
             classes=_classes(report),
@@ -117,6 +118,26 @@ def _scores(
     return _table(columns, steps, left=2)
 
 
+def _worst(steps: Sequence[Mapping], score: str) -> Table:
+    """The classes that the means of a step may hide, by name."""
+
+    def cell(step: Mapping, split: str, sign: str = '') -> str:
+        name, value = (step.get('worst') or {}).get(split) or (None, None)
+        return '-' if name is None else f'{name} {100 * value:{sign}.1f}'
+
+    columns: Columns = {
+        'Step': lambda step: str(step['step']),
+        f'Highest {score} of those forgotten': lambda step: cell(
+            step, 'forget'
+        ),
+        'of those before': lambda step: cell(step, 'old'),
+        'Largest loss of those retained': lambda step: cell(
+            step, 'retain', '+'
+        ),
+    }
+    return _table(columns, steps, left=4)
+
+
 def _verification(steps: Sequence[Mapping]) -> Table | None:
     """A row for each step and split; None if no faces were verified."""
     rows = [
@@ -151,6 +172,8 @@ def _adapter(steps: Sequence[Mapping]) -> Table:
         'Active groups': lambda step: (
             f'{sum(g["active"] for g in step["groups"].values())} of '
             f'{len(step["groups"])}'
+            if step['groups']
+            else '-'
         ),
         'Trainable parameters': lambda step: (
             f'{step["trainable_parameters"]:,}'

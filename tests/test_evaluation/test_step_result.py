@@ -152,3 +152,19 @@ def test_other_metrics_than_map():
     )
     assert result['h_mean'] == pytest.approx(0.7440, abs=5e-5)
     assert result['retain_before'] == 0.7431
+
+
+def test_the_classes_that_a_mean_hides():
+    splits = dict(forget=['cat', 'dog'], retain=['car', 'bus'], old=['tie'])
+    before = {'cat': 0.9, 'dog': 0.8, 'car': 0.7, 'bus': 0.6, 'tie': 0.5}
+    now = {'cat': 0.0, 'dog': 0.055, 'car': 0.6, 'bus': None, 'tie': 0.0}
+    named = [
+        {f'per_class/{name}': score for name, score in scores.items()}
+        for scores in (now, before)
+    ]
+    worst = step_result(2, splits, *named)['worst']
+    assert worst['forget'] == ['dog', 0.055]
+    assert worst['old'] == ['tie', 0.0]
+    assert worst['retain'] == ['car', pytest.approx(-0.1)]
+    first = dict(splits, old=[])
+    assert step_result(1, first, *named)['worst']['old'] is None

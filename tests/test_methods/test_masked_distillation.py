@@ -71,7 +71,10 @@ def test_losses_against_float64(activation, margin):
 
 def test_with_equal_weights_it_is_the_loss_of_delete():
     """The chain rule takes DELETE's divergence apart."""
-    method, delete = MaskedDistillation(margin=0, w_hold=1), DELETE(mask='step')
+    method, delete = (
+        MaskedDistillation(margin=0, w_hold=1),
+        DELETE(mask='step'),
+    )
     taught(method), taught(delete)
     method.groups = {}
     half = Half(labels=(0, 0, 0))

@@ -34,7 +34,7 @@ def tables(text):
 def test_tables_are_aligned_as_plain_text(report):
     text = render(report)
     blocks = re.findall(r'(?:^\|.*\|\n)+', text, re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         lines = block.splitlines()
         bars = [[m.start() for m in re.finditer(r'\|', x)] for x in lines]
@@ -99,15 +99,31 @@ def test_learned_classes_get_a_column_when_there_are_any(report):
     assert 'AP_l on those' in text
 
 
+def test_the_classes_that_a_mean_hides_are_named(report):
+    # A run of an older version has none.
+    report['steps'][0].pop('worst', None)
+    report['steps'][1]['worst'] = dict(
+        forget=['dog', 0.055], old=None, retain=['shirt', -0.1]
+    )
+    _, _, first, second = tables(render(report))[1]
+    assert first == ['1', '-', '-', '-']
+    assert second == ['2', 'dog 5.5', '-', 'shirt -10.0']
+
+
+def test_without_an_adapter_there_are_no_groups(report):
+    report['steps'][0]['groups'] = {}
+    assert tables(render(report))[2][2][2] == '-'
+
+
 def test_adapter_table(report):
     report['steps'][1]['stopped_early'] = True
-    _, _, first, second = tables(render(report))[1]
+    _, _, first, second = tables(render(report))[2]
     assert first == ['1', '300', '4 of 6', '24,576', '2.19%']
     assert second[1] == '300 (early stop)'
 
 
 def test_forgotten_cells_are_marked(report):
-    rows = tables(render(report))[2]
+    rows = tables(render(report))[3]
     assert rows[0] == ['Class', 'Before', 'Step 1', 'Step 2']
     cells = {row[0]: row[2:] for row in rows[2:]}
     assert re.fullmatch(r'\[\d\.\d\]', cells['dog'][0])
@@ -122,7 +138,7 @@ def test_classes_without_a_score(report):
     report['steps'][0]['per_class']['zebra'] = None
     report['steps'][0]['h_mean'] = None
     text = render(report)
-    (row,) = [r for r in tables(text)[2] if r[0] == 'zebra']
+    (row,) = [r for r in tables(text)[3] if r[0] == 'zebra']
     assert row[1:3] == ['-', '-']
     assert tables(text)[0][2][5] == '-'
     assert 'nan' not in text and 'None' not in text
