@@ -1,6 +1,7 @@
-from .base import ROLES, BaseTask, HalfBatch, Seen
+from .base import BaseTask
 from .classification import ClassificationTask
 from .detection import DetectionTask
+from .half_batch import ROLES, HalfBatch, Seen
 from .lookup import complete_task_config, task_named, task_of_scope
 from .task_model import TaskModel
 

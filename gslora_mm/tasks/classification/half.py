@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gslora_mm.utils.precision import in_full_precision, without_autocast
-from ..base import HalfBatch, Seen
+from ..half_batch import HalfBatch, Seen
 from .class_token import class_token_only
 
 

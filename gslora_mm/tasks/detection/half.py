@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gslora_mm.models.losses import distillation_loss
 from gslora_mm.utils.precision import in_full_precision, without_autocast
-from ..base import HalfBatch, Seen, presence_loss, with_background
+from ..half_batch import HalfBatch, Seen, presence_loss, with_background
 from .losses import (
     HeadLosses,
     all_losses,

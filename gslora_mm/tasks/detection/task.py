@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 from gslora_mm.registry import TASKS
 from gslora_mm.utils import ConfigError
-from ..base import ROLES, BaseTask, HalfBatch, is_of_type
+from ..base import BaseTask, is_of_type
+from ..half_batch import ROLES, HalfBatch
 
 QUERIES = ('all', 'matched')
 
