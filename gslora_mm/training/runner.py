@@ -4,7 +4,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
-from mmengine.logging import MMLogger
+from mmengine.logging import MMLogger, print_log
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as StockRunner
@@ -43,9 +43,21 @@ class Runner(StockRunner):
         return logger
 
     @staticmethod
-    def build_dataloader(*args, **kwargs) -> DataLoader:
+    def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
+        if (
+            isinstance(dataloader, dict)
+            and dataloader.get('persistent_workers')
+            and not dataloader.get('num_workers')
+        ):
+            # torch refuses that, and many set the one and forget the other.
+            dataloader = {**dataloader, 'persistent_workers': False}
+            print_log(
+                'num_workers = 0: there are no workers to persist; '
+                'persistent_workers is taken as False',
+                'current',
+            )
         with no_prints():
-            return StockRunner.build_dataloader(*args, **kwargs)
+            return StockRunner.build_dataloader(dataloader, *args, **kwargs)
 
     def build_evaluator(self, evaluator) -> Evaluator:
         with no_prints():

@@ -52,6 +52,21 @@ def test_loading_processes_leave_by_themselves(
     assert len(stopped) == 3 and not killed
 
 
+def test_no_workers_cannot_persist():
+    """Many configs set num_workers=0 and leave persistent_workers=True."""
+    loader = Runner.build_dataloader(
+        dict(
+            dataset=[0, 1, 2],
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            batch_size=2,
+            num_workers=0,
+            persistent_workers=True,
+        ),
+        seed=0,
+    )
+    assert len(list(loader)) == 2 and not loader.persistent_workers
+
+
 def trained_and_averages(rank):
     """Of a process that draws an adapter of its own."""
     init_default_scope('mmpretrain')
