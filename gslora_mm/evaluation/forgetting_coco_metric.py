@@ -87,6 +87,10 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
             ) from error
         self.splits = read_splits(splits)
         self.only_split_images = only_split_images
+        if self._coco_api is not None:
+            for annotation in self._coco_api.anns.values():
+                # CocoDataset does without, pycocotools does not.
+                annotation.setdefault('iscrowd', 0)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute all figures from the collected results.

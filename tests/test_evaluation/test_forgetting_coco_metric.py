@@ -312,6 +312,16 @@ def test_the_order_of_the_numbers_of_detections_says_nothing(tmp_path):
     assert fewer['coco/bbox_mAP'] < default['coco/bbox_mAP']
 
 
+def test_annotations_of_tools_that_know_no_crowds(tmp_path):
+    truth, detections = make_data(13, crowd_share=0)
+    expected = run_metric(tmp_path, truth, detections)
+    for annotation in truth['annotations']:
+        del annotation['iscrowd']
+    found = run_metric(tmp_path, truth, detections)
+    for key, value in found.items():
+        assert value == pytest.approx(expected[key], nan_ok=True), key
+
+
 def test_ground_truth_from_the_data_samples(tmp_path):
     """Without an annotation file, as mmdet's metric allows."""
     truth, detections = make_data(11)
