@@ -37,15 +37,6 @@ def masked_distillation(**settings):
             _delete_=True, type='gslora_mm.MaskedDistillation', **settings))
 
 
-def delete(lr):
-    """DELETE, which trains all weights, with the rate of its benchmark."""
-    return {
-        'method': dict(_delete_=True, type='gslora_mm.DELETE', mask='step'),
-        'adapter': None,
-        'schedule.optim_wrapper.optimizer.lr': lr
-    }
-
-
 def shots(number):
     """So many images of each class."""
     return {
@@ -82,10 +73,10 @@ situations = dict(
     faces_4_shots=(faces, shots(4), all_three),
     faces_no_forget=(faces, no_forget, only),
     digits_4_shots=(digits, shots(4), all_three),
-    digits_no_retain=(digits, no_retain, dict(delete=delete(1e-4), **only)),
+    digits_no_retain=(digits, no_retain, only),
     coco_missing_2=(coco, two, both),
     coco_8_shots=(coco, shots(8), all_three),
-    coco_no_retain=(coco, no_retain, dict(delete=delete(1e-4), **only)),
+    coco_no_retain=(coco, no_retain, only),
     coco_no_forget=(coco, {
         **no_forget, 'schedule.batch_size': 8
     }, eight))

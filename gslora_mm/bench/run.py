@@ -5,7 +5,9 @@ import datetime
 import itertools
 import os
 import re
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -94,8 +96,10 @@ def run_all(
         ConfigError: If the settings of a run cannot work, or there are runs
             of other settings (or any, without ``resume``) in the work dir;
             nothing has been run then.
+        KeyboardInterrupt: On SIGTERM, too; the runs that go on are ended.
     """
     check_amounts(seeds, jobs)
+    running: set[subprocess.Popen] = set()
     planned = planned_runs(runs, work_dir, seeds, options, resume)
 
     def start(number: int) -> Outcome:
@@ -123,7 +127,7 @@ def run_all(
                 if (known := read_record(other.work_dir).get('identity'))
             ]
             share_pretrained_scores(WorkDir(folder), identity, others)
-            error = _run(command, cfg, identity, folder, jobs)
+            error = _run(command, cfg, identity, folder, jobs, running)
         seconds = time.perf_counter() - begin
         if error:
             say(f'{label}: failed: {error}')
@@ -131,10 +135,31 @@ def run_all(
             say(f'{label}: {seconds:.0f} s')
         return replace(outcome, seconds=seconds, error=error)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        outcomes = list(pool.map(start, range(len(planned))))
+    with ThreadPoolExecutor(jobs) as pool, _interrupted_by_sigterm():
+        futures = [pool.submit(start, each) for each in range(len(planned))]
+        try:
+            outcomes = [future.result() for future in futures]
+        except BaseException:
+            # Left alone, they would hold the locks of their work dirs.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.terminate()
+            raise
     places = {run.folder: place for place, run in enumerate(runs)}
     return sorted(outcomes, key=lambda each: places[each.run.folder])
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """A context in which SIGTERM is what Ctrl-C is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where nobody may decide about signals
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def planned_runs(
@@ -236,8 +261,12 @@ def _run(
     identity: dict,
     folder: Path,
     jobs: int,
+    running: set[subprocess.Popen],
 ) -> str | None:
-    """Run one config to its end; the error in one line, or None."""
+    """Run one config to its end; the error in one line, or None.
+
+    Its process is among those ``running`` until then.
+    """
     variables = environment(jobs)
     record = dict(
         day=datetime.date.today().isoformat(),
@@ -256,12 +285,15 @@ def _run(
         if jobs > 1
         else contextlib.nullcontext() as output,
     ):
-        done = subprocess.run(
+        done = subprocess.Popen(
             [*command, str(file_beside(folder, 'py')), '--resume'],
             stdout=output,
             stderr=errors,
             env=variables,
         )
+        running.add(done)
+        done.wait()
+        running.discard(done)
     if done.returncode == 0:
         return None
     if done.returncode < 0:

@@ -91,17 +91,27 @@ class MaskedDistillation(GroupSparse):
             weights = trained_weights(model).items()
             self.weights = {k: v.detach().clone() for k, v in weights}
         self.teacher = Teacher(model, dataset, self.weights)
-        self.drawn = None
+        self.drawn = []
         if not len(dataset.datasets[0]):
-            with self.teacher.earlier_weights():
-                self.drawn = DrawnImages(
-                    model,
-                    dataset,
-                    self.gone.nonzero().flatten().tolist(),
-                    self.drawn_images * len(labels),
-                    self.drawing_iterations,
-                    self.drawn_batch_size,
-                )
+            # Those forgotten before, too, as a whole as many images.
+            before = set(self.gone.nonzero().flatten().tolist()) - {*labels}
+            self.drawn = [
+                self.draw(model, dataset, classes, len(labels))
+                for classes in (labels, sorted(before))
+                if classes
+            ]
+
+    def draw(self, model, dataset, classes, times):
+        """Draw images of some classes by the teacher."""
+        with self.teacher.earlier_weights():
+            return DrawnImages(
+                model,
+                dataset,
+                classes,
+                self.drawn_images * times,
+                self.drawing_iterations,
+                self.drawn_batch_size,
+            )
 
     def carried_state(self):
         return {
@@ -124,8 +134,8 @@ class MaskedDistillation(GroupSparse):
             raise ValueError('holds weights of another model')
 
     def losses(self, forget, retain):
-        if self.drawn is not None:
-            forget = self.drawn.half()
+        if self.drawn:
+            forget = self.drawn[self.iteration % len(self.drawn)].half()
         for half in (forget, retain):
             if len(half):
                 yield self.terms(half)

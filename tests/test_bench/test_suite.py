@@ -1,6 +1,10 @@
 """Suites: their files, and walking through their runs."""
 
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -374,3 +378,34 @@ def test_trials_that_are_the_same_are_refused(tmp_path):
         r'trials\[0\] again',
     ):
         load_suite(write(tmp_path, text))
+
+
+def test_sigterm_ends_what_has_been_started(suite, tmp_path):
+    """Left alone, a run would go on and hold the lock of its work dir."""
+    file = tmp_path / 'pid'
+    script = (
+        f'import os, time; open({str(file)!r}, "w").write(str(os.getpid())); '
+        'time.sleep(60)'
+    )
+
+    def end():
+        while not (file.exists() and file.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=end, daemon=True).start()
+    started = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        run_all(
+            suite.selected(['two', 'four']),
+            tmp_path / 'runs',
+            [sys.executable, '-c', script],
+            say=lambda line: None,
+        )
+    assert time.perf_counter() - started < 30
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text()), 0)
+    assert signal.getsignal(signal.SIGTERM) is before
+    # The second run has not been started.
+    assert not list((tmp_path / 'runs').glob('four/seed_0.json'))

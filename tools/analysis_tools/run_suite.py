@@ -161,6 +161,10 @@ def main(argv: list[str] | None = None) -> None:
         text = render(suite, outcomes)
     except ConfigError as error:
         raise SystemExit(f'error: {error.at(renamed=FLAGS)}') from None
+    except KeyboardInterrupt:
+        raise SystemExit(
+            'interrupted; the same command with --resume goes on'
+        ) from None
     print(f'\n{text}', end='')
     with atomic_write(work_dir / 'suite.md', 'w') as file:
         file.write(text)
