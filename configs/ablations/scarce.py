@@ -65,13 +65,17 @@ no_retain = {'forgetting.retain_share': 0}
 only = dict(masked_distillation=masked_distillation())
 both = dict(only, gs_lora=gs_lora)
 all_three = dict(both, gs_lora_pp=gs_lora_pp)
-# Eight images are drawn beside eight that are retained.
-eight = dict(masked_distillation=masked_distillation(drawn_batch_size=8))
+# As in _base_/methods/masked_distillation_drawn.py.
+further = dict(w_hold=1.0, margin=4.0)
+drawn = dict(masked_distillation=masked_distillation(**further))
+# Of scenes, eight are drawn beside eight that are retained.
+eight = dict(
+    masked_distillation=masked_distillation(drawn_batch_size=8, **further))
 situations = dict(
     faces_missing_5=(faces, five, both),
     faces_missing_20=(faces, twenty, both),
     faces_4_shots=(faces, shots(4), all_three),
-    faces_no_forget=(faces, no_forget, only),
+    faces_no_forget=(faces, no_forget, drawn),
     digits_4_shots=(digits, shots(4), all_three),
     digits_no_retain=(digits, no_retain, only),
     coco_missing_2=(coco, two, both),
