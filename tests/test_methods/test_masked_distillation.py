@@ -7,6 +7,7 @@ import torch
 from gslora_mm.lora import lora_layers
 from gslora_mm.methods import DELETE, MaskedDistillation
 from gslora_mm.utils import ConfigError
+from tests.processes import on_two_processes
 from .helpers import (
     LORA,
     TASKS,
@@ -188,3 +189,28 @@ def test_a_class_with_no_probability_left_gives_no_nan():
     loss = total(losses_of(method, half, Empty()))
     loss.backward()
     assert loss.isfinite() and half.logits.grad.isfinite().all()
+
+
+def trained_by_two(rank):
+    """Losses and weights of both kinds of training, by task."""
+    found = {}
+    for task in TASKS:
+        for adapter in (LORA, None):
+            method = dict(type='gslora_mm.MaskedDistillation')
+            model = tiny_model(task, method, adapter)
+            model.method.prepare(model, TinyDataset(task))
+            batch = tiny_batch(task, seed=rank)
+            log = train(model, batch, 2, lr=1e-3)
+            weights = [p.sum() for p in model.parameters() if p.requires_grad]
+            key = f'{task} {adapter is None}'
+            found[key] = log['loss'].item(), torch.stack(weights).tolist()
+    return found
+
+
+def test_two_processes_train_one_model(tmp_path):
+    """Each with images of its own, with an adapter and without."""
+    first, second = on_two_processes(trained_by_two, tmp_path)
+    assert len(first) == 4
+    for key, (loss, weights) in first.items():
+        assert loss == pytest.approx(second[key][0], rel=1e-5), key
+        assert weights == pytest.approx(second[key][1], rel=1e-5), key
