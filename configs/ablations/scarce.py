@@ -66,11 +66,9 @@ only = dict(masked_distillation=masked_distillation())
 both = dict(only, gs_lora=gs_lora)
 all_three = dict(both, gs_lora_pp=gs_lora_pp)
 # As in _base_/methods/masked_distillation_drawn.py.
-further = dict(w_hold=1.0, margin=4.0)
-drawn = dict(masked_distillation=masked_distillation(**further))
+drawn = dict(masked_distillation=masked_distillation(w_hold=1.0, margin=4.0))
 # Of scenes, eight are drawn beside eight that are retained.
-eight = dict(
-    masked_distillation=masked_distillation(drawn_batch_size=8, **further))
+eight = dict(masked_distillation=masked_distillation(drawn_batch_size=8))
 situations = dict(
     faces_missing_5=(faces, five, both),
     faces_missing_20=(faces, twenty, both),
