@@ -1,4 +1,4 @@
-# Masked distillation where no image of what is to go is left
+# Masked distillation of a classifier where no image of what is to go is left
 # (forgetting.forget_share = 0): what is drawn from the model has to be pushed
 # further for real images to be forgotten with it.
 _base_ = './masked_distillation.py'
