@@ -1,7 +1,7 @@
 """COCO AP of each split of a forgetting step, in one pass over the data."""
 
 import os.path as osp
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -10,7 +10,7 @@ from mmdet.evaluation import CocoMetric
 from mmengine.logging import MMLogger
 
 from gslora_mm.registry import METRICS
-from gslora_mm.utils import ConfigError, load_json
+from gslora_mm.utils import ConfigError
 from gslora_mm.utils.quiet import no_prints
 from .coco_scores import (
     COCO_ITEMS,
@@ -108,6 +108,8 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         predictions = [prediction for _, prediction in results]
         with no_prints():
             self._prepare_ground_truth(ground_truths)
+            if self.outfile_prefix is not None and predictions:
+                self.results2json(predictions, self.outfile_prefix)
             evaluation = self._evaluate(self._load_detections(predictions))
         names = [
             category['name']
@@ -152,14 +154,23 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         if self.img_ids is None:
             self.img_ids = self._coco_api.get_img_ids()
 
-    def _load_detections(self, predictions: list[dict]) -> COCO:
+    def _load_detections(self, predictions: Iterable[dict]) -> COCO:
         """Detections as a COCO result set, which may be empty."""
-        detections = []
-        if predictions:
-            with TemporaryDirectory() as folder:
-                prefix = self.outfile_prefix or osp.join(folder, 'results')
-                files = self.results2json(predictions, prefix)
-                detections = load_json(files['bbox'])
+        detections = [
+            dict(
+                image_id=prediction['img_id'],
+                category_id=self.cat_ids[label],
+                bbox=self.xyxy2xywh(bbox),
+                score=float(score),
+            )
+            for prediction in predictions
+            for label, bbox, score in zip(
+                prediction['labels'],
+                prediction['bboxes'],
+                prediction['scores'],
+                strict=True,
+            )
+        ]
         if detections:
             return self._coco_api.loadRes(detections)
         empty = COCO()  # loadRes refuses an empty list
