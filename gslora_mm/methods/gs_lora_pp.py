@@ -157,23 +157,27 @@ class GSLoRAPP(GSLoRA):
 
     def losses(self, forget, retain):
         terms = bounded_forgetting(forget, self.forgetting_loss, self.beta)
-        kl, any_row = self.class_prototypes.divergence(
+        distance, any_row = self.class_prototypes.divergence(
             forget, self.prototype_loss
         )
         # As with CE_f, the bound is for the joint batch.
-        kl = mean_over_processes({'kl': kl})['kl']
-        push = bounded_forgetting_loss(kl, self.bound_pro) if any_row else kl
+        distance = mean_over_processes({'d': distance})['d']
+        push = distance
+        if any_row:
+            push = bounded_forgetting_loss(distance, self.bound_pro)
         yield {
             **terms,
             'loss_prototype_forget': self.w_f * push,
-            'distance_forget': kl.detach(),
+            'distance_forget': distance.detach(),
         }
         # The loss first: its pass is the one that trains.
         loss_retain = retain.loss
-        kl, _ = self.class_prototypes.divergence(retain, self.prototype_loss)
+        distance, _ = self.class_prototypes.divergence(
+            retain, self.prototype_loss
+        )
         yield {
             'loss_retain': loss_retain,
-            'loss_prototype_retain': self.w_r * kl,
-            'distance_retain': kl.detach(),
+            'loss_prototype_retain': self.w_r * distance,
+            'distance_retain': distance.detach(),
         }
         yield self.structure()

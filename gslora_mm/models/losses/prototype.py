@@ -67,9 +67,12 @@ def relative_prototype_loss(
     # Where prototypes are close together, 1 - cos is a small difference.
     with without_autocast(features):
         rows = F.normalize(prototypes[prototypes.any(dim=1)])
-        # Of all pairs, those of a row with itself have no distance.
-        pairs = max(len(rows) * (len(rows) - 1), 1)
-        spread = (1 - rows @ rows.t()).sum() / pairs
+        # The mean of all cosines is the squared length of the mean row, so
+        # that thousands of classes need no table of their pairs. Those of a
+        # row with itself are 1.
+        count = len(rows)
+        apart = 1 - rows.mean(0).square().sum()
+        spread = apart * count / max(count - 1, 1)
         cosine = F.cosine_similarity(features, prototypes[labels])
         return (1 - cosine).mean() / spread.clamp(min=1e-6)
 
@@ -101,30 +104,7 @@ class PrototypeLoss(WeightedLoss):
         ConfigError: If the weight is no such number.
     """
 
-    def forward(
-        self, features: Tensor, labels: Tensor, prototypes: Tensor
-    ) -> Tensor:
-        """Mean divergence of features from their prototypes.
-
-        Args:
-            features (Tensor): Shape (N, C).
-            labels (Tensor): Class ids, shape (N, ).
-            prototypes (Tensor): One row a class, shape (num_classes, C).
-
-        Returns:
-            Tensor: Scalar; zero for an empty batch.
-        """
-        return self.loss_weight * prototype_loss(features, labels, prototypes)
-
-
-@MODELS.register_module()
-class RelativePrototypeLoss(PrototypeLoss):
-    """:func:`relative_prototype_loss` as a module.
-
-    Args:
-        loss_weight (float): Factor of the loss, not negative. Defaults to
-            1.0.
-    """
+    function = staticmethod(prototype_loss)
 
     def forward(
         self, features: Tensor, labels: Tensor, prototypes: Tensor
@@ -139,5 +119,16 @@ class RelativePrototypeLoss(PrototypeLoss):
         Returns:
             Tensor: Scalar; zero for an empty batch.
         """
-        loss = relative_prototype_loss(features, labels, prototypes)
-        return self.loss_weight * loss
+        return self.loss_weight * self.function(features, labels, prototypes)
+
+
+@MODELS.register_module()
+class RelativePrototypeLoss(PrototypeLoss):
+    """:func:`relative_prototype_loss` as a module.
+
+    Args:
+        loss_weight (float): Factor of the loss, not negative. Defaults to
+            1.0.
+    """
+
+    function = staticmethod(relative_prototype_loss)
