@@ -5,7 +5,8 @@ import torch
 from gslora_mm.registry import METHODS
 from .group_sparse import GroupSparse
 from .ingredients.drawn_images import DrawnImages
-from .ingredients.teacher import Teacher, trained_weights
+from .ingredients.teacher import Teacher
+from .ingredients.weight_drift import trained_weights
 from .settings import Count, NonNegative, PerStep
 
 

@@ -145,7 +145,7 @@ class HalfBatch(metaclass=ABCMeta):
             Tensor: A scalar of the size of a training loss, 0 where nothing
             differs.
         """
-        columns = with_background(is_kept, outputs)
+        columns = kept_columns(is_kept, outputs)
         return distillation_loss(
             self.logits[:, columns],
             outputs[:, columns],
@@ -187,18 +187,22 @@ class HalfBatch(metaclass=ABCMeta):
         """
 
 
-def with_background(is_kept: Tensor, logits: Tensor) -> Tensor:
-    """Which columns are kept: those of classes, and a background behind them.
+def kept_columns(
+    is_kept: Tensor, logits: Tensor, background: bool = True
+) -> Tensor:
+    """Which columns of logits are of classes that are kept.
 
     Args:
         is_kept (Tensor): Whether a class is kept, (num_classes, ).
         logits (Tensor): Shape (..., columns).
+        background (bool): Whether a column behind the classes is kept, too.
+            Defaults to True.
 
     Returns:
         Tensor: Booleans of shape (columns, ), on the device of the logits.
     """
     behind = logits.shape[-1] - len(is_kept)
-    return F.pad(is_kept, (0, behind), value=True).to(logits.device)
+    return F.pad(is_kept, (0, behind), value=background).to(logits.device)
 
 
 def presence_loss(
@@ -216,7 +220,7 @@ def presence_loss(
         Tensor: Shape (N, ), in float32 at least.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    is_kept = with_background(~is_gone, logits)
+    is_kept = kept_columns(~is_gone, logits)
     gone = logits[:, ~is_kept] + margin
     if activation == 'softmax':
         kept = logits[:, is_kept].logsumexp(1)

@@ -4,13 +4,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gslora_mm.datasets import ForgetRetainDataset
-from gslora_mm.lora import lora_layers
 from gslora_mm.tasks import HalfBatch, Seen, TaskModel
+from gslora_mm.tasks.half_batch import kept_columns
 from .replay import without_adapter
+from .weight_drift import trained_weights
 
 
 class Teacher:
@@ -28,10 +28,6 @@ class Teacher:
         dataset (ForgetRetainDataset): The replay images of the step.
         weights (dict[str, Tensor], optional): Those of an earlier model in
             place of what :func:`trained_weights` gives. Defaults to None.
-
-    Attributes:
-        is_kept (Tensor): Whether a class is not forgotten in this step,
-            (num_classes, ).
     """
 
     def __init__(
@@ -42,15 +38,20 @@ class Teacher:
     ) -> None:
         self._model = model
         self._copy = None
-        self._weights = weights or {}
+        # Weights, and what they were, on their device.
+        self._earlier: list[tuple[Tensor, Tensor]] = []
         if not model.groups:
             self._copy = copy.deepcopy(model.model).eval()
             self._copy.requires_grad_(False)
-            self._copy.load_state_dict(self._weights, strict=False)
-            self._weights = {}
+            self._copy.load_state_dict(weights or {}, strict=False)
+        elif weights:
+            self._earlier = [
+                (weight, weights[name].to(weight))
+                for name, weight in trained_weights(model).items()
+            ]
         num_classes = len(dataset.metainfo['classes'])
-        self.is_kept = torch.ones(num_classes, dtype=torch.bool)
-        self.is_kept[dataset.datasets[0].labels] = False
+        self._is_kept = torch.ones(num_classes, dtype=torch.bool)
+        self._is_kept[dataset.datasets[0].labels] = False
 
     def sees(self, half: HalfBatch) -> Seen:
         """What the teacher makes of a half, in evaluation mode.
@@ -94,15 +95,14 @@ class Teacher:
     @contextmanager
     def earlier_weights(self) -> Iterator[None]:
         """A context in which an adapted model has the teacher's weights."""
-        changed = trained_weights(self._model) if self._weights else {}
-        own = {name: weight.data for name, weight in changed.items()}
+        own = [weight.data for weight, _ in self._earlier]
         try:
-            for name, weight in changed.items():
-                weight.data = self._weights[name].to(weight)
+            for weight, earlier in self._earlier:
+                weight.data = earlier
             yield
         finally:
-            for name, weight in changed.items():
-                weight.data = own[name]
+            for (weight, _), data in zip(self._earlier, own, strict=True):
+                weight.data = data
 
     def kept(self, logits: Tensor, background: bool = True) -> Tensor:
         """Logits of which a teacher may speak on retain images.
@@ -120,9 +120,7 @@ class Teacher:
         Returns:
             Tensor: With fewer columns, (N, kept).
         """
-        behind = logits.shape[1] - len(self.is_kept)
-        is_kept = F.pad(self.is_kept, (0, behind), value=background)
-        return logits[:, is_kept.to(logits.device)]
+        return logits[:, kept_columns(self._is_kept, logits, background)]
 
     def kept_logits(self, retain: HalfBatch) -> tuple[Tensor, Tensor]:
         """The student's and the teacher's logits of the retain half.
@@ -141,25 +139,3 @@ class Teacher:
         """
         teacher = self.kept(self.sees(retain).logits)
         return self.kept(retain.logits).float(), teacher.float()
-
-
-def trained_weights(model: TaskModel) -> dict[str, Tensor]:
-    """What a step changes of the stock model, as it is.
-
-    Args:
-        model (TaskModel): At the start of a step.
-
-    Returns:
-        dict[str, Tensor]: By the name in a stock checkpoint, the weights of
-        the adapted layers, without the update; or, without an adapter, all
-        parameters that are trained.
-    """
-    layers = lora_layers(model.model) if model.groups else {}
-    weights = {
-        f'{k}.weight': layer.stock_weight for k, layer in layers.items()
-    }
-    for name, parameter in model.model.named_parameters():
-        is_factor = name.rpartition('.')[2] in ('lora_A', 'lora_B')
-        if parameter.requires_grad and not is_factor:
-            weights[name] = parameter
-    return weights

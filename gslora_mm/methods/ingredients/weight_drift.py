@@ -34,11 +34,7 @@ class WeightDrift:
     def __init__(self, model: TaskModel) -> None:
         self._model = model
         self._layers = lora_layers(model.model) if model.groups else {}
-        self._parameters = {
-            name: parameter
-            for name, parameter in model.model.named_parameters()
-            if parameter.requires_grad and not self._layers
-        }
+        self._parameters = {} if self._layers else trained_weights(model)
         self._start = {
             name: parameter.detach().clone()
             for name, parameter in self._parameters.items()
@@ -124,10 +120,7 @@ class WeightDrift:
         Yields:
             dict[str, Tensor]: The weights, by the names of :meth:`drift`.
         """
-        layers = self._layers.items()
-        weights = {
-            name: layer.stock_weight for name, layer in layers
-        } | self._parameters
+        weights = trained_weights(self._model)
         try:
             for weight in weights.values():
                 weight.requires_grad_(True)
@@ -136,3 +129,24 @@ class WeightDrift:
         finally:
             for name in self._layers:
                 weights[name].requires_grad_(False)
+
+
+def trained_weights(model: TaskModel) -> dict[str, Tensor]:
+    """What a step changes of the stock model, as it is.
+
+    Args:
+        model (TaskModel): With its adapter, if any.
+
+    Returns:
+        dict[str, Tensor]: The weights of the adapted layers, without the
+        update, by the names of the layers; or, without an adapter, all
+        parameters that are trained, by theirs.
+    """
+    if model.groups:
+        layers = lora_layers(model.model).items()
+        return {name: layer.stock_weight for name, layer in layers}
+    return {
+        name: parameter
+        for name, parameter in model.model.named_parameters()
+        if parameter.requires_grad
+    }

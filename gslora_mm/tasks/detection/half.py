@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gslora_mm.models.losses import distillation_loss
 from gslora_mm.utils.precision import in_full_precision, without_autocast
-from ..half_batch import HalfBatch, Seen, presence_loss, with_background
+from ..half_batch import HalfBatch, Seen, kept_columns, presence_loss
 from .losses import (
     HeadLosses,
     all_losses,
@@ -170,7 +170,7 @@ class DetectionHalf(HalfBatch):
         gradient there that holds the model where it is.
         """
         own, (scores, boxes) = self._outputs, outputs
-        columns = with_background(is_kept, scores)
+        columns = kept_columns(is_kept, scores)
         weights, count = self._objects(scores, is_kept)
         per_query = distillation_loss(
             own.scores[..., columns].flatten(0, 1),
@@ -222,10 +222,10 @@ class DetectionHalf(HalfBatch):
         """
         is_sigmoid = self.activation == 'sigmoid'
         found = scores.sigmoid() if is_sigmoid else scores.softmax(-1)
-        found = found[..., : len(is_asked)][..., is_asked.to(found.device)]
-        weights = found.amax(-1).flatten()
+        columns = kept_columns(is_asked, scores, background=False)
+        weights = found[..., columns].amax(-1).flatten().detach()
         return weights, mean_count(
-            self.model.bbox_head, weights.sum().item(), 0, scores
+            self.model.bbox_head, weights.sum(), 0, scores
         )
 
     def _queries_of(self, model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:

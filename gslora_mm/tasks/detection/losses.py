@@ -172,23 +172,28 @@ def emptied_losses(
 
 
 def mean_count(
-    head: nn.Module, num_matched: int, num_unmatched: int, like: Tensor
+    head: nn.Module,
+    num_matched: int | Tensor,
+    num_unmatched: int | Tensor,
+    like: Tensor,
 ) -> Tensor:
     """What mmdet's heads divide the classification loss by.
 
     Args:
         head (nn.Module): A ``DETRHead`` of mmdet.
-        num_matched (int): Queries of this process that are matched to an
-            object.
-        num_unmatched (int): Its other queries.
+        num_matched (int | Tensor): Queries of this process that are matched
+            to an object; a scalar tensor is not read back from its device.
+        num_unmatched (int | Tensor): Its other queries.
         like (Tensor): On the device of the result.
 
     Returns:
         Tensor: Shape (1, ), averaged over processes if the head does so.
     """
-    count = like.new_tensor(
-        [num_matched + num_unmatched * head.bg_cls_weight], dtype=torch.float
-    )
+    count = torch.as_tensor(
+        num_matched + num_unmatched * head.bg_cls_weight,
+        dtype=torch.float,
+        device=like.device,
+    ).reshape(1)
     if head.sync_cls_avg_factor:
         count = reduce_mean(count)
     return count.clamp(min=1)

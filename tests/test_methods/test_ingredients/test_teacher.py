@@ -8,7 +8,8 @@ from mmengine.registry import init_default_scope
 
 from gslora_mm.lora import lora_layers
 from gslora_mm.methods import LwF
-from gslora_mm.methods.ingredients.teacher import Teacher, trained_weights
+from gslora_mm.methods.ingredients.teacher import Teacher
+from gslora_mm.methods.ingredients.weight_drift import trained_weights
 from gslora_mm.training import ForgettingModel
 from tests.classifiers import build_classifier
 from tests.detectors import build_detector
