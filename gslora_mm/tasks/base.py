@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gslora_mm.utils import ConfigError
 from .half_batch import HalfBatch
 
 
@@ -178,6 +179,26 @@ class BaseTask(metaclass=ABCMeta):
             dict | None: None if this task paints nothing.
         """
         return None
+
+
+def pick_metric(
+    evaluator: dict | list[dict] | None, names: Sequence[str], valid: str
+) -> tuple[dict, list[dict]]:
+    """The one metric of a config that a task scores by, and the others.
+
+    Args:
+        evaluator (dict | list[dict], optional): ``val_evaluator``.
+        names (Sequence[str]): Its types, without a scope.
+        valid (str): What it has to be, for the error.
+
+    Raises:
+        ConfigError: If there is not exactly one of them.
+    """
+    metrics = [evaluator] if isinstance(evaluator, dict) else evaluator or []
+    found = [metric for metric in metrics if is_of_type(metric, *names)]
+    if len(found) != 1:
+        raise ConfigError('val_evaluator', evaluator, valid)
+    return found[0], [metric for metric in metrics if metric is not found[0]]
 
 
 def is_of_type(config: Any, *names: str) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gslora_mm.registry import METRICS, TASKS
 from gslora_mm.utils import ConfigError
-from ..base import BaseTask, is_of_type
+from ..base import BaseTask, pick_metric
 from .half import ClassificationHalf
 
 #: Where the heads of mmpretrain keep their last class layer:
@@ -144,18 +144,14 @@ class ClassificationTask(BaseTask):
         list are passed on; those of this package that take ``splits`` get
         them.
         """
-        found = [evaluator] if isinstance(evaluator, dict) else evaluator
-        accuracies = [m for m in found or [] if is_of_type(m, *ACCURACIES)]
-        if len(accuracies) != 1:
-            raise ConfigError(
-                'val_evaluator',
-                evaluator,
-                'classification is scored by accuracy, so it must be '
-                "dict(type='Accuracy', topk=(1, 5)), or a list with one of "
-                'these and other metrics',
-            )
-        accuracy = {**accuracies[0], 'type': 'gslora_mm.ForgettingAccuracy'}
-        others = [m for m in found if m is not accuracies[0]]
+        found, others = pick_metric(
+            evaluator,
+            ACCURACIES,
+            'classification is scored by accuracy, so it must be '
+            "dict(type='Accuracy', topk=(1, 5)), or a list with one of "
+            'these and other metrics',
+        )
+        accuracy = {**found, 'type': 'gslora_mm.ForgettingAccuracy'}
         metrics = [
             {**metric, 'splits': splits} if _takes_splits(metric) else metric
             for metric in (accuracy, *others)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from gslora_mm.registry import TASKS
 from gslora_mm.utils import ConfigError
-from ..base import BaseTask, is_of_type
+from ..base import BaseTask, pick_metric
 from ..half_batch import ROLES, HalfBatch
 
 QUERIES = ('all', 'matched')
@@ -155,18 +155,14 @@ class DetectionTask(BaseTask):
         always: ``format_only`` would leave a step without a figure. Further
         metrics of a list are passed on.
         """
-        found = [evaluator] if isinstance(evaluator, dict) else evaluator
-        kinds = ('CocoMetric', 'ForgettingCocoMetric')
-        coco = [metric for metric in found or [] if is_of_type(metric, *kinds)]
-        if len(coco) != 1:
-            raise ConfigError(
-                'val_evaluator',
-                evaluator,
-                'detection is scored by COCO AP, so it must be '
-                "dict(type='CocoMetric', ann_file=...), or a list with one of "
-                'these and other metrics',
-            )
-        metrics = coco[0].get('metric', 'bbox')
+        coco, others = pick_metric(
+            evaluator,
+            ('CocoMetric', 'ForgettingCocoMetric'),
+            'detection is scored by COCO AP, so it must be '
+            "dict(type='CocoMetric', ann_file=...), or a list with one of "
+            'these and other metrics',
+        )
+        metrics = coco.get('metric', 'bbox')
         if 'bbox' not in ([metrics] if isinstance(metrics, str) else metrics):
             raise ConfigError(
                 'val_evaluator.metric',
@@ -174,14 +170,13 @@ class DetectionTask(BaseTask):
                 "must be 'bbox', or a list with it",
             )
         own = {
-            **coco[0],
+            **coco,
             'type': 'gslora_mm.ForgettingCocoMetric',
             'metric': 'bbox',
             'format_only': False,
             'splits': splits,
             'only_split_images': only_split_images,
         }
-        others = [metric for metric in found if metric is not coco[0]]
         return [own, *others] if others else own
 
     def picture_hook(
