@@ -159,10 +159,10 @@ def test(args: argparse.Namespace) -> None:
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     is_step = 'forgetting_step' in cfg
-    written = cfg.copy()
     task = cfg.model.task if is_step else cfg.get('task')
+    work_dir = args.work_dir or default_work_dir(args.config, cfg)
     cfg = evaluation_config(cfg)
-    cfg.work_dir = args.work_dir or default_work_dir(args.config, written)
+    cfg.work_dir = work_dir
     if args.launcher != 'none':
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
         init_processes(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))

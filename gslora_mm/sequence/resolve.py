@@ -114,8 +114,8 @@ class ResolvedSequence:
         hidden = splits['missing'] + self.plan.unknown(step)
         # Of classes whose images are deleted, retained ones show none.
         absent = forgetting.absent
-        unseen = splits['forget'] + splits['old']
-        unseen = unseen if 'forget' in absent else []
+        is_deleted = 'forget' in absent
+        unseen = splits['forget'] + splits['old'] if is_deleted else []
         known = splits['retain'] + splits.get('learned', [])
         own = dict(
             forget=dict(

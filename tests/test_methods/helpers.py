@@ -285,6 +285,12 @@ class TinyDataset:
         )
 
 
+class WithoutForget(TinyDataset):
+    """A TinyDataset without an image to forget."""
+
+    cumulative_sizes = (0, 5)
+
+
 def train(model, batch, iterations=1, lr=1e-3):
     """Train a few iterations; gives the log of the last one.
 

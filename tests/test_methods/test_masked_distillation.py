@@ -13,6 +13,7 @@ from .helpers import (
     TASKS,
     Half,
     TinyDataset,
+    WithoutForget,
     before_and_after,
     losses_of,
     taught,
@@ -140,12 +141,6 @@ def test_no_dropout_stands_between_student_and_teacher(task, adapter):
     layers = lora_layers(model.model).values()
     assert all(layer.training for layer in layers)
     assert not model.eval().model.training
-
-
-class WithoutForget(TinyDataset):
-    """The same without an image to forget."""
-
-    cumulative_sizes = (0, 5)
 
 
 @pytest.mark.parametrize('task', TASKS)

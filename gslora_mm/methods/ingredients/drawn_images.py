@@ -52,17 +52,17 @@ class DrawnImages:
         batch_size: int = 16,
     ) -> None:
         self._model = model
-        self._labels = labels
         self._batches: list[tuple[Tensor, list]] = []
         print_log(
             f'drawing {images} images of {len(labels)} classes', 'current'
         )
         first = 0
         with without_adapter(model):
-            for data in _retain_batches(model, dataset, images, batch_size):
+            for start, samples in _retain_batches(
+                model, dataset, images, batch_size
+            ):
                 turns = labels[first:] + labels[:first]
-                samples = data['data_samples']
-                inputs = self._draw(data['inputs'], samples, turns, iterations)
+                inputs = self._draw(start, samples, turns, iterations)
                 self._batches.append((inputs, samples))
                 first = (first + len(samples)) % len(labels)
 
@@ -84,12 +84,10 @@ class DrawnImages:
         self, start: Tensor, samples: list, labels: list[int], iterations: int
     ) -> Tensor:
         """Change images until the model finds these classes in them."""
-        low, high = (
-            bound(start.transpose(0, 1).flatten(1), dim=1).view(
-                1, -1, *[1] * (start.dim() - 2)
-            )
-            for bound in (torch.amin, torch.amax)
-        )
+        by_channel = start.transpose(0, 1).flatten(1)
+        shape = (1, -1, *[1] * (start.dim() - 2))
+        low = by_channel.amin(1).view(shape)
+        high = by_channel.amax(1).view(shape)
         size = (high - low).clamp(min=1e-6)
         # In units of the range: steps are the same for all channels.
         drawn = ((start - low) / size).requires_grad_(True)
@@ -104,7 +102,7 @@ class DrawnImages:
             optimizer.step()
             with torch.no_grad():
                 drawn.clamp_(0, 1)
-        return (drawn.detach() * size) + low
+        return drawn.detach() * size + low
 
 
 def _in_turn(labels: list[int]) -> Callable[[Tensor], Tensor]:
@@ -120,7 +118,7 @@ def _retain_batches(
     dataset: ForgetRetainDataset,
     images: int,
     batch_size: int,
-) -> Iterator[dict]:
+) -> Iterator[tuple[Tensor, list]]:
     """Preprocessed batches of retain images, as often as are needed."""
     passes = -(-images // len(dataset.datasets[1]))
     for batch in replay_batches(dataset, batch_size, passes, ('retain',)):
@@ -129,7 +127,4 @@ def _retain_batches(
         data = model.model.data_preprocessor(batch, training=False)
         count = min(images, len(data['data_samples']))
         images -= count
-        yield dict(
-            inputs=data['inputs'][:count],
-            data_samples=data['data_samples'][:count],
-        )
+        yield data['inputs'][:count], data['data_samples'][:count]

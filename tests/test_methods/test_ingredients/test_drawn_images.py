@@ -5,8 +5,7 @@ import torch
 
 from gslora_mm.methods.ingredients.drawn_images import DrawnImages
 from gslora_mm.methods.ingredients.replay import without_adapter
-from tests.test_methods.helpers import TASKS, tiny_model
-from tests.test_methods.test_masked_distillation import WithoutForget
+from tests.test_methods.helpers import TASKS, WithoutForget, tiny_model
 
 METHOD = dict(type='gslora_mm.MaskedDistillation')
 
