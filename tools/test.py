@@ -107,7 +107,8 @@ def default_work_dir(path: str, cfg: Config) -> str:
         cfg (Config): The config as it was read.
     """
     folders, name = osp.split(osp.splitext(osp.abspath(path))[0])
-    if cfg.get('runner_type') != 'gslora_mm.Runner':
+    # Of any version: the type has had another name.
+    if not str(cfg.get('runner_type')).startswith('gslora_mm.'):
         return cfg.get('work_dir') or osp.join('work_dirs', name)
     return osp.join('work_dirs', 'test', *folders.split(osp.sep)[-2:])
 

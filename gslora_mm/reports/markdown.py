@@ -118,8 +118,13 @@ def _scores(
     return _table(columns, steps, left=2)
 
 
-def _worst(steps: Sequence[Mapping], score: str) -> Table:
-    """The classes that the means of a step may hide, by name."""
+def _worst(steps: Sequence[Mapping], score: str) -> Table | None:
+    """The classes that the means of a step may hide, by name.
+
+    None of a run of an older version, whose steps do not say.
+    """
+    if not any(step.get('worst') for step in steps):
+        return None
 
     def cell(step: Mapping, split: str, sign: str = '') -> str:
         name, value = (step.get('worst') or {}).get(split) or (None, None)

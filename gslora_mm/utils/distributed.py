@@ -27,7 +27,7 @@ def mean_over_processes(losses: dict[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         dict[str, Tensor]: Scalars with the same gradients.
     """
-    if dist.get_world_size() == 1 or not losses:
+    if dist.get_world_size() == 1:
         return losses
     values = torch.stack([loss.detach().float() for loss in losses.values()])
     mean = values.clone()

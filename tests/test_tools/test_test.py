@@ -62,6 +62,10 @@ def test_nothing_is_written_into_a_finished_step(tool, tmp_path):
         assert tool.default_work_dir(str(path), left) == (
             'work_dirs/test/run/step_03'
         )
+    older = Config(dict(left, runner_type='gslora_mm.QuietRunner'))
+    assert tool.default_work_dir('run/step_03/config.py', older) == (
+        'work_dirs/test/run/step_03'
+    )
     # As in mmdet.
     assert tool.default_work_dir('mine.py', Config()) == 'work_dirs/mine'
     named = Config(dict(work_dir='there'))

@@ -2,7 +2,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gslora_mm.registry import MODELS
-from gslora_mm.utils.precision import without_autocast
 from .weighted_loss import WeightedLoss
 
 
@@ -64,17 +63,16 @@ def relative_prototype_loss(
     _check_shapes(features, labels, prototypes)
     if len(features) == 0:
         return features.sum()
-    # Where prototypes are close together, 1 - cos is a small difference.
-    with without_autocast(features):
-        rows = F.normalize(prototypes[prototypes.any(dim=1)])
-        # The mean of all cosines is the squared length of the mean row, so
-        # that thousands of classes need no table of their pairs. Those of a
-        # row with itself are 1.
-        count = len(rows)
-        apart = 1 - rows.mean(0).square().sum()
-        spread = apart * count / max(count - 1, 1)
-        cosine = F.cosine_similarity(features, prototypes[labels])
-        return (1 - cosine).mean() / spread.clamp(min=1e-6)
+    rows = F.normalize(prototypes[prototypes.any(dim=1)])
+    # The mean of all cosines is the squared length of the mean row, so that
+    # thousands of classes need no table of their pairs - and no product of
+    # matrices, which mixed precision would round. Those of a row with itself
+    # are 1.
+    count = len(rows)
+    apart = 1 - rows.mean(0).square().sum()
+    spread = apart * count / max(count - 1, 1)
+    cosine = F.cosine_similarity(features, prototypes[labels])
+    return (1 - cosine).mean() / spread.clamp(min=1e-6)
 
 
 def _check_shapes(
