@@ -6,6 +6,7 @@ import torch
 
 from gslora_mm.lora import lora_layers
 from gslora_mm.methods import DELETE, MaskedDistillation
+from gslora_mm.methods.ingredients.weight_drift import trained_weights
 from gslora_mm.utils import ConfigError
 from tests.processes import on_two_processes
 from .helpers import (
@@ -209,3 +210,65 @@ def test_two_processes_train_one_model(tmp_path):
     for key, (loss, weights) in first.items():
         assert loss == pytest.approx(second[key][0], rel=1e-5), key
         assert weights == pytest.approx(second[key][1], rel=1e-5), key
+
+
+class LaterDataset(TinyDataset):
+    """Of a step that forgets class 2, after one that has forgotten 0."""
+
+    labels = dict(forget=[2], retain=[1, 3])
+
+
+def second_step(task, adapter, **settings):
+    """A method in its second step, and the state that it was given."""
+    method = dict(type='gslora_mm.MaskedDistillation', **settings)
+    first = tiny_model(task, method, adapter)
+    first.method.prepare(first, TinyDataset(task))
+    state = {k: v.clone() for k, v in first.method.carried_state().items()}
+    later = tiny_model(task, method, adapter)
+    with torch.no_grad():
+        for weight in trained_weights(later).values():
+            weight.mul_(1.3)
+    later.method.load_carried_state(state)
+    later.method.prepare(later, LaterDataset(task))
+    return later, state
+
+
+@pytest.mark.parametrize('adapter', [LORA, None])
+@pytest.mark.parametrize('task', TASKS)
+def test_a_later_step_has_the_first_teacher_and_forgets_no_less(task, adapter):
+    later, state = second_step(task, adapter)
+    assert later.method.gone.tolist() == [True, False, True, False]
+    carried = later.method.carried_state()
+    assert carried.keys() == state.keys()
+    for key in carried.keys() - {'gone'}:
+        assert torch.equal(carried[key], state[key]), key
+    # Its own model is another one now.
+    held = train(later, tiny_batch(task), lr=0)
+    assert min(held['held_forget'], held['held_retain']) > 1e-4
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_a_teacher_of_the_step_knows_of_no_other(task):
+    later, state = second_step(task, LORA, teacher_of='step')
+    assert state.keys() == {'gone'}
+    assert later.method.gone.tolist() == [False, False, True, False]
+    held = train(later, tiny_batch(task), lr=0)
+    assert max(held['held_forget'], held['held_retain']) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda state: state.pop('gone'), 'holds weights of'),
+        (lambda state: state.popitem(), 'holds weights of . layers, not of .'),
+        (
+            lambda state: state.update({sorted(state)[1]: torch.zeros(1)}),
+            'of another model',
+        ),
+    ],
+)
+def test_a_state_of_another_model_is_refused(change, message):
+    later, state = second_step('classification', LORA)
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        later.method.load_carried_state(state)
