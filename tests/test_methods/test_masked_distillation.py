@@ -225,9 +225,10 @@ def second_step(task, adapter, **settings):
     first.method.prepare(first, TinyDataset(task))
     state = {k: v.clone() for k, v in first.method.carried_state().items()}
     later = tiny_model(task, method, adapter)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in trained_weights(later).values():
-            weight.mul_(1.3)
+            weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
     later.method.load_carried_state(state)
     later.method.prepare(later, LaterDataset(task))
     return later, state
