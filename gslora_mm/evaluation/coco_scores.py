@@ -78,3 +78,68 @@ def precision_on_own_images(
     with no_prints():
         part.accumulate()
     return part.eval['precision']
+
+
+def resampled_precision(
+    evaluation: COCOeval, cat_id: int, counts: np.ndarray
+) -> np.ndarray:
+    """AP of a category when images count several times, or not at all.
+
+    As ``COCOeval.accumulate`` has it for ground truth and detections that
+    are repeated, but for the order of equal scores.
+
+    Args:
+        evaluation (COCOeval): Evaluated, all areas first.
+        cat_id (int): The category.
+        counts (np.ndarray): Of the images of the evaluation, (B, images).
+
+    Returns:
+        np.ndarray: Shape (B, ), NaN without ground truth.
+    """
+    params = evaluation.params
+    number = len(params.imgIds)
+    place = list(params.catIds).index(cat_id) * len(params.areaRng)
+    place += params.areaRngLbl.index('all')
+    by_image = evaluation.evalImgs[place * number : (place + 1) * number]
+    known = [i for i, found in enumerate(by_image) if found]
+    found = [by_image[i] for i in known]
+    if not found:
+        return np.full(len(counts), np.nan)
+    objects = np.array([np.sum(each['gtIgnore'] == 0) for each in found])
+    scores = np.concatenate([each['dtScores'] for each in found])
+    order = np.argsort(-scores, kind='mergesort')
+    hits, ignored = (
+        np.concatenate([each[key] for each in found], 1).astype(bool)[:, order]
+        for key in ('dtMatches', 'dtIgnore')
+    )
+    image = np.repeat(known, [len(each['dtScores']) for each in found])[order]
+    total = counts[:, known] @ objects
+    averages = []
+    for weights, positives in zip(counts[:, image], total, strict=True):
+        if not positives:
+            averages.append(np.nan)
+            continue
+        right = (weights * (hits & ~ignored)).cumsum(1)
+        wrong = (weights * (~hits & ~ignored)).cumsum(1)
+        precision = right / np.maximum(right + wrong, np.spacing(1))
+        # The best precision at this recall or a higher one.
+        precision = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
+        recall = right / positives
+        averages.append(
+            np.mean(
+                [
+                    _interpolated(*curve, params.recThrs)
+                    for curve in zip(recall, precision, strict=True)
+                ]
+            )
+        )
+    return np.array(averages)
+
+
+def _interpolated(
+    recall: np.ndarray, precision: np.ndarray, thresholds: np.ndarray
+) -> float:
+    """Mean precision at recalls, 0 beyond the highest one reached."""
+    places = np.searchsorted(recall, thresholds)
+    reached = places < len(precision)
+    return precision[places[reached]].sum() / len(thresholds)

@@ -1,6 +1,6 @@
 """Accuracy of each split of a forgetting step, in one pass over the data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -107,6 +107,19 @@ class ForgettingAccuracy(SplitMetric):
         table = score_table(['classes', 'images'], keys, rows)
         MMLogger.get_current_instance().info('\n' + table)
         return metrics
+
+    def resampled_scores(
+        self, counts: np.ndarray, names: Iterable[str]
+    ) -> dict[str, np.ndarray]:
+        labels, places = np.array(self.results, int).reshape(-1, 2).T
+        classes, scores = list(self.dataset_meta['classes']), {}
+        for name in names:
+            label = classes.index(name)
+            weights = counts[:, labels == label]
+            with np.errstate(invalid='ignore'):
+                hits = weights @ (places[labels == label] < 1)
+                scores[name] = hits / weights.sum(1)
+        return scores
 
 
 def true_places(

@@ -16,6 +16,7 @@ from .coco_scores import (
     COCO_ITEMS,
     average_precision,
     precision_on_own_images,
+    resampled_precision,
 )
 from .splits import SplitMetric, read_splits, score_table
 
@@ -104,13 +105,7 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         """
         if self.format_only:
             return super().compute_metrics(results)
-        ground_truths = [ground_truth for ground_truth, _ in results]
-        predictions = [prediction for _, prediction in results]
-        with no_prints():
-            self._prepare_ground_truth(ground_truths)
-            if self.outfile_prefix is not None and predictions:
-                self.results2json(predictions, self.outfile_prefix)
-            evaluation = self._evaluate(self._load_detections(predictions))
+        evaluation = self._match(results)
         names = [
             category['name']
             for category in self._coco_api.load_cats(self.cat_ids)
@@ -119,6 +114,31 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         table = score_table(['classes'], list(COCO_ITEMS), rows)
         MMLogger.get_current_instance().info('\n' + table)
         return metrics
+
+    def resampled_scores(
+        self, counts: np.ndarray, names: Iterable[str]
+    ) -> dict[str, np.ndarray]:
+        evaluation = self._match(self.results)
+        places = {
+            truth['img_id']: i for i, (truth, _) in enumerate(self.results)
+        }
+        counts = counts[:, [places[i] for i in evaluation.params.imgIds]]
+        classes = self._coco_api.load_cats(self.cat_ids)
+        cat_id_of = {each['name']: each['id'] for each in classes}
+        return {
+            name: resampled_precision(evaluation, cat_id_of[name], counts)
+            for name in names
+        }
+
+    def _match(self, results: list) -> COCOeval:
+        """Match the predictions of all images to their ground truth."""
+        ground_truths = [ground_truth for ground_truth, _ in results]
+        predictions = [prediction for _, prediction in results]
+        with no_prints():
+            self._prepare_ground_truth(ground_truths)
+            if self.outfile_prefix is not None and predictions:
+                self.results2json(predictions, self.outfile_prefix)
+            return self._evaluate(self._load_detections(predictions))
 
     def check_classes(self, classes: Sequence[str]) -> None:
         """Refuse splits and annotation files that do not fit the classes."""

@@ -1,8 +1,10 @@
 """Splits: classes by what becomes of them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from gslora_mm.utils import ConfigError, unknown_name
@@ -20,6 +22,22 @@ class SplitMetric(BaseMetric):
     """
 
     splits: dict[str, list[str]]
+
+    @abstractmethod
+    def resampled_scores(
+        self, counts: np.ndarray, names: Iterable[str]
+    ) -> dict[str, np.ndarray]:
+        """Headline score of classes on other choices of the images.
+
+        Args:
+            counts (np.ndarray): How often each of the images seen so far
+                counts, in their order; shape (B, images).
+            names (Iterable[str]): The classes.
+
+        Returns:
+            dict[str, np.ndarray]: Fractions of 1 by class name, shape (B, );
+            NaN where there is nothing to score.
+        """
 
     @property
     def dataset_meta(self) -> dict | None:

@@ -1,4 +1,5 @@
 from .base import BaseMethod
+from .counterfactual_distillation import CounterfactualDistillation
 from .delete import DELETE
 from .der import DER
 from .der_pp import DERPP
@@ -17,6 +18,7 @@ from .lwf import LwF
 from .mas import MAS
 from .masked_distillation import MaskedDistillation
 from .neg_grad_plus import NegGradPlus
+from .noise_and_distil import NoiseAndDistil
 from .random_drop import RandomDrop
 from .random_labels import RandomLabels
 from .retrain import Retrain
@@ -27,6 +29,7 @@ from .settings import Count, NonNegative, PerStep, Positive, Seed, Share
 __all__ = [
     'BaseMethod',
     'Count',
+    'CounterfactualDistillation',
     'DELETE',
     'DER',
     'DERPP',
@@ -45,6 +48,7 @@ __all__ = [
     'MaskedDistillation',
     'NegGradPlus',
     'NonNegative',
+    'NoiseAndDistil',
     'PerStep',
     'Positive',
     'RandomDrop',

@@ -3,6 +3,7 @@ from .classification import ClassificationTask
 from .detection import DetectionTask
 from .half_batch import ROLES, HalfBatch, Seen
 from .lookup import complete_task_config, task_named, task_of_scope
+from .object_rows import ObjectRows
 from .task_model import TaskModel
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     'ClassificationTask',
     'DetectionTask',
     'HalfBatch',
+    'ObjectRows',
     'Seen',
     'TaskModel',
     'complete_task_config',

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from gslora_mm.utils import ConfigError
 from .half_batch import HalfBatch
+from .object_rows import ObjectRows
 
 
 class BaseTask(metaclass=ABCMeta):
@@ -38,6 +39,8 @@ class BaseTask(metaclass=ABCMeta):
             :attr:`HalfBatch.features`) or ``'class_layer'``
             (:meth:`class_weights`).
         has_background (bool): Whether something may be of no class at all.
+        head (str): Child module with the class layer. Defaults to
+            ``'head'``.
     """
 
     name: str
@@ -50,6 +53,7 @@ class BaseTask(metaclass=ABCMeta):
     trunk: tuple[str, ...] = ()
     prototype_source: str = 'features'
     has_background: bool = False
+    head: str = 'head'
 
     def prepare_config(self, model: dict) -> None:  # noqa: B027
         """Take out of a config what would mix the halves of a batch.
@@ -67,7 +71,26 @@ class BaseTask(metaclass=ABCMeta):
     def num_classes(self, model: nn.Module) -> int:
         """Number of classes that ``model`` tells apart."""
 
-    @abstractmethod
+    def class_layer(self, model: nn.Module) -> nn.Module:
+        """The last class layer, which reads an embedding.
+
+        Args:
+            model (nn.Module): The (adapted) stock model.
+
+        Returns:
+            nn.Module: With a ``weight`` of a row for each class, and perhaps
+            one more behind them for the background.
+
+        Raises:
+            ConfigError: If the head has no such layer, as by default.
+        """
+        raise ConfigError(
+            'task.type',
+            type(self).__name__,
+            'does not say where a model has its class layer; give the task a '
+            'class_layer(model)',
+        )
+
     def class_weights(self, model: nn.Module) -> Tensor:
         """Rows of the last class layer.
 
@@ -81,6 +104,22 @@ class BaseTask(metaclass=ABCMeta):
         Raises:
             ConfigError: If the head has no such layer.
         """
+        weight = self.class_layer(model).weight
+        return weight[: self.num_classes(model)].detach().clone()
+
+    def logits_of(self, model: nn.Module, embeddings: Tensor) -> Tensor:
+        """Scores that the class layer gives to embeddings.
+
+        Args:
+            model (nn.Module): The (adapted) stock model.
+            embeddings (Tensor): As :attr:`ObjectRows.embedding`, (N, C).
+
+        Returns:
+            Tensor: Without the background, shape (N, num_classes).
+        """
+        return self.class_layer(model)(embeddings)[
+            :, : self.num_classes(model)
+        ]
 
     def extract(self, model: nn.Module, inputs: Tensor) -> Any:
         """Run the trunk on a whole batch.
@@ -138,6 +177,30 @@ class BaseTask(metaclass=ABCMeta):
         trunk_output = self.extract(model, inputs)
         return self.half(
             model, inputs, trunk_output, samples, everything, 'retain'
+        )
+
+    def object_rows(self, model: nn.Module, batch: dict) -> ObjectRows:
+        """Read every object of a batch, at several depths if the task can.
+
+        Args:
+            model (nn.Module): A stock model in evaluation mode.
+            batch (dict): A batch of a data loader.
+
+        Returns:
+            ObjectRows: By default of one depth, ``'embedding'``.
+        """
+        half = self.read(model, batch)
+        logits = half.logits[:, : self.num_classes(model)]
+        scores = half.logits.softmax(1)
+        if half.activation == 'sigmoid':
+            scores = half.logits.sigmoid()
+        scores = scores[:, : logits.shape[1]]
+        return ObjectRows(
+            half.labels,
+            {'embedding': half.features},
+            logits,
+            scores,
+            scores.amax(1),
         )
 
     @abstractmethod

@@ -24,6 +24,19 @@ class Seen(NamedTuple):
     logits: Tensor
 
 
+class View(NamedTuple):
+    """All that a model makes of a half.
+
+    Attributes:
+        outputs (Any): As from :meth:`HalfBatch.outputs_of`.
+        layers (dict[str, Tensor]): What each Transformer block gives, by
+            depth, shape (n, ..., C): tokens, or queries.
+    """
+
+    outputs: Any
+    layers: dict[str, Tensor]
+
+
 class HalfBatch(metaclass=ABCMeta):
     """The forget or the retain half of a batch, read through a task.
 

@@ -169,3 +169,18 @@ def test_a_thousand_classes_in_no_time():
     splits = {f'step_0{i}.retain': classes[i:] for i in range(4)}
     found = evaluate(scores, labels, ForgettingAccuracy(splits), 500, classes)
     assert found['accuracy/top5'] == 1 and len(found) == 2 + 2 * 4 + 1000
+
+
+def test_scores_of_repeated_images():
+    labels = [0, 0, 1]
+    scores = torch.stack(
+        [one_hot_ranking(0), one_hot_ranking(1), one_hot_ranking(1)]
+    )
+    metric = ForgettingAccuracy(SPLITS, topk=1)
+    metric.dataset_meta = dict(classes=CLASSES)
+    samples = [sample.to_dict() for sample in samples_of(scores, labels)]
+    metric.process({}, samples)
+    counts = np.array([[1, 1, 1], [3, 1, 0], [0, 0, 2]])
+    found = metric.resampled_scores(counts, CLASSES[:2])
+    np.testing.assert_allclose(found[CLASSES[0]], [0.5, 0.75, np.nan])
+    np.testing.assert_allclose(found[CLASSES[1]], [1, np.nan, 1])

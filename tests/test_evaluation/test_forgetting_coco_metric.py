@@ -436,3 +436,41 @@ def test_malformed_annotation_file(tmp_path, content):
     path.write_text(content)
     with pytest.raises(ConfigError, match='broken.json.*not a COCO'):
         ForgettingCocoMetric(splits={}, ann_file=str(path))
+
+
+def test_scores_of_repeated_images_are_those_of_pycocotools(tmp_path):
+    truth, detections = make_data(1)
+    ann_file = tmp_path / 'truth.json'
+    ann_file.write_text(json.dumps(truth))
+    metric = ForgettingCocoMetric(splits=SPLITS, ann_file=str(ann_file))
+    metric.dataset_meta = dict(classes=CLASSES)
+    evaluate_later = metric.evaluate
+    metric.evaluate = lambda size: None  # it would forget what it has seen
+    evaluate(metric, detections)
+    metric.evaluate = evaluate_later
+    images = list(detections)
+    counts = np.random.default_rng(0).integers(0, 3, (3, len(images)))
+    counts[0] = 1
+    found = metric.resampled_scores(counts, CLASSES)
+
+    for sample, weights in enumerate(counts):
+        # Each repetition is an image of its own, with another id.
+        repeated = dict(truth, images=[], annotations=[])
+        others = {}
+        for image, times in zip(images, weights, strict=True):
+            for turn in range(times):
+                new = image + 10_000 * turn
+                others[new] = detections[image]
+                (info,) = (i for i in truth['images'] if i['id'] == image)
+                repeated['images'].append(dict(info, id=new))
+                repeated['annotations'] += [
+                    dict(each, image_id=new, id=each['id'] + 100_000 * turn)
+                    for each in truth['annotations']
+                    if each['image_id'] == image
+                ]
+        for name in CLASSES:
+            expected = run_pycocotools(tmp_path, repeated, others, [name])
+            assert found[name][sample] == pytest.approx(
+                expected['mAP'], abs=1e-9, nan_ok=True
+            ), (sample, name)
+    assert len({round(float(v), 9) for v in found[CLASSES[0]]}) > 1

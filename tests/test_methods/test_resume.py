@@ -25,6 +25,8 @@ def inputs(tmp_path_factory):
         ('EWC', dict(rank=2), {}),
         # Resumed, it draws the same images anew.
         ('MaskedDistillation', dict(rank=2), dict(forget_share=0)),
+        # The noise is mixed in once.
+        ('NoiseAndDistil', None, {}),
     ],
 )
 def test_killed_and_resumed(

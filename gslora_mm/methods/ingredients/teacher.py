@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gslora_mm.datasets import ForgetRetainDataset
 from gslora_mm.tasks import HalfBatch, Seen, TaskModel
-from gslora_mm.tasks.half_batch import kept_columns
+from gslora_mm.tasks.half_batch import View, kept_columns
 from .replay import without_adapter
 from .weight_drift import trained_weights
 
@@ -77,6 +77,18 @@ class Teacher:
         """
         with self._asked(half) as teacher:
             return half.outputs_of(teacher)
+
+    def views(self, half: HalfBatch, image: Any = None) -> View:
+        """All that the teacher makes of a half, layer by layer.
+
+        Args:
+            half (HalfBatch): Either half.
+            image (Any, optional): What
+                :meth:`~gslora_mm.tasks.HalfBatch.without_objects` gave, to
+                be viewed in its place.
+        """
+        with self._asked(half) as teacher:
+            return (half if image is None else image).view_of(teacher)
 
     @contextmanager
     def _asked(self, half: HalfBatch) -> Iterator[nn.Module]:

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gslora_mm.utils.precision import in_full_precision, without_autocast
-from ..half_batch import HalfBatch, Seen
+from ..half_batch import HalfBatch, Seen, View
+from ..object_rows import recorded
 from .class_token import class_token_only
+from .rows import block_depths
 
 
 @dataclass(eq=False, repr=False)
@@ -31,6 +33,7 @@ class ClassificationHalf(HalfBatch):
     inputs: Tensor
     data_samples: list
     role: str
+    _blocks: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         super().__init__(self.role, len(self.data_samples))
@@ -38,8 +41,10 @@ class ClassificationHalf(HalfBatch):
     @cached_property
     def _embedded(self) -> Any:
         """What the backbone and the neck give to the head."""
-        with class_token_only(self.model.backbone):
+        depths = block_depths(self.model)
+        with class_token_only(self.model.backbone), recorded(depths) as found:
             embedded = self.model.extract_feat(self.inputs)
+        self._blocks = found
         return in_full_precision(embedded)
 
     @cached_property
@@ -78,6 +83,15 @@ class ClassificationHalf(HalfBatch):
         # The same images anew: another half of the same kind.
         other = replace(self, model=model)
         return Seen(other.features, other.logits)
+
+    @property
+    def layers(self) -> dict[str, Tensor]:
+        features = self.features  # runs all of them
+        return {**self._blocks, 'embedding': features}
+
+    def view_of(self, model: nn.Module) -> View:
+        other = replace(self, model=model)
+        return View(other.logits, other.layers)
 
     def relabelled(
         self, draw: Callable[[Tensor], Tensor]

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from gslora_mm.registry import METRICS, TASKS
 from gslora_mm.utils import ConfigError
 from ..base import BaseTask, pick_metric
+from ..object_rows import ObjectRows
+from ..temporary import temporarily
 from .half import ClassificationHalf
+from .rows import classification_rows
 
 #: Where the heads of mmpretrain keep their last class layer:
 #: ``LinearClsHead``, ``VisionTransformerClsHead``, ``ArcFaceClsHead``.
@@ -102,7 +105,7 @@ class ClassificationTask(BaseTask):
     def num_classes(self, model: nn.Module) -> int:
         return model.head.num_classes
 
-    def class_weights(self, model: nn.Module) -> Tensor:
+    def class_layer(self, model: nn.Module) -> nn.Module:
         layer = class_layer(model.head)
         if layer is None or layer.weight.shape[0] != model.head.num_classes:
             raise ConfigError(
@@ -113,7 +116,15 @@ class ClassificationTask(BaseTask):
                 'an ArcFaceClsHead), of which prototypes of the classes '
                 'could be taken',
             )
-        return layer.weight.detach().clone()
+        return layer
+
+    def logits_of(self, model: nn.Module, embeddings: Tensor) -> Tensor:
+        # Of whatever kind: the head of faces normalises and scales.
+        with temporarily(model.head, pre_logits=lambda embedded: embedded):
+            return model.head(embeddings)
+
+    def object_rows(self, model: nn.Module, batch: dict) -> ObjectRows:
+        return classification_rows(model, batch)
 
     def half(
         self,

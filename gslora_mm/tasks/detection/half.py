@@ -2,6 +2,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from gslora_mm.models.losses import distillation_loss
 from gslora_mm.utils.precision import in_full_precision, without_autocast
-from ..half_batch import HalfBatch, Seen, kept_columns, presence_loss
+from ..half_batch import HalfBatch, Seen, View, kept_columns, presence_loss
+from ..object_rows import recorded
 from .losses import (
     HeadLosses,
     all_losses,
@@ -19,12 +21,14 @@ from .losses import (
     matched_losses,
     mean_count,
 )
+from .painting import painted_over
 from .patches import (
     computing_losses,
     last_layer_only,
     recording_proposals,
     replaying_proposals,
 )
+from .rows import layer_depths
 
 
 @dataclass(eq=False, repr=False)
@@ -66,6 +70,7 @@ class DetectionHalf(HalfBatch):
     emptied: Tensor | None = None
     # Of a detector that chooses its queries by the image.
     _proposals: list[Tensor] = field(default_factory=list, init=False)
+    _layers: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         super().__init__(self.role, len(self.data_samples))
@@ -89,6 +94,7 @@ class DetectionHalf(HalfBatch):
         with (
             computing_losses(self.model),
             recording_proposals(self.model, self._proposals),
+            recorded(layer_depths(self.model)) as self._layers,
         ):
             inputs = self.model.forward_transformer(
                 self._own_feature_maps(), self.data_samples
@@ -150,12 +156,30 @@ class DetectionHalf(HalfBatch):
 
     def seen_by(self, model: nn.Module) -> Seen:
         is_matched = self._outputs.is_matched
-        hidden, scores, _ = self._queries_of(model)
+        hidden, scores, *_ = self._queries_of(model)
         return Seen(hidden[is_matched], scores[is_matched])
 
     def outputs_of(self, model: nn.Module) -> tuple[Tensor, Tensor]:
-        _, scores, boxes = self._queries_of(model)
+        _, scores, boxes, _ = self._queries_of(model)
         return scores, boxes
+
+    @property
+    def layers(self) -> dict[str, Tensor]:
+        num_queries = self._outputs.is_matched.shape[1]
+        return _without_denoising(self._layers, num_queries)
+
+    def view_of(self, model: nn.Module) -> View:
+        _, scores, boxes, layers = self._queries_of(model)
+        return View((scores, boxes), layers)
+
+    def without_objects(self) -> 'DetectionHalf':
+        num_queries = self._outputs.is_matched.shape[1]
+        boxes = [sample.gt_instances.bboxes for sample in self.data_samples]
+        inputs = painted_over(self.inputs, boxes)
+        # A model that looks at it starts from the same proposals, if any.
+        return PaintedHalf(
+            inputs, self.data_samples, self._proposals, num_queries
+        )
 
     def distance_to(
         self, outputs: tuple[Tensor, Tensor], is_kept: Tensor
@@ -228,13 +252,8 @@ class DetectionHalf(HalfBatch):
             self.model.bbox_head, weights.sum(), 0, scores
         )
 
-    def _queries_of(self, model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-        """What another model makes of all queries of this half.
-
-        Returns:
-            tuple[Tensor, Tensor, Tensor]: Embeddings, scores and boxes of
-            the last decoder layer, as in :class:`HeadLosses`.
-        """
+    def _queries_of(self, model: nn.Module) -> 'Queries':
+        """What another model makes of all queries of this half."""
         num_queries = self._outputs.is_matched.shape[1]  # chooses them, too
         # A trunk that is trained, too, is not what it was.
         is_trained = any(maps.requires_grad for maps in self.feature_maps)
@@ -242,20 +261,9 @@ class DetectionHalf(HalfBatch):
             maps = model.extract_feat(self.inputs)
         else:
             maps = self._own_feature_maps()
-        with (
-            computing_losses(model),
-            replaying_proposals(model, self._proposals),
-        ):
-            found = model.forward_transformer(maps, self.data_samples)
-        found = in_full_precision(found)
-        head = model.bbox_head
-        names = inspect.signature(head.forward).parameters
-        with without_autocast(self.inputs):
-            scores, boxes = head(**{name: found[name] for name in names})[:2]
-        # Denoising queries stand before those that are matched.
-        last = (found['hidden_states'][-1], scores[-1], boxes[-1])
-        hidden, scores, boxes = (x[:, -num_queries:] for x in last)
-        return hidden, scores, boxes
+        return queries_of(
+            model, maps, self.data_samples, self._proposals, num_queries
+        )
 
     def relabelled(self, draw: Callable[[Tensor], Tensor]) -> 'DetectionHalf':
         samples, gone, kept = [], [], []
@@ -282,3 +290,91 @@ class DetectionHalf(HalfBatch):
                     'other for all objects of a class'
                 )
         return replace(self, data_samples=samples, emptied=emptied)
+
+
+@dataclass(eq=False, repr=False)
+class PaintedHalf:
+    """Images without their objects, for another model to look at.
+
+    Args:
+        inputs (Tensor): Preprocessed images, (n, 3, H, W).
+        data_samples (list[DetDataSample]): Samples of the half.
+        proposals (list[Tensor]): What a two-stage detector starts from.
+        num_queries (int): Queries that are not for denoising.
+    """
+
+    inputs: Tensor
+    data_samples: list
+    proposals: list[Tensor]
+    num_queries: int
+
+    def view_of(self, model: nn.Module) -> View:
+        """See :meth:`HalfBatch.view_of`."""
+        _, scores, boxes, layers = queries_of(
+            model,
+            model.extract_feat(self.inputs),
+            self.data_samples,
+            self.proposals,
+            self.num_queries,
+        )
+        return View((scores, boxes), layers)
+
+
+class Queries(NamedTuple):
+    """What a detector makes of its queries.
+
+    Attributes:
+        hidden (Tensor): Embeddings of the last decoder layer.
+        scores (Tensor): As in :class:`HeadLosses`.
+        boxes (Tensor): As in :class:`HeadLosses`.
+        layers (dict[str, Tensor]): See :class:`View`.
+    """
+
+    hidden: Tensor
+    scores: Tensor
+    boxes: Tensor
+    layers: dict[str, Tensor]
+
+
+def queries_of(
+    model: nn.Module,
+    maps: tuple[Tensor, ...],
+    data_samples: list,
+    proposals: list[Tensor],
+    num_queries: int,
+) -> Queries:
+    """Let a detector look at images, from given proposals.
+
+    Args:
+        model (nn.Module): A ``DetectionTransformer`` of mmdet.
+        maps (tuple[Tensor]): Its feature maps, (n, C, H, W).
+        data_samples (list[DetDataSample]): Samples of the images.
+        proposals (list[Tensor]): See :func:`replaying_proposals`.
+        num_queries (int): Queries that are not for denoising.
+    """
+    with (
+        computing_losses(model),
+        replaying_proposals(model, proposals),
+        recorded(layer_depths(model)) as layers,
+    ):
+        found = model.forward_transformer(maps, data_samples)
+    found = in_full_precision(found)
+    head = model.bbox_head
+    names = inspect.signature(head.forward).parameters
+    with without_autocast(maps[0]):
+        scores, boxes = head(**{name: found[name] for name in names})[:2]
+    # Denoising queries stand before those that are matched.
+    last = (found['hidden_states'][-1], scores[-1], boxes[-1])
+    hidden, scores, boxes = (x[:, -num_queries:] for x in last)
+    layers = _without_denoising(layers, num_queries)
+    return Queries(hidden, scores, boxes, layers)
+
+
+def _without_denoising(
+    layers: dict[str, Tensor], num_queries: int
+) -> dict[str, Tensor]:
+    """Layers whose queries are those that are matched alone."""
+    return {
+        name: x[:, -num_queries:] if name.startswith('decoder') else x
+        for name, x in layers.items()
+    }

@@ -7,6 +7,7 @@ from gslora_mm.registry import TASKS
 from gslora_mm.utils import ConfigError
 from ..base import BaseTask, pick_metric
 from ..half_batch import ROLES, HalfBatch
+from ..object_rows import ObjectRows
 
 QUERIES = ('all', 'matched')
 
@@ -47,6 +48,7 @@ class DetectionTask(BaseTask):
     trunk = ('backbone', 'neck')
     prototype_source = 'class_layer'
     has_background = True
+    head = 'bbox_head'
 
     def __init__(
         self, aux_loss: dict | None = None, forget_queries: str = 'all'
@@ -97,7 +99,7 @@ class DetectionTask(BaseTask):
     def num_classes(self, model: nn.Module) -> int:
         return model.bbox_head.num_classes
 
-    def class_weights(self, model: nn.Module) -> Tensor:
+    def class_layer(self, model: nn.Module) -> nn.Module:
         head = model.bbox_head
         if hasattr(head, 'cls_branches'):
             # One a decoder layer, and one more for the encoder's proposals.
@@ -113,8 +115,12 @@ class DetectionTask(BaseTask):
                 f'a row for each of the {head.num_classes} classes), of '
                 'which prototypes of the classes could be taken',
             )
-        # With a softmax, the background is the last row.
-        return weight[: head.num_classes].detach().clone()
+        return layer
+
+    def object_rows(self, model: nn.Module, batch: dict) -> ObjectRows:
+        from .rows import detection_rows
+
+        return detection_rows(model, batch)
 
     def extract(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, ...]:
         return model.extract_feat(inputs)

@@ -1,0 +1,111 @@
+import re
+from typing import Literal
+
+import torch
+from torch import nn
+
+from gslora_mm.registry import METHODS
+from gslora_mm.utils import ConfigError
+from .counterfactual_distillation import CounterfactualDistillation
+from .retrain import initial_model
+from .settings import NonNegative, PerStep, Seed, Share
+
+
+@METHODS.register_module()
+class NoiseAndDistil(CounterfactualDistillation):
+    r"""Weights part of the way back to where training began, and distilled.
+
+    .. math:: w \leftarrow (1 - a)\, w + a\, w_{init}
+
+    before the first iteration; then the loss of
+    :class:`CounterfactualDistillation`, with the model as it was as teacher.
+    After "Distillation Robustifies Unlearning" (UNDO, Lee et al., 2025,
+    https://arxiv.org/abs/2506.06278): a model that was only taught not to
+    say something is taught back in a few iterations, one that was distilled
+    into damaged weights never had what its teacher did not show. What is to
+    be forgotten is kept from the student by its counterfactual teacher, not
+    by a teacher that has forgotten before.
+
+    It reaches the level *weights*, and costs: all weights are trained, for
+    about half of the iterations that training took, and what is retained
+    comes back as far as images and iterations allow. Give it all images
+    (``forgetting.retain_share = 1.0``, ``forget_share = 1.0``).
+
+    Args:
+        noise: a, the share of the initial weights.
+        kept: Regular expression that is searched in the names of weights;
+            those found keep theirs, and are trained all the same. None for
+            none.
+        seed: Of the initial weights.
+        alpha_s, warmup_iters, warmup_epochs, sparsity, loss_structure, beta,
+            margin, w_hold, w_layers, w_labels, unit, overshoot, teacher_of:
+            As in
+            :class:`CounterfactualDistillation`.
+    """
+
+    name = 'noise_and_distil'
+    needs = ('forget', 'retain')
+    # Statistics of normalisations have to be found anew.
+    in_evaluation_mode = False
+    noise: Share = 0.6
+    kept: str | None = None
+    seed: Seed = 0
+    w_labels: PerStep[NonNegative] = 0.3
+    # A damaged model is far from everything.
+    unit: Literal['change', 'variance'] = 'variance'
+
+    def __post_init__(self):
+        super().__post_init__()
+        try:
+            re.compile(self.kept or '')
+        except re.error as error:
+            raise ConfigError(
+                'method.kept', self.kept, f'no regular expression: {error}'
+            ) from error
+
+    def setup(self, model):
+        super().setup(model)
+        if model.groups:
+            raise ConfigError(
+                'adapter',
+                valid='must be None for NoiseAndDistil: all weights are '
+                'mixed with initial ones, and trained',
+            )
+        state = model.model.state_dict()
+        # What the teacher is made of.
+        self.start = {name: value.clone() for name, value in state.items()}
+        fresh = initial_model(model.stock_config, self.seed)
+        mix_with(model.model, fresh, self.noise, self.kept)
+
+    def prepare(self, model, dataset):
+        self.weights = self.start
+        super().prepare(model, dataset)
+
+    def carried_state(self):
+        return {'gone': self.gone}
+
+
+@torch.no_grad()
+def mix_with(
+    model: nn.Module, fresh: nn.Module, share: float, kept: str | None
+) -> None:
+    """Mix weights with those of another model of the same architecture.
+
+    Running statistics of normalisations whose weights are mixed begin anew.
+
+    Args:
+        model (nn.Module): Changed in place.
+        fresh (nn.Module): The other one.
+        share (float): Share of the other one's weights.
+        kept (str, optional): Regular expression; weights whose names it is
+            found in stay as they are.
+    """
+    others = dict(fresh.named_parameters())
+    for name, module in model.named_modules():
+        mixed = False
+        for key, weight in module.named_parameters(name, recurse=False):
+            if kept is None or not re.search(kept, key):
+                weight.lerp_(others[key].to(weight), share)
+                mixed = True
+        if mixed and share and hasattr(module, 'reset_running_stats'):
+            module.reset_running_stats()

@@ -1,0 +1,104 @@
+"""Noise and distil: weights part of the way back, and a teacher."""
+
+import pytest
+import torch
+from torch import nn
+
+from gslora_mm.methods.noise_and_distil import mix_with
+from gslora_mm.methods.retrain import initial_model
+from gslora_mm.utils import ConfigError
+from .helpers import (
+    LORA,
+    TASKS,
+    TinyDataset,
+    tiny_batch,
+    tiny_model,
+    train,
+)
+
+
+def noisy(task, **settings):
+    method = dict(type='gslora_mm.NoiseAndDistil', **settings)
+    return tiny_model(task, method, adapter=None)
+
+
+def test_mixes_weights_and_starts_statistics_anew():
+    torch.manual_seed(0)
+    model, fresh = (
+        nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)) for _ in range(2)
+    )
+    model[1].running_mean.fill_(5)
+    own = model[0].weight.detach().clone()
+    bias = model[0].bias.detach().clone()
+    mix_with(model, fresh, 0.25, kept='0.bias')
+    torch.testing.assert_close(
+        model[0].weight.data, 0.75 * own + 0.25 * fresh[0].weight
+    )
+    assert torch.equal(model[0].bias, bias)
+    assert not model[1].running_mean.any()
+    # Without noise nothing is touched, statistics included.
+    model[1].running_mean.fill_(5)
+    mix_with(model, fresh, 0.0, None)
+    assert (model[1].running_mean == 5).all()
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_the_teacher_is_the_model_as_it_was(task):
+    model = noisy(task, noise=0.7)
+    start = model.method.start
+    plain = tiny_model(task, dict(type='gslora_mm.FineTune'), adapter=None)
+    for name, value in plain.model.state_dict().items():
+        assert torch.equal(start[name], value), name
+    fresh = initial_model(model.stock_config, 0).state_dict()
+    for name, weight in model.model.named_parameters():
+        torch.testing.assert_close(
+            weight.data, start[name].lerp(fresh[name], 0.7)
+        )
+    model.method.prepare(model, TinyDataset(task))
+    with model.method.teacher._asked(
+        model.task.read(model.model, tiny_batch(task))
+    ) as teacher:
+        for name, value in teacher.state_dict().items():
+            assert torch.equal(value, start[name]), name
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_learns_from_its_teacher(task):
+    model = noisy(task, noise=0.5, w_labels=0.0, margin=0.0)
+    model.method.prepare(model, TinyDataset(task))
+    dataset = TinyDataset(task)
+    batch = dict(
+        inputs=list(dataset.inputs), data_samples=dataset.samples
+    )
+    before = train(model, batch, lr=0)
+    train(model, batch, 30, lr=1e-4)
+    after = train(model, batch, lr=0)
+    assert before['layers_retain'] > 1e-4
+    assert after['loss'] < before['loss']
+
+
+def test_the_noise_follows_from_the_seed():
+    one, same, other = (
+        noisy('classification', seed=seed).model.state_dict()
+        for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(value, same[key]) for key, value in one.items())
+    assert any(not torch.equal(value, other[k]) for k, value in one.items())
+
+
+def test_an_adapter_is_refused():
+    method = dict(type='gslora_mm.NoiseAndDistil')
+    with pytest.raises(ConfigError, match='adapter.*must be None'):
+        tiny_model('classification', method, LORA)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(noise=1.5), r'method.noise = 1.5: must be a number in \[0, 1\]'),
+        (dict(kept='('), 'method.kept = .*no regular expression'),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        noisy('classification', **settings)

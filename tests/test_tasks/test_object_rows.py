@@ -1,0 +1,109 @@
+"""What a model makes of every object, at several depths."""
+
+import copy
+
+import pytest
+import torch
+
+from gslora_mm.tasks import ClassificationTask, DetectionTask
+from gslora_mm.tasks.detection.rows import _cells_in
+from tests.classifiers import build_classifier
+from tests.detectors import build_detector, random_batch
+
+DETECTORS = (
+    'detr',
+    'deformable_detr_two_stage',
+    'dino',
+    'dab_detr',
+    'conditional_detr',
+)
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_a_row_an_object_in_order(name):
+    model, batch = build_detector(name, dropout=0.5).eval(), random_batch(3)
+    with torch.no_grad():
+        rows = DetectionTask().object_rows(model, batch)
+        again = DetectionTask().object_rows(model, random_batch(3))
+    labels = [s.gt_instances.labels for s in batch['data_samples']]
+    assert torch.equal(rows.labels, torch.cat(labels))
+    assert list(rows.features) == [
+        'neck', 'encoder.0', 'encoder.1', 'decoder.0', 'decoder.1'
+    ]  # fmt: skip
+    for depth, found in rows.features.items():
+        assert found.shape[0] == len(rows.labels)
+        torch.testing.assert_close(found, again.features[depth])
+    # The last depth is what the class layer reads.
+    torch.testing.assert_close(
+        DetectionTask().logits_of(model, rows.embedding), rows.logits
+    )
+    assert rows.probabilities.min() >= 0
+    assert rows.found.shape == rows.labels.shape
+
+
+def test_finds_whatever_box_lies_over_an_object():
+    model, batch = build_detector('detr').eval(), random_batch(2)
+    task = DetectionTask()
+    with torch.no_grad():
+        rows = task.object_rows(model, batch)
+        assert not rows.found.any()  # random boxes are elsewhere
+        data = model.data_preprocessor(batch)
+        samples = model.predict(
+            data['inputs'], copy.deepcopy(data['data_samples']), rescale=False
+        )
+        for sample, other in zip(samples, batch['data_samples'], strict=True):
+            boxes = sample.pred_instances.bboxes[: len(other.gt_instances)]
+            other.gt_instances.bboxes = boxes
+        rows = task.object_rows(model, batch)
+    # Of any class; and the query is the one that lies there.
+    assert (rows.found >= rows.probabilities.amax(1) - 1e-6).all()
+    assert rows.found.all()
+
+
+def test_averages_over_the_cells_in_a_box():
+    maps = (torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 1, 2))
+    boxes = torch.tensor(
+        [[0.0, 0.0, 20.0, 9.0], [11.0, 1.0, 12.0, 2.0], [0, 0, 40.0, 20]]
+    )
+    weights = _cells_in(boxes, maps, (20, 40))
+    # Cells of 10 x 10 px, centres at 5, 15, ...; then two of 20 x 20.
+    assert weights[0].tolist() == [0.5, 0.5, 0, 0, 0, 0, 0, 0, 0, 0]
+    # No centre is in the second: the nearest one.
+    assert weights[1].tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+    torch.testing.assert_close(weights[2], torch.full((10,), 0.1))
+
+
+def test_images_without_objects_have_no_rows():
+    model, batch = build_detector('deformable_detr').eval(), random_batch(2)
+    full = DetectionTask().object_rows(model, batch)
+    for sample in batch['data_samples']:
+        sample.gt_instances = sample.gt_instances[:0]
+    rows = DetectionTask().object_rows(model, batch)
+    assert not len(rows.labels)
+    assert rows.features.keys() == full.features.keys()
+    joined = full.concatenate([rows, full])
+    assert torch.equal(joined.labels, full.labels)
+
+
+@pytest.mark.parametrize('name', ['deit', 'swin'])
+def test_a_row_an_image(name):
+    model = build_classifier(name, 5).eval()
+    inputs = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    from mmpretrain.structures import DataSample
+
+    samples = [DataSample().set_gt_label(i) for i in (4, 0, 2)]
+    batch = dict(inputs=list(inputs), data_samples=samples)
+    task = ClassificationTask()
+    with torch.no_grad():
+        rows = task.object_rows(model, batch)
+    assert rows.labels.tolist() == [4, 0, 2]
+    assert list(rows.features)[0] == 'patch_embed'
+    assert len(rows.features) >= 4
+    assert all(len(found) == 3 for found in rows.features.values())
+    torch.testing.assert_close(
+        task.logits_of(model, rows.embedding), rows.logits
+    )
+    torch.testing.assert_close(rows.probabilities.sum(1), torch.ones(3))
+    some = rows.take(torch.tensor([True, False, True]))
+    assert some.labels.tolist() == [4, 2]
+    assert torch.equal(some.embedding, rows.embedding[[0, 2]])
