@@ -143,6 +143,7 @@ TRANSFORMS = _child(mmengine_registry.TRANSFORMS, 'datasets')
 
 TASKS = _own('task', 'tasks')
 METHODS = _own('method', 'methods')
+ATTACKS = _own('attack', 'audits')
 
 #: What draws before-and-after pictures, by the name of the task.
 PICTURES = Registry(

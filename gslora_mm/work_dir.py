@@ -71,7 +71,9 @@ class WorkDir:
         report (Path): The report for machines.
         report_text (Path): The report as Markdown.
         figures (Path): Folder of the report's figures.
-        linear_probe (Path): Figures of linear probes.
+        audit (Path): Folder of an audit.
+        audit_json (Path): Its figures, for machines.
+        audit_text (Path): The same as Markdown.
         lock (Path): Locked by the process that writes here.
     """
 
@@ -83,7 +85,9 @@ class WorkDir:
         self.report = self.path / 'report.json'
         self.report_text = self.path / 'report.md'
         self.figures = self.path / 'report'
-        self.linear_probe = self.path / 'linear_probe.json'
+        self.audit = self.path / 'audit'
+        self.audit_json = self.audit / 'audit.json'
+        self.audit_text = self.audit / 'audit.md'
         self.lock = self.path / '.lock'
 
     def step(self, number: int) -> StepDir:

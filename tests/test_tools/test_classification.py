@@ -78,7 +78,7 @@ def test_no_tool_writes_into_a_finished_step(inputs, tmp_path):
     for command in (
         ('test.py', step / 'config.py', step / 'merged.pth'),
         ('test.py', work_dir / 'pretrained/config.py', stock),
-        ('analysis_tools/linear_probe.py', work_dir, '--shots', 2),
+        ('audit.py', work_dir, '--attacks', 'redirection'),
         ('analysis_tools/report.py', work_dir),
         ('analysis_tools/compare_runs.py', f'a={work_dir}'),
         (

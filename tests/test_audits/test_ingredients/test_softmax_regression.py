@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gslora_mm.audits.linear_probe import (
+from gslora_mm.audits.ingredients.softmax_regression import (
     LinearProbe,
     held_out_rows,
     split_accuracies,

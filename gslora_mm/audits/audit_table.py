@@ -1,0 +1,97 @@
+"""An audit as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from gslora_mm.reports.rendering import Table, render_template
+from gslora_mm.utils.text import percent, shortened
+from .run import known_attacks
+
+
+def render_audit(audit: Mapping) -> str:
+    """Write ``audit.json`` as Markdown.
+
+    Args:
+        audit (Mapping): See :meth:`gslora_mm.audits.Audit.attack`.
+
+    Returns:
+        str: A table an attack; figures in percent.
+    """
+    known = known_attacks()
+    groups = []
+    for name, entries in groupby(audit['attacks'], lambda each: each['name']):
+        entries = list(entries)
+        groups.append(
+            dict(
+                name=name,
+                metric=entries[0]['metric'],
+                resisting=known[name].resisting if name in known else '',
+                table=_table(entries),
+            )
+        )
+    context = dict(
+        audit=audit, groups=groups, classes=shortened(audit['classes'])
+    )
+    return render_template('gslora_mm.audits', 'audit.md.j2', context)
+
+
+def _table(entries: Sequence[Mapping]) -> Table:
+    """A row for each setting."""
+    header = [
+        'Setting',
+        'Pre-trained',
+        'After',
+        'Interval',
+        'Retrained',
+        'Verdict',
+        'Worst class',
+    ]
+    rows = []
+    for entry in entries:
+        low, high = entry['after_interval']
+        rows.append(
+            [
+                setting_in_words(entry['setting']) or '-',
+                percent(entry['pretrained']),
+                percent(entry['after']),
+                f'{percent(low)} to {percent(high)}',
+                ', '.join(map(percent, entry['retrained'])) or '-',
+                verdict_in_words(entry),
+                _worst(entry['worst']),
+            ]
+        )
+    return Table(header, rows, left=1)
+
+
+def setting_in_words(setting: Mapping[str, Any]) -> str:
+    """Such as ``decoder.2, 5 shots``."""
+    words = []
+    for key, value in setting.items():
+        if key in ('shots', 'iterations'):
+            words.append(f'{"all" if value is None else value} {key}')
+        elif isinstance(value, str):
+            words.append(value)
+        else:
+            words.append(f'{key} {value}')
+    return ', '.join(words)
+
+
+def verdict_in_words(entry: Mapping[str, Any]) -> str:
+    """What an entry of an audit says."""
+    if not entry['decides']:
+        return '-'
+    if not entry['retrained']:
+        return 'no control'
+    if not entry['separates']:
+        return 'tells nothing'
+    return 'resisted' if entry['resisted'] else '**not resisted**'
+
+
+def _worst(worst: Mapping[str, Any] | None) -> str:
+    if worst is None:
+        return '-'
+    return (
+        f'{worst["name"]}: {percent(worst["after"])} of '
+        f'{percent(max(filter(None, worst["retrained"]), default=0.0))}'
+    )

@@ -1,0 +1,348 @@
+"""Audits of the finished steps of a sequence."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+
+from gslora_mm.registry import ATTACKS, registered
+from gslora_mm.utils import ConfigError, save_json, unknown_name
+from gslora_mm.utils.atomic import atomic_path
+from gslora_mm.utils.checkpoint import local_path, sha256_of
+from gslora_mm.utils.errors import config_path
+from gslora_mm.version import __version__
+from gslora_mm.work_dir import WorkDir
+from .base import BaseAttack
+from .evidence import Evidence, Suspect
+from .outcome import Outcome
+from .retrained import make_retrained
+from .verdict import compare
+
+#: A retrained model scores at most this on classes that it never learned.
+UNKNOWN = 0.05
+
+#: Findings of an attack on one model: settings and outcomes, in order.
+Findings = list[tuple[dict, Outcome]]
+
+
+def known_attacks() -> dict[str, type[BaseAttack]]:
+    """All attacks by the names that a command line and reports use."""
+    return {cls.name: cls for cls in registered(ATTACKS).values()}
+
+
+@dataclass
+class Audit:
+    """Attacks on the models that a sequence left in its work dir.
+
+    Args:
+        work_dir (str | os.PathLike): Work dir of a sequence.
+        step (int, optional): Which finished step. Defaults to the last one.
+        retrained (Sequence[str]): Stock checkpoints of models of the same
+            architecture and label space that never learned the classes
+            forgotten up to the step. Without one there is no verdict.
+        make_retrained (int): How many of these to train, if none is given.
+        attacks (Sequence[str], optional): Names of attacks. Defaults to all
+            that fit the model.
+        options (Mapping): Settings by attack, such as
+            ``dict(relearning=dict(shots=10))``.
+        seeds (Sequence[int]): Of whatever an attack draws.
+        max_images (int): Most training images that are read.
+        say (Callable): Is told about progress. Defaults to ``print``.
+
+    Raises:
+        ConfigError: If anything is wrong; nothing has been attacked then.
+    """
+
+    work_dir: str | os.PathLike
+    step: int | None = None
+    retrained: Sequence[str] = ()
+    make_retrained: int = 0
+    attacks: Sequence[str] | None = None
+    options: Mapping[str, Mapping] = field(default_factory=dict)
+    seeds: Sequence[int] = (0,)
+    max_images: int = 2000
+    say: Callable[[str], None] = print
+
+    def __post_init__(self) -> None:
+        self.run = WorkDir(self.work_dir)
+        self.record = self.run.read_record()
+        self._check_pretrained()
+        results = {r['step']: r for r in self.run.read_results(gaps=True)}
+        if not results:
+            raise ConfigError(
+                'work_dir', str(self.run.path), 'holds no finished step'
+            )
+        step = max(results) if self.step is None else self.step
+        if step not in results:
+            raise ConfigError(
+                'step',
+                step,
+                f'not a finished step of {str(self.run.path)!r}; finished '
+                f'are {", ".join(map(str, results))}',
+            )
+        self.step, result = step, results[step]
+        forgotten = [*result['forget'], *(result.get('old') or ())]
+        classes = self.record['classes']
+        self.evidence = Evidence(
+            Config.fromfile(self.run.step(step).config),
+            classes,
+            [name for name in classes if name in forgotten],
+            self.seeds,
+            self.max_images,
+        )
+        self.chosen, self.not_run = self._choose()
+
+    def _choose(self) -> tuple[list[BaseAttack], list[dict]]:
+        """The attacks to run, and those that are not, with reasons."""
+        known = known_attacks()
+        for name in (*(self.attacks or ()), *self.options):
+            if name not in known:
+                raise unknown_name('attacks', name, known)
+        chosen, not_run = [], []
+        for name, cls in known.items():
+            reason = None
+            if self.attacks is not None and name not in self.attacks:
+                reason = 'not asked for'
+            else:
+                with config_path('options'):
+                    try:
+                        attack = cls(**self.options.get(name, {}))
+                    except TypeError as error:
+                        raise ConfigError(
+                            name, self.options[name], str(error)
+                        ) from None
+                reason = attack.why_not(self.evidence)
+            if reason is None:
+                chosen.append(attack)
+            else:
+                not_run.append(dict(name=name, reason=reason))
+            if reason and self.attacks is not None and name in self.attacks:
+                raise ConfigError('attacks', name, reason)
+        return chosen, not_run
+
+    def _check_pretrained(self) -> None:
+        """Refuse another file in place of what the sequence began with."""
+        path = self.record['pretrained_path']
+        expected = self.record['checkpoint_sha256']
+        digest = sha256_of(local_path(path))
+        if digest != expected:
+            raise ConfigError(
+                'forgetting.pretrained',
+                path,
+                'is not the file that this sequence started from: its '
+                f'SHA-256 is {digest[:12]}..., that of '
+                f'{self.run.record.name} {expected[:12]}...',
+            )
+
+    def suspects(self) -> list[Suspect]:
+        """The models to attack; those to be retrained are, first."""
+        record = self.record
+        paths = {
+            'pretrained': record['pretrained_path'],
+            'after': str(self.run.step(self.step).merged),
+        }
+        retrained = list(self.retrained)
+        if self.make_retrained and not retrained:
+            retrained = make_retrained(
+                Config.fromfile(self.run.config),
+                list(self.evidence.kept),
+                self.run.audit / f'step_{self.step:02d}',
+                self.make_retrained,
+                self.say,
+            )
+        for number, path in enumerate(retrained, 1):
+            paths[f'retrained {number}'] = path
+        suspects = []
+        for name, path in paths.items():
+            allow = name == 'pretrained' and record.get('allow_pickle', False)
+            renamed = dict.fromkeys(
+                (name, 'forgetting.pretrained'), '--retrained'
+            )
+            with config_path(renamed=renamed if ' ' in name else {}):
+                suspect = Suspect(
+                    name, path, sha256_of(local_path(path)), allow
+                )
+                self.evidence.model(suspect)
+            suspects.append(suspect)
+        self.evidence.original = suspects[0]
+        for suspect in suspects[2:]:
+            self._check_retrained(suspect)
+        return suspects
+
+    def _check_retrained(self, suspect: Suspect) -> None:
+        """Refuse a model that knows a class by the name of its own head."""
+        found = self._cached(
+            'score', {}, suspect, lambda: [({}, self._score(suspect))]
+        )
+        scores = found[0][1].per_class
+        worst = max(scores, key=lambda name: np.nan_to_num(scores[name][0]))
+        if scores[worst][0] > UNKNOWN:
+            raise ConfigError(
+                '--retrained',
+                suspect.path,
+                f'this model knows {worst!r}: it scores '
+                f'{100 * scores[worst][0]:.1f} % on it, so it is no model '
+                'that never learned it; valid is one trained without '
+                f'{", ".join(self.evidence.gone)}',
+            )
+
+    def _score(self, suspect: Suspect) -> Outcome:
+        return self.evidence.score(self.evidence.model(suspect))
+
+    def attack(self) -> dict:
+        """Run all attacks, and write ``audit.json``.
+
+        What is finished is not computed again when the audit is repeated,
+        killed or not.
+
+        Returns:
+            dict: What is written, see docs/en/audits.md.
+        """
+        suspects = self.suspects()
+        self._announce(suspects)
+        entries = []
+        for attack in self.chosen:
+            start = time.perf_counter()
+            findings = [
+                self._cached(
+                    attack.name,
+                    asdict(attack),
+                    suspect,
+                    lambda a=attack, s=suspect: list(
+                        a.measure(self.evidence, s)
+                    ),
+                )
+                for suspect in suspects
+            ]
+            seconds = time.perf_counter() - start
+            new = list(_compared(attack, findings))
+            for entry in new:
+                entry['seconds'] = seconds / len(new)
+            entries += new
+            self.say(f'{attack.name}: {_verdict(new)} ({seconds:.0f} s)')
+        self.evidence.forget_rows()
+        result = dict(
+            step=self.step,
+            claim='concept',
+            task=self.record['task'],
+            classes=list(self.evidence.gone),
+            checkpoint_sha256=suspects[1].sha256,
+            pretrained_sha256=suspects[0].sha256,
+            retrained=[each.path for each in suspects[2:]],
+            retrained_sha256=[each.sha256 for each in suspects[2:]],
+            seeds=list(self.seeds),
+            training_images=len(self.evidence.training),
+            validation_images=len(self.evidence.validation),
+            version=__version__,
+            attacks=entries,
+            not_run=self.not_run,
+        )
+        save_json(result, self.run.audit_json)
+        return result
+
+    def _announce(self, suspects: Sequence[Suspect]) -> None:
+        """Say what will be done, and how long it may take."""
+        evidence = self.evidence
+        reads = {part for attack in self.chosen for part in attack.reads}
+        passes = sum(len(getattr(evidence, part)) for part in reads)
+        passes += sum(attack.cost(evidence) for attack in self.chosen)
+        seconds = passes * len(suspects) * evidence.seconds_a_pass()
+        self.say(
+            f'step {self.step}: {len(evidence.gone)} forgotten classes, '
+            f'{len(self.chosen)} attacks on {len(suspects)} models, '
+            f'{len(suspects) - 2} of them retrained; about '
+            f'{max(1, round(seconds / 60))} minutes of passes through them, '
+            'if nothing is finished yet'
+        )
+
+    def _cached(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        suspect: Suspect,
+        measure: Callable[[], Findings],
+    ) -> Findings:
+        """Findings of an attack on a model, from its file if there is one."""
+        identity = dict(
+            name=name,
+            settings=dict(settings),
+            suspect=suspect.sha256,
+            pretrained=self.record['checkpoint_sha256'],
+            annotations=self.record['annotations_sha256'],
+            classes=list(self.evidence.gone),
+            seeds=list(self.seeds),
+            max_images=self.max_images,
+            version=__version__,
+        )
+        key = json.dumps(identity, sort_keys=True, default=str)
+        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+        path = self.run.audit / 'parts' / f'{name}-{digest}.npz'
+        if not path.exists():
+            _save_findings(measure(), path)
+        return _load_findings(path)
+
+
+def _compared(
+    attack: BaseAttack, findings: Sequence[Findings]
+) -> Iterator[dict]:
+    """Entries of an attack, for each setting."""
+    for at_setting in zip(*findings, strict=True):
+        setting = at_setting[0][0]
+        pretrained, after, *retrained = (found for _, found in at_setting)
+        yield compare(attack, setting, pretrained, after, retrained)
+
+
+def _verdict(entries: Sequence[dict]) -> str:
+    """One word or two about an attack in all settings."""
+    found = [entry['resisted'] for entry in entries]
+    if not entries or not entries[0]['decides']:
+        return 'no verdict'
+    if not entries[0]['retrained']:
+        return 'no control'
+    if False in found:
+        return f'not resisted in {found.count(False)} of {len(found)} settings'
+    if True in found:
+        return 'resisted'
+    return 'does not tell the pre-trained model from a retrained one'
+
+
+def _save_findings(findings: Findings, path: Path) -> None:
+    """Write findings as arrays, without pickle."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head, arrays = [], {}
+    for number, (setting, outcome) in enumerate(findings):
+        head.append(
+            dict(
+                setting=setting,
+                details=outcome.details,
+                classes=list(outcome.per_class),
+            )
+        )
+        rows = [outcome.overall, *outcome.per_class.values()]
+        arrays[f'rows_{number}'] = np.stack(rows)
+    with atomic_path(path) as temporary, open(temporary, 'wb') as file:
+        np.savez_compressed(file, head=json.dumps(head), **arrays)
+
+
+def _load_findings(path: Path) -> Findings:
+    with np.load(path, allow_pickle=False) as file:
+        head = json.loads(str(file['head']))
+        rows = [file[f'rows_{number}'] for number in range(len(head))]
+    return [
+        (
+            each['setting'],
+            Outcome(
+                values[0],
+                dict(zip(each['classes'], values[1:], strict=True)),
+                each['details'],
+            ),
+        )
+        for each, values in zip(head, rows, strict=True)
+    ]
