@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,17 @@ class EvaluationDir:
         self.path = Path(path)
         self.config = self.path / 'config.py'
         self.metrics = self.path / 'metrics.json'
+
+    @property
+    def started(self) -> datetime | None:
+        """When it was begun last, local time, as its log folder is named.
+
+        Unlike the dates of files, names outlive copies.
+        """
+        logs = sorted(self.path.glob(8 * '[0-9]' + '_' + 6 * '[0-9]'))
+        if not logs:
+            return None
+        return datetime.strptime(logs[-1].name, '%Y%m%d_%H%M%S')
 
 
 class StepDir(EvaluationDir):
@@ -70,8 +82,12 @@ class WorkDir:
         pretrained (EvaluationDir): First evaluation, before any forgetting.
         report (Path): The report for machines.
         report_text (Path): The report as Markdown.
+        report_page (Path): The report as one HTML file, figures included.
         figures (Path): Folder of the report's figures.
         linear_probe (Path): Figures of linear probes.
+        audit (Path): Folder of the audits.
+        audit_json (Path): What the attacks found, for machines.
+        audit_text (Path): The same as Markdown.
         lock (Path): Locked by the process that writes here.
     """
 
@@ -82,8 +98,12 @@ class WorkDir:
         self.pretrained = EvaluationDir(self.path / 'pretrained')
         self.report = self.path / 'report.json'
         self.report_text = self.path / 'report.md'
+        self.report_page = self.path / 'report.html'
         self.figures = self.path / 'report'
         self.linear_probe = self.path / 'linear_probe.json'
+        self.audit = self.path / 'audit'
+        self.audit_json = self.audit / 'audit.json'
+        self.audit_text = self.audit / 'audit.md'
         self.lock = self.path / '.lock'
 
     def step(self, number: int) -> StepDir:
