@@ -16,7 +16,8 @@ NOTE = (
     'from the pre-trained model. No control: there is no retrained model to '
     'compare with, so there is no verdict.'
 )
-_KEYS = dict(step=int, classes=list, attacks=list)
+_NEEDED = dict(step=int, classes=list, attacks=list)
+_DEFAULTS = dict(checkpoint_sha256=None, retrained_sha256=None, not_run=None)
 
 
 def read_audits(path: Path) -> list[dict]:
@@ -37,7 +38,7 @@ def read_audits(path: Path) -> list[dict]:
     found = load_json(path)
     audits = found if isinstance(found, list) else [found]
     for audit in audits:
-        for key, kind in _KEYS.items():
+        for key, kind in _NEEDED.items():
             value = audit.get(key) if isinstance(audit, dict) else None
             if not isinstance(value, kind):
                 raise ConfigError(
@@ -48,7 +49,10 @@ def read_audits(path: Path) -> list[dict]:
                 raise ConfigError(
                     f'{path.name}: attack', attack, 'has no name'
                 )
-    return sorted(audits, key=lambda audit: audit['step'])
+    return sorted(
+        [_DEFAULTS | audit for audit in audits],
+        key=lambda audit: audit['step'],
+    )
 
 
 def verdict(attack: Mapping) -> str:

@@ -116,7 +116,7 @@ def untested(report: Mapping, audits: Sequence[Mapping]) -> Iterator[str]:
                 f'The model of step {audit["step"]} as it lies there now: '
                 'another file was attacked.'
             )
-        for attack in audit.get('not_run') or []:
+        for attack in audit['not_run'] or []:
             reason = attack.get('reason') or 'no reason given'
             yield (
                 f'Attack {words(attack["name"])} on step {audit["step"]}: '

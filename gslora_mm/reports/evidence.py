@@ -72,7 +72,7 @@ def read_evidence(run: WorkDir, report: Mapping, score: str) -> dict[str, Any]:
     }
     for audit in audits:
         now = hashes[audit['step']]
-        same = now == audit.get('checkpoint_sha256')
+        same = now == audit['checkpoint_sha256']
         audit['file'] = 'gone' if not now else 'same' if same else 'another'
         audit['table'] = attack_table(audit)
     return dict(

@@ -174,6 +174,7 @@ def test_odd_names_are_text(tmp_path, finished):
     source = (tmp_path / 'report.html').read_text()
     assert '<b>' not in source and source.count('</script>') == 1
     assert '<b>&", it\'s' in page.text
+    assert 'None' not in page.text and 'nan' not in page.text
 
 
 def test_without_an_audit_no_attack_was_run(tmp_path):
@@ -207,6 +208,23 @@ def test_an_audit_without_control_has_no_verdict(tmp_path):
     assert {row[1] for row in page.table('Attack')} == {'no control'}
     assert 'no control and no verdict' in page.text
     assert 'Resisted (' not in page.text
+
+
+def test_an_audit_that_says_little(tmp_path):
+    make_work_dir(tmp_path)
+    attacks = [dict(name='own_attack')]
+    write_audit(tmp_path, dict(step=2, classes=['car'], attacks=attacks))
+    page = write(tmp_path)
+    assert page.table('Attack') == [['own attack', 'no control', *6 * ['-']]]
+    assert 'SHA-256 not recorded (the file is gone)' in page.text
+
+
+def test_the_level_of_a_step_is_named(tmp_path):
+    make_work_dir(tmp_path)
+    assert 'Level' not in write(tmp_path).text
+    path = tmp_path / 'step_02' / 'result.json'
+    save_json(load_json(path) | dict(level='features'), path)
+    assert 'Level aimed at: features.' in write(tmp_path).text
 
 
 def test_a_damaged_audit_is_told(tmp_path):
