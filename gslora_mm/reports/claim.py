@@ -22,7 +22,8 @@ def claim(
     Args:
         report (Mapping): See :func:`build_report`.
         score (str): Short name of the score, e.g. 'AP'.
-        audits (Sequence[Mapping]): See :func:`read_audits`.
+        audits (Sequence[Mapping]): See :func:`read_audits`; with ``file``,
+            see :func:`read_evidence`.
 
     Yields:
         str: The behaviour of the last model, what it cost the retained
@@ -69,6 +70,13 @@ def claim(
 
 def _outcome(audit: Mapping) -> Iterator[str]:
     """What came of the attacks on one step."""
+    if audit['file'] == 'another':
+        yield (
+            f'Depth: another file than the model of step {audit["step"]} that '
+            'lies there now was attacked, so what was found says nothing '
+            'about this one.'
+        )
+        return
     by_word: dict[str, list[str]] = {}
     for name, word in verdicts(audit).items():
         by_word.setdefault(word, []).append(words(name))

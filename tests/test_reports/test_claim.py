@@ -6,6 +6,11 @@ from tests.audit_files import make_audit
 from tests.work_dirs import make_work_dir
 
 
+def audit_of(step, classes, file='same', **kwargs):
+    """An audit, with what the evidence adds to it."""
+    return make_audit(step, classes, **kwargs) | dict(file=file)
+
+
 @pytest.fixture
 def report(tmp_path):
     return build_report(make_work_dir(tmp_path))
@@ -40,7 +45,7 @@ def test_classes_without_a_score_are_not_claimed(report):
 
 
 def test_verdicts_are_told_with_what_they_are_relative_to(report):
-    audit = make_audit(2, ['car'], retrained=3)
+    audit = audit_of(2, ['car'], retrained=3)
     *_, depth, bad, good, mute = claim(report, 'AP', [audit])
     assert 'step 2 was attacked in 3 ways' in depth
     assert 'the concept of car' in depth
@@ -52,10 +57,18 @@ def test_verdicts_are_told_with_what_they_are_relative_to(report):
 
 
 def test_without_a_control_nothing_is_resisted(report):
-    *_, last = claim(report, 'AP', [make_audit(2, ['car'], retrained=0)])
+    *_, last = claim(report, 'AP', [audit_of(2, ['car'], retrained=0)])
     assert last.startswith('No verdict (no control): linear probe, relearn')
-    text = ' '.join(claim(report, 'AP', [make_audit(2, [], retrained=0)]))
+    text = ' '.join(claim(report, 'AP', [audit_of(2, [], retrained=0)]))
     assert 'esisted' not in text
+
+
+def test_attacks_on_another_file_are_no_claim(report):
+    audit = audit_of(2, ['car'], file='another')
+    *_, last = claim(report, 'AP', [audit])
+    assert 'another file than the model of step 2' in last
+    assert 'esisted' not in last
+    assert 'resisted' in ' '.join(claim(report, 'AP', [audit_of(2, ['car'])]))
 
 
 def test_no_report_certifies_anything():
@@ -63,7 +76,7 @@ def test_no_report_certifies_anything():
 
 
 def test_what_was_not_tested(report):
-    audit = make_audit(1, ['dog']) | dict(file='another')
+    audit = audit_of(1, ['dog'], file='another')
     report['steps'].pop()
     report['requests'].append(['cat'])
     (other, not_run, unfinished, rest) = untested(report, [audit])
@@ -74,9 +87,9 @@ def test_what_was_not_tested(report):
 
 
 def test_an_audit_of_an_earlier_step_says_nothing_of_the_last(report):
-    audit = make_audit(1, ['dog']) | dict(file='same')
+    audit = audit_of(1, ['dog'])
     assert 'The model of the last step, 2, was not' in ' '.join(
         untested(report, [audit])
     )
-    last = make_audit(2, ['dog']) | dict(file='same')
+    last = audit_of(2, ['dog'])
     assert 'The model of' not in ' '.join(untested(report, [audit, last]))
