@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,17 @@ class EvaluationDir:
         self.path = Path(path)
         self.config = self.path / 'config.py'
         self.metrics = self.path / 'metrics.json'
+
+    @property
+    def started(self) -> datetime | None:
+        """When it was begun last, local time, as its log folder is named.
+
+        Unlike the dates of files, names outlive copies.
+        """
+        logs = sorted(self.path.glob(8 * '[0-9]' + '_' + 6 * '[0-9]'))
+        if not logs:
+            return None
+        return datetime.strptime(logs[-1].name, '%Y%m%d_%H%M%S')
 
 
 class StepDir(EvaluationDir):
@@ -70,6 +82,7 @@ class WorkDir:
         pretrained (EvaluationDir): First evaluation, before any forgetting.
         report (Path): The report for machines.
         report_text (Path): The report as Markdown.
+        report_page (Path): The report as one HTML file, figures included.
         figures (Path): Folder of the report's figures.
         audit (Path): Folder of an audit.
         audit_json (Path): Its figures, for machines.
@@ -84,6 +97,7 @@ class WorkDir:
         self.pretrained = EvaluationDir(self.path / 'pretrained')
         self.report = self.path / 'report.json'
         self.report_text = self.path / 'report.md'
+        self.report_page = self.path / 'report.html'
         self.figures = self.path / 'report'
         self.audit = self.path / 'audit'
         self.audit_json = self.audit / 'audit.json'

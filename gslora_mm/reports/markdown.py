@@ -40,6 +40,7 @@ def report_context(
     score_name: str,
     figures: Mapping[str, str],
     picture_note: str = '',
+    evidence: Mapping | None = None,
 ) -> dict[str, Any]:
     """Put together what a template of a report refers to.
 
@@ -49,6 +50,8 @@ def report_context(
         figures (Mapping[str, str]): Path of each figure, relative to the
             report: ``scores``, ``groups``, ``pictures``; any may be missing.
         picture_note (str): How to read the pictures. Defaults to ''.
+        evidence (Mapping, optional): See :func:`read_evidence`. Defaults to
+            None: the scores stand alone.
 
     Returns:
         dict[str, Any]: The arguments, and ``tables``: the cells of all
@@ -70,6 +73,7 @@ def report_context(
         splits=splits,
         figures=figures,
         picture_note=picture_note,
+        evidence=evidence,
         timing_heading=TIMING_HEADING,
         most_classes=_MOST_CLASSES,
         tables=dict(
@@ -190,6 +194,7 @@ def _adapter(steps: Sequence[Mapping]) -> Table:
 
 def _classes(report: Mapping) -> Table:
     """One row a class, in the order of the labels."""
+    names = classes_to_show(report)
 
     def cell(step: Mapping, name: str) -> str:
         score = percent(step['per_class'].get(name))
@@ -207,11 +212,16 @@ def _classes(report: Mapping) -> Table:
             for step in report['steps']
         },
     }
-    names = report['classes']
-    if len(names) > _MOST_CLASSES:
-        asked = set().union(*report['requests'])
-        names = [name for name in names if name in asked]
     return _table(columns, names)
+
+
+def classes_to_show(report: Mapping) -> list[str]:
+    """All classes, or those that are to be forgotten if there are many."""
+    names = report['classes']
+    if len(names) <= _MOST_CLASSES:
+        return names
+    asked = set().union(*report['requests'])
+    return [name for name in names if name in asked]
 
 
 def _timing(report: Mapping) -> Table:

@@ -34,6 +34,9 @@ def render_template(
 ) -> str:
     """Fill in a template of a package's folder ``templates``.
 
+    In a template of HTML, named ``*.html.j2``, whatever is filled in is
+    escaped.
+
     Templates may use the filters ``markdown`` (of a :class:`Table`),
     ``percent`` and ``fill`` (lines of at most 79 characters, with
     ``indent`` blanks before all but the first, and broken at hyphens
@@ -52,6 +55,7 @@ def render_template(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(package),
         undefined=jinja2.StrictUndefined,
+        autoescape=name.endswith('.html.j2'),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

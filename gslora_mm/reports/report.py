@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmengine.config import Config
@@ -12,7 +13,9 @@ from gslora_mm.registry import TASKS, registered
 from gslora_mm.tasks import task_named
 from gslora_mm.utils import ConfigError, atomic_write, save_json
 from gslora_mm.work_dir import WorkDir
+from .evidence import read_evidence
 from .group_plot import plot_groups
+from .html import render_html
 from .markdown import render_markdown, report_context
 from .score_plot import plot_scores
 
@@ -123,11 +126,13 @@ def import_modules_of(run: WorkDir) -> None:
 
 
 def write_report(work_dir: str | os.PathLike, pictures: bool = True) -> dict:
-    """Write ``report.json``, ``report.md`` and the figures of ``report/``.
+    """Write the report of a sequence and its figures.
 
-    Every file is written atomically, ``report.md`` last, so that it never
-    shows a figure that is not there. The same run gives the same files,
-    bit for bit, but for the times and memory of :func:`comparable`.
+    Every file is written atomically, ``report.md`` and ``report.html`` last,
+    so that they never show a figure that is not there. The same run gives
+    the same ``report.json`` and figures, bit for bit, but for the times and
+    memory of :func:`comparable`, and so it is with ``report.md`` down to its
+    section on these. Where ``report.html`` cannot be made, the log says so.
 
     Args:
         work_dir (str | os.PathLike): Work dir of a sequence.
@@ -161,10 +166,34 @@ def write_report(work_dir: str | os.PathLike, pictures: bool = True) -> dict:
         name: run.figure(name).relative_to(run.path).as_posix()
         for name in drawn
     }
-    context = report_context(report, score, figures, note)
+    evidence = _or_warn('evidence', read_evidence, run, report, score)
+    context = report_context(report, score, figures, note, evidence)
     with atomic_write(run.report_text, 'w') as file:
         file.write(render_markdown(context))
+    if evidence:
+        _or_warn('report.html', _write_page, run, context)
     return report
+
+
+def _write_page(run: WorkDir, context: Mapping) -> None:
+    text = render_html(context, run.path)
+    with atomic_write(run.report_page, 'w') as file:
+        file.write(text)
+
+
+def _or_warn(what: str, function: Callable[..., Any], *args: Any) -> Any:
+    """What a function returns; a warning and None where it fails.
+
+    A run has taken long, and its report must not cost it.
+    """
+    try:
+        return function(*args)
+    except Exception as error:
+        print_log(
+            f'The report is without {what}: {type(error).__name__}: {error}',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _draw_pictures(run: WorkDir, report: dict) -> bool:

@@ -16,6 +16,20 @@ from gslora_mm.version import __version__
 from .env_checks import FAMILIES, TESTED, Environment, Finding, check
 
 
+def list_versions(env: Environment) -> dict[str, str]:
+    """Versions of Python, torch and the mm* packages; 'missing' of some.
+
+    Args:
+        env (Environment): What to look at.
+    """
+    versions = {'Python': platform.python_version()}
+    for names in (('torch',), ('torchvision',), *FAMILIES.values()):
+        found = [name for name in names if name in env.versions]
+        for name in found or names[:1]:
+            versions[name] = env.versions.get(name, 'missing')
+    return versions
+
+
 def describe_versions(env: Environment) -> str:
     """Make a table of what is installed.
 
@@ -26,11 +40,7 @@ def describe_versions(env: Environment) -> str:
         str: One line per package, with the tested version if another one is
         installed.
     """
-    versions = {'Python': platform.python_version()}
-    for names in (('torch',), ('torchvision',), *FAMILIES.values()):
-        found = [name for name in names if name in env.versions]
-        for name in found or names[:1]:
-            versions[name] = env.versions.get(name, 'missing')
+    versions = list_versions(env)
     width = max(map(len, versions))
     lines = []
     for name, version in versions.items():

@@ -41,18 +41,12 @@ def local_path(path_or_url: str | os.PathLike, key: str = KEY) -> Path:
     """
     address = str(path_or_url)
     refusal = functools.partial(ConfigError, key, address)
-    path = Path(address).expanduser()
-    url = urllib.parse.urlsplit(address)
-    if '://' in address:
-        path = Path(urllib.parse.unquote(url.path))
-    if url.scheme in ('http', 'https') and path.name:
-        folder = Path(torch.hub.get_dir(), 'checkpoints')
-        if not re.search(r'-[0-9a-f]{8,}\.', path.name):
-            folder /= hashlib.sha256(address.encode()).hexdigest()[:8]
-        path = folder / path.name
+    path = expected_path(address)
+    scheme = urllib.parse.urlsplit(address).scheme
+    if scheme in ('http', 'https') and path.name:
         if not path.is_file():
             _download(address, path, key)
-    elif '://' in address and url.scheme != 'file':
+    elif '://' in address and scheme != 'file':
         raise refusal(
             'is no address of a file. Valid: a path, or an address that '
             'begins with http://, https:// or file://'
@@ -67,6 +61,25 @@ def local_path(path_or_url: str | os.PathLike, key: str = KEY) -> Path:
             f'no such file ({path.absolute()}). Valid: a path or an http(s) '
             'address of a checkpoint'
         )
+    return path
+
+
+def expected_path(path_or_url: str | os.PathLike) -> Path:
+    """Where the local file of a checkpoint is, or would be downloaded to.
+
+    Args:
+        path_or_url (str | os.PathLike): As in :func:`local_path`.
+    """
+    address = str(path_or_url)
+    if '://' not in address:
+        return Path(address).expanduser()
+    url = urllib.parse.urlsplit(address)
+    path = Path(urllib.parse.unquote(url.path))
+    if url.scheme in ('http', 'https') and path.name:
+        folder = Path(torch.hub.get_dir(), 'checkpoints')
+        if not re.search(r'-[0-9a-f]{8,}\.', path.name):
+            folder /= hashlib.sha256(address.encode()).hexdigest()[:8]
+        path = folder / path.name
     return path
 
 

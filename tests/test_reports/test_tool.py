@@ -22,7 +22,8 @@ def test_makes_the_report_again(tmp_path, run, capsys):
     make_work_dir(tmp_path)
     run(tmp_path, '--no-pictures')
     assert (tmp_path / 'report.json').exists()
-    assert f'{tmp_path}/report.md' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f'{tmp_path}/report.md and {tmp_path}/report.html' in out
 
 
 def test_not_a_work_dir(tmp_path, run):

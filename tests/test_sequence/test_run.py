@@ -44,6 +44,8 @@ def test_leaves_the_files_of_the_contract(finished):
         json.dumps(report)
     )
     assert (work_dir / 'report.md').is_file()
+    page = (work_dir / 'report.html').read_text()
+    assert 'data:image/png' in page and 'method.beta' in page
     for step in ('step_01', 'step_02'):
         for name in ('config.py', 'adapter.safetensors', 'merged.pth'):
             assert (work_dir / step / name).is_file()

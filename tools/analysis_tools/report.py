@@ -25,13 +25,16 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Write report.json, report.md and the figures; say where they are."""
+    """Write the report and its figures; say where they are."""
     args = parse_args()
     try:
         write_report(args.work_dir, pictures=not args.no_pictures)
     except ConfigError as error:
         raise SystemExit(f'error: {error}') from None
-    print(f'Report written to {WorkDir(args.work_dir).report_text}')
+    run = WorkDir(args.work_dir)
+    pages = [run.report_text, run.report_page]
+    names = ' and '.join(str(page) for page in pages if page.exists())
+    print(f'Report written to {names}')
 
 
 if __name__ == '__main__':

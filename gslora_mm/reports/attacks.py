@@ -1,0 +1,160 @@
+"""What the audits of a sequence found, as tables and in words."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gslora_mm.utils import ConfigError, load_json
+from gslora_mm.utils.text import percent
+from .rendering import Table
+
+#: How to read a table of attacks.
+NOTE = (
+    'Scores in percent, with a 95 % interval where there is one. Resisted: '
+    'the attack finds no more in this model than in those that were trained '
+    'without the classes (retrained). Says nothing: it does not tell these '
+    'from the pre-trained model. No control: there is no retrained model to '
+    'compare with, so there is no verdict.'
+)
+_NEEDED = dict(step=int, classes=list, attacks=list)
+_DEFAULTS = dict(checkpoint_sha256=None, retrained_sha256=None, not_run=None)
+
+
+def read_audits(path: Path) -> list[dict]:
+    """Read what an audit wrote down.
+
+    Args:
+        path (Path): Its ``audit.json``: the audit of one step, or a list of
+            such.
+
+    Returns:
+        list[dict]: Audits by step; none if there is no such file.
+
+    Raises:
+        ConfigError: If it holds something else.
+    """
+    if not path.exists():
+        return []
+    found = load_json(path)
+    audits = found if isinstance(found, list) else [found]
+    for audit in audits:
+        for key, kind in _NEEDED.items():
+            value = audit.get(key) if isinstance(audit, dict) else None
+            if not isinstance(value, kind):
+                raise ConfigError(
+                    f'{path.name}: {key}', value, f'valid: {kind.__name__}'
+                )
+        for attack in [*audit['attacks'], *(audit.get('not_run') or [])]:
+            if not isinstance(attack, dict) or 'name' not in attack:
+                raise ConfigError(
+                    f'{path.name}: attack', attack, 'has no name'
+                )
+    return sorted(
+        [_DEFAULTS | audit for audit in audits],
+        key=lambda audit: audit['step'],
+    )
+
+
+def verdict(attack: Mapping) -> str:
+    """What a measurement shows, in two words.
+
+    Without retrained models there is nothing to compare with, and what does
+    not tell these from the pre-trained model tells nothing of any other.
+
+    Args:
+        attack (Mapping): An entry of ``attacks``.
+    """
+    if not attack.get('retrained'):
+        return 'no control'
+    if attack.get('separates') is False:
+        return 'says nothing'
+    words = {True: 'resisted', False: 'not resisted'}
+    return words.get(attack.get('resisted'), 'no verdict')
+
+
+def verdicts(audit: Mapping) -> dict[str, str]:
+    """One verdict for each attack, whatever the number of its settings.
+
+    Args:
+        audit (Mapping): See :func:`read_audits`.
+
+    Returns:
+        dict[str, str]: By name of the attack: resisted if it was in every
+        setting with a verdict of either kind.
+    """
+    found: dict[str, set[str]] = {}
+    for attack in audit['attacks']:
+        found.setdefault(attack['name'], set()).add(verdict(attack))
+    order = ('not resisted', 'resisted', 'no verdict', 'says nothing')
+    return {
+        name: next((each for each in order if each in words), 'no control')
+        for name, words in found.items()
+    }
+
+
+def attack_table(audit: Mapping) -> Table:
+    """A row for each measurement; scores in percent.
+
+    Args:
+        audit (Mapping): See :func:`read_audits`.
+    """
+    header = [
+        'Attack',
+        'Verdict',
+        'Setting',
+        'Score',
+        'Pre-trained',
+        'After',
+        'Retrained',
+        'Worst class',
+    ]
+    return Table(header, [_row(each) for each in audit['attacks']], 4)
+
+
+def words(name: str) -> str:
+    """A name of the code as a reader would write it."""
+    return name.replace('_', ' ')
+
+
+def _row(attack: Mapping) -> list[str]:
+    after = percent(attack.get('after'))
+    if interval := attack.get('after_interval'):
+        after += f' ({range_text(interval)})'
+    setting = (attack.get('setting') or {}).items()
+    return [
+        words(attack['name']),
+        verdict(attack),
+        ', '.join(f'{key} {_plain(value)}' for key, value in setting) or '-',
+        str(attack.get('metric') or '-'),
+        percent(attack.get('pretrained')),
+        after,
+        range_text(attack.get('retrained') or []),
+        _worst(attack),
+    ]
+
+
+def _worst(attack: Mapping) -> str:
+    """The class that leaks most."""
+    scores = {
+        name: score
+        for name, score in (attack.get('per_class') or {}).items()
+        if score is not None
+    }
+    if not scores:
+        return '-'
+    most = max if attack.get('higher_is_leak', True) else min
+    name = most(scores, key=scores.__getitem__)
+    return f'{name} {percent(scores[name])}'
+
+
+def range_text(scores: Sequence[float | None]) -> str:
+    """Lowest and highest of some scores in percent, ``-`` of none."""
+    there = [score for score in scores if score is not None]
+    ends = [percent(end) for end in (min(there), max(there))] if there else []
+    return ' to '.join(dict.fromkeys(ends)) or '-'
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ' '.join(map(str, value))
+    return str(value)

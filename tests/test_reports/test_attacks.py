@@ -1,0 +1,107 @@
+import pytest
+
+from gslora_mm.reports.attacks import (
+    attack_table,
+    read_audits,
+    verdict,
+    verdicts,
+)
+from gslora_mm.utils import ConfigError, save_json
+from tests.audit_files import make_audit
+
+CONTROL = dict(retrained=[0.5], separates=True)
+
+
+@pytest.mark.parametrize(
+    ('attack', 'word'),
+    [
+        (CONTROL | dict(resisted=True), 'resisted'),
+        (CONTROL | dict(resisted=False), 'not resisted'),
+        (CONTROL | dict(resisted=None), 'no verdict'),
+        (CONTROL | dict(resisted=True, separates=False), 'says nothing'),
+        (dict(retrained=[], resisted=True), 'no control'),
+        (dict(retrained=None, separates=None), 'no control'),
+        ({}, 'no control'),
+    ],
+)
+def test_no_verdict_without_a_control_that_differs(attack, word):
+    assert verdict(attack) == word
+
+
+def test_one_setting_that_is_not_resisted_decides():
+    good, bad = CONTROL | dict(resisted=True), CONTROL | dict(resisted=False)
+    mute = CONTROL | dict(separates=False)
+    attacks = dict(a=[good, bad, mute], b=[good, mute], c=[mute], d=[{}])
+    audit = dict(
+        attacks=[
+            each | dict(name=name)
+            for name, settings in attacks.items()
+            for each in settings
+        ]
+    )
+    assert verdicts(audit) == dict(
+        a='not resisted', b='resisted', c='says nothing', d='no control'
+    )
+
+
+def test_table_of_attacks():
+    table = attack_table(make_audit(1, ['dog', 'tie']))
+    assert dict(zip(table.header, table.rows[0], strict=True)) == {
+        'Attack': 'linear probe',
+        'Verdict': 'resisted',
+        'Setting': 'depth decoder.2, shots 5',
+        'Score': 'accuracy',
+        'Pre-trained': '93.0',
+        'After': '70.0 (66.0 to 74.0)',
+        'Retrained': '69.0 to 71.0',
+        'Worst class': 'tie 71.0',
+    }
+    assert table.rows[1][2] == 'iterations 10 60'
+    assert table.rows[2][1:3] == ['says nothing', '-']
+
+
+def test_the_worst_class_is_the_one_that_leaks_most():
+    audit = make_audit(1, ['dog', 'tie'])
+    audit['attacks'][0]['higher_is_leak'] = False
+    audit['attacks'][1]['per_class'] = dict(dog=None, tie=None)
+    worst = [row[-1] for row in attack_table(audit).rows]
+    assert worst == ['dog 70.0', '-', 'tie 91.0']
+
+
+def test_what_an_attack_does_not_say_is_left_open():
+    table = attack_table(dict(attacks=[dict(name='own_attack')]))
+    assert table.rows == [['own attack', 'no control', *6 * ['-']]]
+
+
+def test_one_audit_or_several(tmp_path):
+    path = tmp_path / 'audit.json'
+    assert read_audits(path) == []
+    first, second = make_audit(1, ['dog']), make_audit(2, ['car'])
+    save_json(first, path)
+    assert read_audits(path) == [first]
+    save_json([second, first], path)
+    assert read_audits(path) == [first, second]
+
+
+@pytest.mark.parametrize(
+    ('content', 'match'),
+    [
+        ('{', 'not valid JSON'),
+        ('3', 'audit.json: step = None: valid: int'),
+        ('[[]]', 'audit.json: step'),
+        ('{"step": 1, "classes": "dog"}', "classes = 'dog': valid: list"),
+        (
+            '{"step": 1, "classes": [], "attacks": ["probe"]}',
+            "attack = 'probe': has no name",
+        ),
+        (
+            '{"step": 1, "classes": [], "attacks": [], "not_run": [{}]}',
+            'attack = {}: has no name',
+        ),
+    ],
+)
+def test_what_is_no_audit(tmp_path, content, match):
+    path = tmp_path / 'audit.json'
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=match):
+        read_audits(path)
