@@ -6,6 +6,7 @@ from the config of the model and from configs of this package.
 
 import keyword
 import os
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -51,8 +52,9 @@ SCHEDULES = dict(
     classification=('mini_classifier', 'mini_classifier_full'),
 )
 
-#: Methods that do not push a detector away from the objects to forget alone,
-#: as _base_/tasks/matched_queries.py lets all others do.
+#: Methods that _base_/tasks/matched_queries.py is not made for: they push
+#: nothing away from the queries of single objects. All others need it, where
+#: images to forget are full of objects that are to stay.
 OF_ALL_QUERIES = (
     'counterfactual',
     'delete',
@@ -173,7 +175,7 @@ def complete_name(
     """
     if name in classes:
         return str(name)
-    if str(name).lstrip('-').isdigit():
+    if re.fullmatch(r'-?\d+', str(name)):
         if 0 <= int(name) < len(classes):
             return classes[int(name)]
         raise ConfigError(
@@ -268,7 +270,8 @@ def _bases(stock: Config, level: str | None, method: str | None) -> list[str]:
         )
     entry = complete_task_config(stock.get('task'), stock.get('default_scope'))
     task = class_of(entry, TASKS).name
-    if 'schedule' not in stock:
+    present = {*stock, *cfg}
+    if 'schedule' not in present:
         if task not in SCHEDULES:
             raise ConfigError(
                 'schedule',
@@ -281,7 +284,7 @@ def _bases(stock: Config, level: str | None, method: str | None) -> list[str]:
     name = MethodEntry(cfg.method.to_dict()).cls.name
     if (
         task == 'detection'
-        and 'task' not in stock
+        and 'task' not in present
         and name not in OF_ALL_QUERIES
     ):
         bases.append(_shipped('tasks', 'matched_queries'))
@@ -335,7 +338,11 @@ def _class_names(cfg: Config) -> list[str]:
     Annotations are read if the names stand nowhere else.
     """
     if not cfg.get('train_dataloader'):
-        raise ConfigError('train_dataloader', valid='the config has none')
+        raise ConfigError(
+            'train_dataloader',
+            valid='the config has none; '
+            'its data set has the names and the images to forget with',
+        )
     init_scope(cfg)
     entry = cfg.train_dataloader.dataset
     path = 'train_dataloader.dataset'
@@ -354,7 +361,8 @@ def _read(text: str) -> Config:
 
 def _read_whole(text: str) -> Config:
     """Read a config that inherits from that of the model."""
-    cfg = _read(text)
+    with usable('config'):
+        cfg = _read(text)
     init_scope(cfg)
     return cfg
 
