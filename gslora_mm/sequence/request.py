@@ -142,7 +142,8 @@ def write_request(
     if work_dir is None:
         work_dir = Path('work_dirs', f'{Path(source).stem}_forget')
     entries = dict(forgetting=forgetting, work_dir=os.fspath(work_dir))
-    _add_options(entries, options or {}, _read_whole(_header(bases)))
+    with usable('config'):
+        _add_options(entries, options or {}, _read(_header(bases)))
     lines = [_comment(steps), _header(bases)]
     lines += [
         f'val_{kind} = _base_.test_{kind}'
@@ -154,7 +155,8 @@ def write_request(
         for name, value in entries.items()
     ]
     text = '\n'.join(lines) + '\n'
-    read_entries(_read_whole(text))
+    with usable('config'):
+        read_entries(_read(text))
     return _write(text, WorkDir(work_dir))
 
 
@@ -357,14 +359,6 @@ def _class_names(cfg: Config) -> list[str]:
 
 def _read(text: str) -> Config:
     return Config.fromstring(text, '.py')
-
-
-def _read_whole(text: str) -> Config:
-    """Read a config that inherits from that of the model."""
-    with usable('config'):
-        cfg = _read(text)
-    init_scope(cfg)
-    return cfg
 
 
 def _add_options(
