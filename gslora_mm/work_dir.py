@@ -79,6 +79,7 @@ class WorkDir:
         path (Path): The folder.
         record (Path): What was asked for: steps, classes, identity of run.
         config (Path): The sequence config, resolved.
+        request (Path): The sequence config as it was written for a request.
         pretrained (EvaluationDir): First evaluation, before any forgetting.
         report (Path): The report for machines.
         report_text (Path): The report as Markdown.
@@ -94,6 +95,7 @@ class WorkDir:
         self.path = Path(path)
         self.record = self.path / 'sequence.json'
         self.config = self.path / 'config.py'
+        self.request = self.path / 'forget.py'
         self.pretrained = EvaluationDir(self.path / 'pretrained')
         self.report = self.path / 'report.json'
         self.report_text = self.path / 'report.md'

@@ -2,7 +2,7 @@
 
 import json
 import mmap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +70,16 @@ class LabelTable:
                 'has no labels (neither `instances` nor `gt_label`)',
             )
         return cls(tuple(classes), *map(np.array, zip(*rows, strict=True)))
+
+    def num_images(self, names: Collection[str]) -> int:
+        """Count the images that show an object of some classes.
+
+        Args:
+            names (Collection[str]): Names of the classes.
+        """
+        labels = [i for i, name in enumerate(self.classes) if name in names]
+        shown = np.isin(self.labels, labels) & ~self.ignored
+        return len(np.unique(self.images[shown]))
 
 
 def _annotations(dataset: BaseDataset) -> Iterator[dict]:

@@ -2,6 +2,7 @@
 
 from .dry_run import check_sequence
 from .plan import ForgettingPlan
+from .request import write_request
 from .run import ForgettingSequence
 from .step import run_step
 
@@ -10,4 +11,5 @@ __all__ = [
     'ForgettingSequence',
     'check_sequence',
     'run_step',
+    'write_request',
 ]

@@ -19,6 +19,7 @@ from gslora_mm.training import ForgettingModel
 from gslora_mm.utils import ConfigError, config_path, usable
 from gslora_mm.utils.quiet import no_prints
 from .method_state import load_own_file, state_identity
+from .overview import seconds_per_image
 from .plan import ForgettingPlan
 from .resolve import ResolvedSequence, resolve
 
@@ -29,11 +30,13 @@ _MODEL_PATHS = {
 }
 
 
-def check_sequence(cfg: Config) -> ResolvedSequence:
+def check_sequence(cfg: Config, timed: bool = False) -> ResolvedSequence:
     """Read a sequence, and build and load all that it will need.
 
     Args:
         cfg (Config): The sequence config.
+        timed (bool): Whether to measure how long an image takes. Defaults to
+            False.
 
     Returns:
         ResolvedSequence: A sequence that can run.
@@ -66,8 +69,17 @@ def check_sequence(cfg: Config) -> ResolvedSequence:
         model.method, sequence.checkpoint_sha256, sequence.plan.classes
     )
     load_own_file(model.method, configs[0].model.method, identity)
+    seconds = None
+    if timed:
+        with usable('val_dataloader.dataset'):
+            seconds = seconds_per_image(
+                model,
+                sequence.validation,
+                sequence.entries.schedule.batch_size,
+                evaluation.val_dataloader.get('num_workers', 0),
+            )
     # Annotations are large, and no step looks at these.
-    return replace(sequence, replay=[], validation=None)
+    return replace(sequence, replay=[], validation=None, image_seconds=seconds)
 
 
 def _try_evaluator(

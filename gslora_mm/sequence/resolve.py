@@ -71,9 +71,14 @@ class ResolvedSequence:
         checkpoint_sha256 (str): Hash of the pre-trained checkpoint.
         max_iters (list[int]): Iterations of every step.
         images (list[dict[str, int]]): Forget and retain images of every step.
+        found (list[dict[str, int]]): Images of the training set that show a
+            class of these halves.
         replay (list[ForgetRetainDataset]): These images, all over one data
             set that is read once; to be tried out before the first step.
         validation (BaseDataset | None): The validation set, read, as well.
+        num_validation (int): Its images.
+        image_seconds (float | None): How long an image takes to be scored,
+            if that has been measured.
     """
 
     cfg: Config
@@ -82,8 +87,11 @@ class ResolvedSequence:
     checkpoint_sha256: str = ''
     max_iters: list[int] = field(default_factory=list)
     images: list[dict[str, int]] = field(default_factory=list)
+    found: list[dict[str, int]] = field(default_factory=list)
     replay: list[ForgetRetainDataset] = field(default_factory=list)
     validation: BaseDataset | None = None
+    num_validation: int = 0
+    image_seconds: float | None = None
 
     @property
     def work_dir(self) -> WorkDir:
@@ -316,7 +324,12 @@ def resolve(cfg: Config) -> ResolvedSequence:
     )
     pretrained = local_path(entries.forgetting.pretrained)
     sequence = ResolvedSequence(
-        cfg, entries, plan, sha256_of(pretrained), validation=validation
+        cfg,
+        entries,
+        plan,
+        sha256_of(pretrained),
+        validation=validation,
+        num_validation=len(validation),
     )
     for step in range(1, len(plan) + 1):
         with config_path(renamed=_SUBSET_PATHS, context=f'step {step}'):
@@ -331,6 +344,12 @@ def resolve(cfg: Config) -> ResolvedSequence:
         sequence.replay.append(replay)
         sequence.images.append(
             {half.role: len(half) for half in replay.datasets}
+        )
+        sequence.found.append(
+            {
+                role: table.num_images(settings['classes'])
+                for role, settings in sequence.replay_settings(step).items()
+            }
         )
         sequence.max_iters.append(
             entries.schedule.num_iterations(sampler.iterations_per_epoch)

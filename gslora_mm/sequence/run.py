@@ -10,7 +10,6 @@ from mmengine.config import Config
 from mmengine.dist import (
     barrier,
     broadcast_object_list,
-    get_world_size,
     is_main_process,
 )
 
@@ -21,10 +20,11 @@ from gslora_mm.utils.atomic import remove_leftovers
 from gslora_mm.utils.checkpoint import local_path
 from gslora_mm.utils.distributed import model_of
 from gslora_mm.utils.locks import lock_file
-from gslora_mm.utils.text import percent, shortened
+from gslora_mm.utils.text import percent
 from gslora_mm.work_dir import WorkDir
 from .dry_run import check_sequence
 from .identity import first_difference, run_identity
+from .overview import overview
 from .resolve import ResolvedSequence
 from .step import dump_config, run_step, without_prefix
 
@@ -42,12 +42,28 @@ class ForgettingSequence:
             ``work_dir``.
         resume (bool): Whether to go on with what ``work_dir`` holds.
             Defaults to False.
+        estimates (bool): Whether to measure, and say first, how long it will
+            take. Defaults to False.
     """
 
-    def __init__(self, cfg: Config, resume: bool = False) -> None:
+    def __init__(
+        self, cfg: Config, resume: bool = False, estimates: bool = False
+    ) -> None:
         self.cfg = cfg
         self.resume = resume
+        self.estimates = estimates
         self.work_dir = WorkDir(cfg.work_dir)
+
+    def check(self) -> ResolvedSequence:
+        """Check everything and say what would be done, but do nothing.
+
+        Raises:
+            ConfigError: If anything is wrong.
+        """
+        self._fetch_pretrained()
+        sequence = check_sequence(self.cfg, self.estimates)
+        self._announce(sequence)
+        return sequence
 
     def run(self) -> dict:
         """Check everything, evaluate the pre-trained model, run all steps.
@@ -63,7 +79,7 @@ class ForgettingSequence:
 
         self._fetch_pretrained()
         with self._locked():
-            sequence = check_sequence(self.cfg)
+            sequence = check_sequence(self.cfg, self.estimates)
             self._claim_work_dir(sequence)
             self._announce(sequence)
             self._evaluate_pretrained(sequence)
@@ -128,24 +144,8 @@ class ForgettingSequence:
             print(line, flush=True)
 
     def _announce(self, sequence: ResolvedSequence) -> None:
-        plan = sequence.plan
-        self._say(
-            f'{len(plan)} steps, {len(plan.classes)} classes, '
-            f'{get_world_size()} process(es); work dir {self.work_dir.path}'
-        )
-        for step, names in enumerate(plan.steps, 1):
-            counts = ' and '.join(
-                f'{number} {role}'
-                for role, number in sequence.images[step - 1].items()
-                if number
-            )
-            new = plan.learn[step - 1] if plan.learn else ()
-            self._say(
-                f'  step {step}: forget {shortened(names)} '
-                + f'and learn {shortened(new)} ' * bool(new)
-                + f'({counts} images, {sequence.max_iters[step - 1]} '
-                'iterations)'
-            )
+        for line in overview(sequence):
+            self._say(line)
 
     def _claim_work_dir(self, sequence: ResolvedSequence) -> None:
         """Write down what is asked for, unless there is something else."""

@@ -16,6 +16,21 @@ def percent(score: float | None, digits: int = 1) -> str:
     return '-' if score is None else f'{100 * score:.{digits}f}'
 
 
+def duration(seconds: float) -> str:
+    """A length of time, as one speaks of it.
+
+    Args:
+        seconds (float): Such as 750.
+
+    Returns:
+        str: Such as ``'12 minutes'``.
+    """
+    for unit, length in (('hours', 3600), ('minutes', 60)):
+        if seconds >= 2 * length:
+            return f'{seconds / length:.0f} {unit}'
+    return f'{seconds:.0f} seconds' if seconds >= 1.5 else 'a second'
+
+
 def shortened(names: Iterable[str], most: int = 20, width: int = 0) -> str:
     """The first of some names, and how many more there are.
 

@@ -32,6 +32,10 @@ def test_scan_detection(make_dataset, serialize_data):
     assert table.images.tolist() == [0, 0, 0, 2, 2]
     assert table.labels.tolist() == [0, 2, 2, 1, 4]
     assert table.ignored.tolist() == [False] * 3 + [True, False]
+    # Two objects of one image, and none of a crowd.
+    names = [table.classes[label] for label in (0, 1, 2, 4)]
+    assert table.num_images(names) == 2
+    assert table.num_images(names[1:2]) == 0
 
 
 def test_scan_classification():

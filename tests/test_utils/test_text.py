@@ -1,4 +1,4 @@
-from gslora_mm.utils.text import percent, shortened
+from gslora_mm.utils.text import duration, percent, shortened
 
 
 def test_percents():
@@ -21,3 +21,11 @@ def test_names_are_shortened_to_what_fits():
     assert shortened(names, 3, 13) == 'zero and 2 more'  # one always
     assert shortened(names, 2, 21) == 'zero, one and 1 more'
     assert shortened(['a very long name'], 3, 5) == 'a very long name'
+
+
+def test_lengths_of_time():
+    seconds = [0.2, 1.6, 119, 120, 7199, 7200, 90000]
+    assert [*map(duration, seconds)] == [
+        'a second', '2 seconds', '119 seconds', '2 minutes', '120 minutes',
+        '2 hours', '25 hours',
+    ]  # fmt: skip
