@@ -88,6 +88,8 @@ class WorkDir:
         audit (Path): Folder of an audit.
         audit_json (Path): Its figures, for machines.
         audit_text (Path): The same as Markdown.
+        candidate_json (Path): What they found in another model.
+        candidate_text (Path): The same as Markdown.
         lock (Path): Locked by the process that writes here.
     """
 
@@ -104,6 +106,8 @@ class WorkDir:
         self.audit = self.path / 'audit'
         self.audit_json = self.audit / 'audit.json'
         self.audit_text = self.audit / 'audit.md'
+        self.candidate_json = self.audit / 'candidate.json'
+        self.candidate_text = self.audit / 'candidate.md'
         self.lock = self.path / '.lock'
 
     def step(self, number: int) -> StepDir:

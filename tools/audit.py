@@ -38,6 +38,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='models that never learned the classes forgotten so far',
     )
     parser.add_argument(
+        '--candidate',
+        metavar='CHECKPOINT',
+        help='attack this model in place of that after the step, such as a\n'
+        'second retrained one, which has to pass; writes candidate.json',
+    )
+    parser.add_argument(
         '--make-retrained',
         type=int,
         default=0,
@@ -92,6 +98,7 @@ def main(argv: list[str] | None = None) -> None:
             args.work_dir,
             step=args.step,
             retrained=args.retrained,
+            candidate=args.candidate,
             make_retrained=args.make_retrained,
             attacks=args.attacks,
             options=options,
@@ -106,11 +113,13 @@ def main(argv: list[str] | None = None) -> None:
             'stopped; the same command goes on with what is not finished'
         ) from None
     text = render_audit(result)
-    with atomic_write(audit.run.audit_text, 'w') as file:
+    path = audit.files[1]
+    with atomic_write(path, 'w') as file:
         file.write(text)
     print(f'\n{text}', end='')
-    write_report(args.work_dir)
-    print(f'audit: {audit.run.audit_text}')
+    if args.candidate is None:
+        write_report(args.work_dir)
+    print(f'audit: {path}')
 
 
 if __name__ == '__main__':

@@ -47,6 +47,9 @@ class Audit:
         retrained (Sequence[str]): Stock checkpoints of models of the same
             architecture and label space that never learned the classes
             forgotten up to the step. Without one there is no verdict.
+        candidate (str, optional): Stock checkpoint to attack in place of the
+            model after the step, such as a second retrained model, which
+            has to pass: an audit of the audit. Defaults to None.
         make_retrained (int): How many of these to train, if none is given.
         attacks (Sequence[str], optional): Names of attacks. Defaults to all
             that fit the model.
@@ -63,6 +66,7 @@ class Audit:
     work_dir: str | os.PathLike
     step: int | None = None
     retrained: Sequence[str] = ()
+    candidate: str | None = None
     make_retrained: int = 0
     attacks: Sequence[str] | None = None
     options: Mapping[str, Mapping] = field(default_factory=dict)
@@ -146,7 +150,7 @@ class Audit:
         record = self.record
         paths = {
             'pretrained': record['pretrained_path'],
-            'after': str(self.run.step(self.step).merged),
+            'after': self.candidate or str(self.run.step(self.step).merged),
         }
         retrained = list(self.retrained)
         if self.make_retrained and not retrained:
@@ -162,10 +166,9 @@ class Audit:
         suspects = []
         for name, path in paths.items():
             allow = name == 'pretrained' and record.get('allow_pickle', False)
-            renamed = dict.fromkeys(
-                (name, 'forgetting.pretrained'), '--retrained'
-            )
-            with config_path(renamed=renamed if ' ' in name else {}):
+            flag = '--retrained' if ' ' in name else '--candidate'
+            renamed = dict.fromkeys((name, 'forgetting.pretrained'), flag)
+            with config_path(renamed={} if name == 'pretrained' else renamed):
                 suspect = Suspect(
                     name, path, sha256_of(local_path(path)), allow
                 )
@@ -244,8 +247,16 @@ class Audit:
             attacks=entries,
             not_run=self.not_run,
         )
-        save_json(result, self.run.audit_json)
+        path, _ = self.files
+        save_json(result, path)
         return result
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """Where the figures and their text are to be."""
+        if self.candidate:
+            return self.run.candidate_json, self.run.candidate_text
+        return self.run.audit_json, self.run.audit_text
 
     def _announce(self, suspects: Sequence[Suspect]) -> None:
         """Say what will be done, and how long it may take."""
