@@ -13,6 +13,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import Tensor
 
+from gslora_mm.datasets import check_images
 from gslora_mm.methods import BaseMethod
 from gslora_mm.registry import HOOKS, METHODS, METRICS, MODELS, registered
 from gslora_mm.training import ForgettingModel
@@ -44,6 +45,7 @@ def check_sequence(cfg: Config) -> ResolvedSequence:
     """
     sequence = resolve(cfg)
     evaluation, configs = sequence.configs()
+    _check_images(sequence)
     _try_evaluator(evaluation.val_evaluator, sequence.validation)
     for config, replay in zip(configs, sequence.replay, strict=True):
         METHODS.build(config.model.method)
@@ -68,6 +70,17 @@ def check_sequence(cfg: Config) -> ResolvedSequence:
     load_own_file(model.method, configs[0].model.method, identity)
     # Annotations are large, and no step looks at these.
     return replace(sequence, replay=[], validation=None)
+
+
+def _check_images(sequence: ResolvedSequence) -> None:
+    """Look for all images: one that lacks would end a run in its middle."""
+    halves = [half for step in sequence.replay for half in step.datasets]
+    replayed = sorted({int(i) for half in halves for i in half.indices})
+    validation = sequence.validation
+    with config_path('train_dataloader.dataset'):
+        check_images(halves[0].dataset, replayed)
+    with config_path('val_dataloader.dataset'):
+        check_images(validation, range(len(validation)))
 
 
 def _try_evaluator(

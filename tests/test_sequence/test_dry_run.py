@@ -100,7 +100,7 @@ CASES = {
     ),
     'images missing': (
         dict(train_dataloader__dataset__data_prefix=dict(img='nowhere/')),
-        'train_dataloader.dataset: cannot be used.*nowhere',
+        'train_dataloader.dataset.data_prefix: 32 of the 32 .*nowhere',
     ),
     'hook': (
         dict(schedule__hooks=[dict(type='gslora_mm.AdapterEMAHook', decay=2)]),

@@ -176,6 +176,8 @@ class DetectionTask(BaseTask):
             'format_only': False,
             'splits': splits,
             'only_split_images': only_split_images,
+            # All data sets of a sequence number their labels so.
+            'by_name': True,
         }
         return [own, *others] if others else own
 

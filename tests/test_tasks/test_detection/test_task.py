@@ -116,6 +116,7 @@ def test_evaluators_that_people_have():
         format_only=False,
         splits=splits,
         only_split_images=True,
+        by_name=True,
     )
     assert task.evaluator(stock, splits, True) == ours
     assert task.evaluator([stock], splits, True) == ours
