@@ -283,6 +283,17 @@ def test_nan_stops_the_run_and_keeps_the_last_good_state(
     assert same(report, ForgettingSequence(cfg, resume=True).run())
 
 
+def test_scores_that_no_matching_takes_stop_the_run(inputs, tmp_path):
+    """A learning rate that is too high by far, before any loss is NaN."""
+    cfg = tiny_sequence(inputs, tmp_path / 'run')
+    cfg.schedule.optim_wrapper.optimizer.lr = 1e30
+    cfg.schedule.optim_wrapper.pop('clip_grad', None)
+    cfg.schedule.param_scheduler = None
+    message = 'scores or boxes .* at iteration 2 of 4.*lower schedule.optim'
+    with pytest.raises(NonFiniteLossError, match=message):
+        ForgettingSequence(cfg).run()
+
+
 def test_parameters_that_are_not_finite_are_never_saved(
     inputs, tmp_path, monkeypatch
 ):

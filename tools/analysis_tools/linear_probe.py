@@ -70,6 +70,8 @@ def main(argv: list[str] | None = None) -> None:
         )
     except ConfigError as error:
         raise SystemExit(f'error: {error}') from None
+    except KeyboardInterrupt:
+        raise SystemExit('interrupted; start it again') from None
     text = render_probe(result)
     print(f'\n{text}', end='')
     save_json(result, out)

@@ -31,6 +31,8 @@ def main() -> None:
         write_report(args.work_dir, pictures=not args.no_pictures)
     except ConfigError as error:
         raise SystemExit(f'error: {error}') from None
+    except KeyboardInterrupt:
+        raise SystemExit('interrupted; start it again') from None
     print(f'Report written to {WorkDir(args.work_dir).report_text}')
 
 
