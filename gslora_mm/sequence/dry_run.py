@@ -4,6 +4,8 @@ The very configs that will run are tried out: what the Runner would build of
 them is built, an image of each half is loaded, and so is the checkpoint.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -52,7 +54,7 @@ def check_sequence(cfg: Config) -> ResolvedSequence:
         with usable('train_dataloader.dataset'):
             for half in filter(len, replay.datasets):
                 half[0]
-    with config_path(renamed=_MODEL_PATHS):
+    with config_path(renamed=_MODEL_PATHS), _known_types('model'):
         model = MODELS.build(
             configs[0].model,
             default_args=dict(
@@ -60,6 +62,7 @@ def check_sequence(cfg: Config) -> ResolvedSequence:
             ),
         )
     _check_num_classes(sequence, model)
+    model.task.try_model(model.model)
     _try_optimization(configs, model)
     if sequence.plan.learn:
         _check_learner(model.method, sequence.plan)
@@ -70,6 +73,23 @@ def check_sequence(cfg: Config) -> ResolvedSequence:
     load_own_file(model.method, configs[0].model.method, identity)
     # Annotations are large, and no step looks at these.
     return replace(sequence, replay=[], validation=None)
+
+
+@contextlib.contextmanager
+def _known_types(path: str) -> Iterator[None]:
+    """Say how a type becomes known that no library has."""
+    try:
+        with usable(path):
+            yield
+    except ConfigError as error:
+        if isinstance(error.__cause__, KeyError) and 'registry' in error.valid:
+            raise ConfigError(
+                path,
+                valid=f'{error.__cause__.args[0].partition(". ")[0]}. If its '
+                'code is in a package of its own, let the config import that: '
+                "custom_imports=dict(imports=['PACKAGE'])",
+            ) from error
+        raise
 
 
 def _check_images(sequence: ResolvedSequence) -> None:

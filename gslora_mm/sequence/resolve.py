@@ -314,6 +314,8 @@ def resolve(cfg: Config) -> ResolvedSequence:
     init_scope(cfg)
     entries = read_entries(cfg)
     stock = stock_config(cfg)
+    # What it refuses, no data set has to be read for.
+    TASKS.build(entries.task).prepare_config(copy.deepcopy(stock['model']))
     training = _read_dataset(stock, 'train_dataloader')
     with config_path('train_dataloader.dataset'):
         table = LabelTable.scan(training)

@@ -82,6 +82,16 @@ class BaseTask(metaclass=ABCMeta):
             ConfigError: If the head has no such layer.
         """
 
+    def try_model(self, model: nn.Module) -> None:  # noqa: B027
+        """Compute losses once, before training, where that may fail.
+
+        Args:
+            model (nn.Module): The adapted stock model, on a CPU.
+
+        Raises:
+            ConfigError: If this task cannot read its losses.
+        """
+
     def extract(self, model: nn.Module, inputs: Tensor) -> Any:
         """Run the trunk on a whole batch.
 

@@ -66,6 +66,10 @@ CASES = {
         dict(forgetting__pretrained='no/where.pth'),
         'forgetting.pretrained = .*no such file',
     ),
+    'type of another package': (
+        dict(model__bbox_head__type='CoDINOHead'),
+        r"model: CoDINOHead is not in .*custom_imports=dict\(imports=\['PACK",
+    ),
     'another model': (
         dict(model__encoder__num_layers=2),
         r'forgetting.pretrained.*encoder.layers.1',

@@ -256,6 +256,8 @@ def _losses_of_targets(
 
     with temporarily(head, get_targets=get_other_targets):
         losses = head.loss(**inputs)
+    if not layers:
+        raise TypeError(f'{type(head).__name__} does not ask get_targets')
     # The encoder's proposals come after the decoder's layers; or only the
     # last of these has been compared, see last_layer_only.
     last = min(len(inputs['hidden_states']), len(layers)) - 1
