@@ -14,7 +14,12 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from gslora_mm.datasets import ClassSubset, LabelTable, build_dataset
+from gslora_mm.datasets import (
+    ClassSubset,
+    LabelTable,
+    build_dataset,
+    parts_of,
+)
 from gslora_mm.models import build_stock_model, load_stock_checkpoint
 from gslora_mm.registry import TASKS, init_scope
 from gslora_mm.tasks import BaseTask
@@ -323,7 +328,9 @@ def _images(
     """Training and validation images, both through the test pipeline."""
     validation_cfg = cfg.val_dataloader.dataset.to_dict()
     training_cfg = cfg.train_dataloader.dataset.dataset.to_dict()
-    training_cfg['pipeline'] = copy.deepcopy(validation_cfg['pipeline'])
+    training_cfg['pipeline'] = copy.deepcopy(
+        parts_of(validation_cfg)[0]['pipeline']
+    )
     with no_prints():
         base = build_dataset(training_cfg)
         table = LabelTable.scan(base)

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmengine.logging import print_log
@@ -11,15 +11,9 @@ from gslora_mm.utils.errors import ConfigError, config_path
 
 #: Wrappers that only repeat. Batches never end here, so nothing needs it.
 _REPEATING = ('RepeatDataset', 'ClassBalancedDataset')
-#: Transforms that paste other images of the data set, or of a cache, in.
-MIXING = (
-    'CachedMixUp',
-    'CachedMosaic',
-    'CopyPaste',
-    'MixUp',
-    'Mosaic',
-    'YOLOXMixUp',
-)
+#: Ends of names of transforms that paste other images of the data set, or of
+#: a cache, in: mmdet's and those of projects that build on it.
+_MIXING = ('Mosaic', 'Mosaic9', 'MixUp', 'CopyPaste')
 
 
 def type_name(config: Any) -> str:
@@ -60,7 +54,7 @@ def plain_dataset(config: Mapping) -> dict:
         with config_path('dataset'):
             return plain_dataset(inner)
     if kind == 'MultiImageMixDataset' and inner is not None:
-        _refuse_mixing(config, 'pipeline')
+        _refuse_mixing(config)
         with config_path('dataset'):
             out = plain_dataset(inner)
         return _with_more_transforms(out, list(config['pipeline']))
@@ -74,7 +68,7 @@ def plain_dataset(config: Mapping) -> dict:
         return _joined(parts)
     if isinstance(config.get('ann_file'), list | tuple):
         return _joined(list(map(plain_dataset, _one_a_file(config))))
-    _refuse_mixing(config, 'pipeline')
+    _refuse_mixing(config)
     if kind == 'CocoDataset':
         config['type'] = 'gslora_mm.NamedCocoDataset'
     return config
@@ -147,16 +141,29 @@ def _with_more_transforms(config: dict, transforms: list) -> dict:
     return {**config, 'pipeline': pipeline}
 
 
-def _refuse_mixing(config: Mapping, key: str) -> None:
+def _refuse_mixing(config: Mapping) -> None:
     """Refuse transforms that show objects of the other half."""
-    names = list(map(type_name, config.get(key) or ()))
-    found = [name for name in names if name in MIXING]
+    found = [
+        name
+        for name in _type_names(config.get('pipeline') or ())
+        if name.endswith(_MIXING)
+    ]
     if found:
         raise ConfigError(
-            key,
-            names,
-            f'{", ".join(found)} would paste images that are to be forgotten '
-            'into those to be retained, and what a cache holds is not there '
-            'after a resume; leave out these, and a RandomAffine that crops '
-            'what Mosaic has enlarged',
+            'pipeline',
+            found,
+            'would paste images that are to be forgotten into those to be '
+            'retained, and what a cache holds is not there after a resume; '
+            'leave out these, and a RandomAffine that crops what Mosaic has '
+            'enlarged',
         )
+
+
+def _type_names(entry: Any) -> Iterator[str]:
+    """Types of a pipeline, and of what its transforms choose from."""
+    if isinstance(entry, Mapping):
+        yield type_name(entry)
+        entry = entry.values()
+    if not isinstance(entry, str) and isinstance(entry, Iterable):
+        for each in entry:
+            yield from _type_names(each)

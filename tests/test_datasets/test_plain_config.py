@@ -84,11 +84,21 @@ def test_read_through(config, plain):
                 dataset=coco(),
                 pipeline=[MOSAIC, *PACK],
             ),
-            'pipeline = .*: Mosaic would paste',
+            r"pipeline = \['Mosaic'\]: would paste",
         ),
         (
             coco() | dict(pipeline=[*LOAD, dict(type='CachedMixUp'), *PACK]),
-            'pipeline = .*: CachedMixUp would paste',
+            r"pipeline = \['CachedMixUp'\]: would paste",
+        ),
+        (
+            coco()
+            | dict(
+                pipeline=[
+                    *LOAD,
+                    dict(type='RandomApply', transforms=[[MOSAIC]], prob=0.5),
+                ]
+            ),
+            r"pipeline = \['Mosaic'\]",
         ),
         (
             dict(

@@ -13,6 +13,7 @@ from mmengine.config import ConfigDict
 from gslora_mm.sequence import ForgettingSequence
 from gslora_mm.sequence.dry_run import check_sequence
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.config_file import read_config
 from tests.sequences import tiny_sequence
 
 
@@ -308,3 +309,43 @@ def test_hooks_and_folders_that_no_step_takes_over(
         'compile',
         'visualizer: save_dir',
     ]
+
+
+def in_new_style(cfg, modules):
+    """Text of a config whose types are imported, by name from a module."""
+    content = cfg.to_dict() | dict(default_scope=None)
+    text = ''.join(f'{key} = {value!r}\n' for key, value in content.items())
+    for name, module in modules.items():
+        assert f"'type': '{name}'" in text
+        text = text.replace(f"'type': '{name}'", f"'type': {name}")
+        text = f'from {module} import {name}\n{text}'
+    return text
+
+
+def test_a_config_of_the_new_style(inputs, tmp_path):
+    path = tmp_path / 'new.py'
+    path.write_text(
+        in_new_style(
+            tiny_sequence(inputs, tmp_path / 'run'),
+            dict(
+                DeformableDETR='mmdet.models',
+                DeformableDETRHead='mmdet.models',
+                L1Loss='mmdet.models.losses',
+                CocoDataset='mmdet.datasets',
+                CocoMetric='mmdet.evaluation',
+                LoadImageFromFile='mmcv.transforms',
+                OptimWrapper='mmengine.optim',
+                AdamW='torch.optim',
+            ),
+        )
+    )
+    report = ForgettingSequence(read_config(str(path))).run()
+    expected = ForgettingSequence(
+        tiny_sequence(inputs, tmp_path / 'plain')
+    ).run()
+    assert [step['per_class'] for step in report['steps']] == [
+        step['per_class'] for step in expected['steps']
+    ]
+    # What its steps have dumped is read again.
+    step = read_config(str(tmp_path / 'run/step_01/config.py'))
+    assert step.default_scope == 'mmdet'
