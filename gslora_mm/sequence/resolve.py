@@ -68,7 +68,8 @@ def _plain_values(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain_values(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(_plain_values, value))
+        values = map(_plain_values, value)
+        return list(values) if isinstance(value, list) else tuple(values)
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     return value
