@@ -24,6 +24,8 @@ MODULE2PACKAGE.setdefault('gslora_mm', 'gslora_mm')
 
 #: Library of configs that do not name one.
 DEFAULT_SCOPE = 'mmdet'
+#: Libraries whose types are registered by their names, in their own scope.
+_LIBRARIES = ('gslora_mm', 'mmdet', 'mmpretrain')
 
 
 def init_scope(cfg: Mapping) -> str:
@@ -31,31 +33,57 @@ def init_scope(cfg: Mapping) -> str:
 
     Args:
         cfg (Mapping): A config, of a sequence, a step or a stock model;
-            changed in place, see :func:`_drop_own_scope`.
+            changed in place, see :func:`_name_types`. One of the new style
+            has no scope, and gets that of its model.
 
     Returns:
         str: The scope, such as ``'mmpretrain'``.
     """
+    _name_types(cfg)
     scope = cfg.get('default_scope', DEFAULT_SCOPE)
+    if scope is None:
+        kind = str((cfg.get('model') or {}).get('type'))
+        library = kind.partition('.')[0]
+        scope = library if library in _LIBRARIES else DEFAULT_SCOPE
+        cfg['default_scope'] = scope
     init_default_scope(scope)
-    _drop_own_scope(cfg)
     return scope
 
 
-def _drop_own_scope(entry: Any) -> None:
-    """Take out of a config that it inherits from ``gslora_mm::...``.
+def _name_types(entry: Any) -> None:
+    """Let all types of a config be names.
 
-    MMEngine notes there that all types of the base are of this project. Our
-    types say so themselves, and all others are of the library of the config.
+    In configs of the new style they are classes, and their dumps have the
+    modules of these, which are not always found again: in ``mmdet``, the
+    module ``smooth_l1_loss`` is hidden by a function.
+
+    MMEngine notes in what inherits from ``gslora_mm::...`` that all types of
+    the base are of this project. Our types say so themselves, and all others
+    are of the library of the config, so that is taken out.
     """
     if isinstance(entry, Mapping | Config):
         if entry.get('_scope_') == 'gslora_mm':
             del entry['_scope_']
         for name in entry:
-            _drop_own_scope(entry[name])
+            if name == 'type':
+                entry[name] = _named(entry[name])
+            else:
+                _name_types(entry[name])
     elif isinstance(entry, list | tuple):
         for value in entry:
-            _drop_own_scope(value)
+            _name_types(value)
+
+
+def _named(kind: Any) -> Any:
+    """Name of a type by which registries know it."""
+    if inspect.isclass(kind) or inspect.isfunction(kind):
+        kind = f'{kind.__module__}.{kind.__qualname__}'
+    if not isinstance(kind, str):
+        return kind
+    parts = kind.split('.')
+    if len(parts) > 2 and parts[0] in _LIBRARIES:
+        return f'{parts[0]}.{parts[-1]}'
+    return kind
 
 
 def _child(parent: Registry, *locations: str) -> Registry:
@@ -132,7 +160,7 @@ def _own(name: str, location: str) -> Registry:
     )
 
 
-DATASETS = _child(mmengine_registry.DATASETS, 'datasets')
+DATASETS = _child(mmengine_registry.DATASETS, 'datasets', 'datasets.coco_file')
 DATA_SAMPLERS = _child(mmengine_registry.DATA_SAMPLERS, 'datasets')
 HOOKS = _child(mmengine_registry.HOOKS, 'training.hooks')
 METRICS = _child(mmengine_registry.METRICS, 'evaluation')

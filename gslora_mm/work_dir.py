@@ -10,6 +10,27 @@ from typing import Any
 
 from gslora_mm.utils import ConfigError, load_json, save_json
 
+#: Files of an ordinary training run of MMEngine.
+_OF_TRAININGS = ('last_checkpoint', 'epoch_*.pth', 'iter_*.pth', 'best_*.pth')
+
+
+def own_folder(found: str | os.PathLike, name: str) -> str:
+    """A folder for a sequence that is not that of a training.
+
+    Args:
+        found (str | os.PathLike): The folder that the config names.
+        name (str): Name of the config.
+
+    Returns:
+        str: ``found``; or, where an ordinary training run has left its files
+        there, ``work_dirs/NAME``, or else ``work_dirs/NAME_forgetting``.
+    """
+    for folder in (found, f'work_dirs/{name}'):
+        path = Path(folder)
+        if not any(any(path.glob(pattern)) for pattern in _OF_TRAININGS):
+            return str(folder)
+    return f'work_dirs/{name}_forgetting'
+
 
 class EvaluationDir:
     """Folder of the evaluation of one model.

@@ -6,6 +6,7 @@ from mmengine.registry import init_default_scope
 from gslora_mm.entries import read_entries
 from gslora_mm.sequence import ForgettingPlan
 from gslora_mm.sequence.resolve import ResolvedSequence
+from gslora_mm.sequence.stock_config import stock_config
 from gslora_mm.training import ForgettingModel
 
 
@@ -26,7 +27,9 @@ def build_last_step(cfg: Config) -> ForgettingModel:
     plan = ForgettingPlan.make(
         entries.forgetting, metainfo.get('classes', classes)
     )
-    sequence = ResolvedSequence(cfg, entries, plan, max_iters=[10] * len(plan))
+    sequence = ResolvedSequence(
+        cfg, entries, plan, stock_config(cfg), max_iters=[10] * len(plan)
+    )
     for step in range(1, len(plan) + 1):
         out = sequence.step_config(step)
     settings = {k: v for k, v in out.model.items() if k != 'type'}

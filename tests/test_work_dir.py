@@ -1,7 +1,7 @@
 import pytest
 
 from gslora_mm.utils import ConfigError, save_json
-from gslora_mm.work_dir import WorkDir
+from gslora_mm.work_dir import WorkDir, own_folder
 
 
 @pytest.fixture
@@ -88,3 +88,18 @@ def test_results_behind_a_gap_are_read_if_asked_for(work_dir):
     finish(work_dir, 2, ['cat'])
     with pytest.raises(ConfigError, match=r"step_02.*forgets \['cat'\]"):
         work_dir.read_results(gaps=True)
+
+
+def test_a_sequence_does_not_end_up_in_the_folder_of_a_training(
+    tmp_path, monkeypatch
+):
+    """Which is what a config names that a training of mmdet has dumped."""
+    monkeypatch.chdir(tmp_path)
+    assert own_folder('here', 'mine') == 'here'
+    (tmp_path / 'here').mkdir()
+    assert own_folder('here', 'mine') == 'here'
+    (tmp_path / 'here/last_checkpoint').touch()
+    assert own_folder('here', 'mine') == 'work_dirs/mine'
+    (tmp_path / 'work_dirs/mine').mkdir(parents=True)
+    (tmp_path / 'work_dirs/mine/epoch_12.pth').touch()
+    assert own_folder('here', 'mine') == 'work_dirs/mine_forgetting'

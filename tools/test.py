@@ -15,6 +15,7 @@ from mmengine.registry import RUNNERS
 from gslora_mm.registry import TASKS, init_scope
 from gslora_mm.utils import ConfigError, SaveError, config_path, save_json
 from gslora_mm.utils.checkpoint import TOOL_FLAGS
+from gslora_mm.utils.config_file import read_config
 from gslora_mm.utils.quiet import hush, no_prints
 
 hush()
@@ -155,7 +156,7 @@ def add_outputs(
 
 
 def test(args: argparse.Namespace) -> None:
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
@@ -186,6 +187,8 @@ def main() -> None:
         test(args)
     except (ConfigError, SaveError) as error:
         leave(f'{type(error).__name__}: {error}')
+    except KeyboardInterrupt:
+        leave('interrupted; start it again')
     leave()
 
 

@@ -8,10 +8,31 @@ training run of mmdet or mmpretrain.
 import argparse
 import os
 import os.path as osp
+import shlex
+import sys
 
-from gslora_mm.utils import ConfigError, SaveError
-from gslora_mm.utils.garbage import nothing_is_garbage
-from gslora_mm.utils.quiet import hush, no_prints
+
+def interrupted() -> str:
+    """What Ctrl-C ends with, in place of a traceback."""
+    resume = ['--resume'] * ('--resume' not in sys.argv)
+    return 'interrupted; to go on: ' + shlex.join(
+        ['python', *sys.argv, *resume]
+    )
+
+
+def in_one_line(kind, error, traceback) -> None:
+    """End as :func:`main` does while its imports go on."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(interrupted(), file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = in_one_line  # before anything that takes its time
+
+from gslora_mm.utils import ConfigError, SaveError  # noqa: E402
+from gslora_mm.utils.garbage import nothing_is_garbage  # noqa: E402
+from gslora_mm.utils.quiet import hush, no_prints  # noqa: E402
 
 hush()
 with no_prints(), nothing_is_garbage():
@@ -23,6 +44,8 @@ with no_prints(), nothing_is_garbage():
     from gslora_mm.registry import init_scope
     from gslora_mm.sequence import ForgettingSequence, run_step
     from gslora_mm.training import enable_amp, init_processes, leave
+    from gslora_mm.utils.config_file import read_config
+    from gslora_mm.work_dir import own_folder
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,15 +96,20 @@ def parse_args() -> argparse.Namespace:
 
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the command line to it."""
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
+    else:
         name = osp.splitext(osp.basename(args.config))[0]
-        cfg.work_dir = osp.join('work_dirs', name)
+        found = cfg.get('work_dir') or osp.join('work_dirs', name)
+        # Dumped configs name the folder of the training that dumped them.
+        is_own = 'forgetting' not in cfg
+        cfg.work_dir = found if is_own else own_folder(found, name)
+        if cfg.work_dir != found:
+            print(f'work dir {cfg.work_dir}, as {found} holds a training')
     if args.amp:
         where = cfg.schedule if 'forgetting' in cfg else cfg
         where.optim_wrapper = enable_amp(where.optim_wrapper)
@@ -124,6 +152,8 @@ def main() -> None:
     except (SaveError, FloatingPointError) as error:
         # What the user can mend needs no traceback.
         leave(f'{type(error).__name__}: {error}')
+    except KeyboardInterrupt:
+        leave(interrupted())
     leave()
 
 

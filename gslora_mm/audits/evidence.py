@@ -14,7 +14,12 @@ from mmengine.structures import InstanceData
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from gslora_mm.datasets import ClassSubset, LabelTable, build_dataset
+from gslora_mm.datasets import (
+    ClassSubset,
+    LabelTable,
+    build_dataset,
+    parts_of,
+)
 from gslora_mm.models import build_stock_model, load_stock_checkpoint
 from gslora_mm.registry import METRICS, TASKS, init_scope
 from gslora_mm.tasks import ObjectRows
@@ -138,7 +143,8 @@ class Evidence:
     def _read_data(self) -> None:
         validation = self.cfg.val_dataloader.dataset.to_dict()
         training = self.cfg.train_dataloader.dataset.dataset.to_dict()
-        training['pipeline'] = copy.deepcopy(validation['pipeline'])
+        pipeline = parts_of(validation)[0]['pipeline']
+        training['pipeline'] = copy.deepcopy(pipeline)
         self._base = build_dataset(training)
         self._table = LabelTable.scan(self._base)
         shown = set(self._table.labels[~self._table.ignored].tolist())

@@ -45,9 +45,15 @@ def build_dataset(dataset: BaseDataset | dict) -> BaseDataset:
             'type',
             name,
             'must be a data set that reads annotations itself (a BaseDataset '
-            'of MMEngine, such as CocoDataset), not a wrapper',
+            'of MMEngine, such as CocoDataset), not a wrapper; name what it '
+            'wraps in its place',
         )
     return dataset
+
+
+def parts_of_dataset(dataset: BaseDataset) -> list[BaseDataset]:
+    """What a data set is made of: its parts, or itself if it has none."""
+    return getattr(dataset, 'parts', [dataset])
 
 
 def check_class_names(dataset: BaseDataset) -> None:

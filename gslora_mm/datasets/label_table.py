@@ -1,5 +1,7 @@
 """Which image of a data set shows which classes."""
 
+import contextlib
+import itertools
 import json
 import mmap
 from collections.abc import Collection, Iterator
@@ -9,7 +11,9 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import get_local_path
 
+from gslora_mm.utils.coco_annotations import lost_objects
 from gslora_mm.utils.errors import ConfigError
+from .build import parts_of_dataset
 
 
 @dataclass(frozen=True)
@@ -57,18 +61,15 @@ class LabelTable:
                 valid='missing; the names are needed to say what to forget, '
                 f'and {type(dataset).__name__} has none of its own',
             )
-        _check_order(dataset, classes)
+        for part in parts_of_dataset(dataset):
+            _check_order(part, classes)
         rows = [
             (index, int(label), bool(is_ignored))
             for index, info in enumerate(_annotations(dataset))
             for label, is_ignored in _objects(info)
         ]
-        if not rows:
-            raise ConfigError(
-                '',
-                valid=f'{type(dataset).__name__} of {len(dataset)} images '
-                'has no labels (neither `instances` nor `gt_label`)',
-            )
+        if all(is_ignored for _, _, is_ignored in rows):
+            raise _nothing_left(dataset, classes)
         return cls(tuple(classes), *map(np.array, zip(*rows, strict=True)))
 
     def num_images(self, names: Collection[str]) -> int:
@@ -84,6 +85,8 @@ class LabelTable:
 
 def _annotations(dataset: BaseDataset) -> Iterator[dict]:
     """All annotations, without the deep copies of ``get_data_info``."""
+    if hasattr(dataset, 'parts'):
+        return itertools.chain.from_iterable(map(_annotations, dataset.parts))
     if dataset.serialize_data:
         return map(dataset.get_data_info, range(len(dataset)))
     return iter(dataset.data_list)
@@ -99,6 +102,31 @@ def _objects(info: dict) -> Iterator[tuple[int, bool]]:
             yield label, False
 
 
+def _nothing_left(
+    dataset: BaseDataset, classes: tuple[str, ...]
+) -> ConfigError:
+    """Say why there is no object to learn: counts, and both lists of names."""
+    found = f'{type(dataset).__name__} of {len(dataset)} images has no labels'
+    reasons = []
+    for part in parts_of_dataset(dataset):
+        if getattr(part, 'cat_ids', None) is None or not part.ann_file:
+            continue  # no COCO file
+        with _local_file(part) as path:
+            lost = lost_objects(path, part.ann_file, classes)
+        reasons.append(f'{part.ann_file}: {lost}')
+    if reasons:
+        found += ' to learn; ' + '; '.join(reasons)
+    else:
+        found += ' (neither `instances` nor `gt_label`)'
+    return ConfigError('', valid=found)
+
+
+def _local_file(dataset: BaseDataset) -> contextlib.AbstractContextManager:
+    """The annotation file, brought here if it is elsewhere."""
+    backend = getattr(dataset, 'backend_args', None)
+    return get_local_path(dataset.ann_file, backend_args=backend)
+
+
 def _check_order(dataset: BaseDataset, classes: tuple[str, ...]) -> None:
     """Compare the class names with the annotation file's categories.
 
@@ -108,9 +136,9 @@ def _check_order(dataset: BaseDataset, classes: tuple[str, ...]) -> None:
     """
     if not (getattr(dataset, 'cat_ids', None) and dataset.ann_file):
         return
-    with get_local_path(
-        dataset.ann_file, backend_args=getattr(dataset, 'backend_args', None)
-    ) as path:
+    if hasattr(dataset, 'file_order'):
+        return  # labels follow the names
+    with _local_file(dataset) as path:
         names = _category_names(path)
     in_file = [names.get(category_id) for category_id in dataset.cat_ids]
     for label, name in enumerate(in_file):

@@ -43,7 +43,7 @@ class FaceVerification(SplitMetric):
     ``{split}/...``, over those of each split: ``verification_accuracy``
     (threshold chosen on other pairs), ``verification_auc`` and
     ``tar@far=0.001``, ... Fractions of 1, NaN where a split has no pairs of
-    both kinds.
+    both kinds, or fewer pairs of two identities than can resolve the rate.
 
     Args:
         pairs (str | Sequence): File with one pair a line: two paths and 1

@@ -7,10 +7,19 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from mmdet.datasets.api_wrappers import COCO, COCOeval, COCOevalMP
 from mmdet.evaluation import CocoMetric
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
+from pycocotools import mask
 
 from gslora_mm.registry import METRICS
-from gslora_mm.utils import ConfigError
+from gslora_mm.utils import ConfigError, config_path
+from gslora_mm.utils.coco_annotations import (
+    ids_by_name,
+    joined,
+    put_in_order,
+    read_annotations,
+)
 from gslora_mm.utils.quiet import no_prints
 from .coco_scores import (
     COCO_ITEMS,
@@ -46,8 +55,12 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
             one of its categories, as the papers do; detections on all other
             images then count for nothing. The figures over all categories
             and per category stay those of all images. Defaults to False.
-        **kwargs: Arguments of mmdet's ``CocoMetric``. With ``classwise`` the
-            table in the log lists the categories too.
+        by_name (bool): Labels are positions in the classes of the dataset;
+            otherwise, as in mmdet, among those of the annotation file, in
+            its order. Defaults to False.
+        **kwargs: Arguments of mmdet's ``CocoMetric``; ``ann_file`` may be a
+            list. With ``classwise`` the table in the log lists the
+            categories too.
 
     Raises:
         ConfigError: If a split names an unknown category or one twice, if
@@ -59,39 +72,50 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         self,
         splits: Mapping[str, Sequence[str]],
         only_split_images: bool = False,
+        by_name: bool = False,
+        ann_file: str | Sequence[str] | None = None,
         **kwargs,
     ) -> None:
-        metric, ann_file = kwargs.get('metric', 'bbox'), kwargs.get('ann_file')
+        metric = kwargs.get('metric', 'bbox')
         if metric not in ('bbox', ['bbox']):
             raise ConfigError(
                 'val_evaluator.metric',
                 metric,
                 "is not supported by ForgettingCocoMetric; valid is 'bbox'",
             )
-        # Twice, to tell the file's errors from those of other arguments.
-        super().__init__(**{**kwargs, 'ann_file': None})
-        try:
-            with no_prints():
-                super().__init__(**kwargs)
-        except FileNotFoundError as error:
-            raise ConfigError(
-                'val_evaluator.ann_file',
-                ann_file,
-                'does not exist; it must be a COCO annotation file',
-            ) from error
-        except (ValueError, AssertionError, KeyError, TypeError) as error:
-            raise ConfigError(
-                'val_evaluator.ann_file',
-                ann_file,
-                f'is not a COCO annotation file ({type(error).__name__}: '
-                f'{error})',
-            ) from error
+        super().__init__(**kwargs)
         self.splits = read_splits(splits)
         self.only_split_images = only_split_images
-        if self._coco_api is not None:
-            for annotation in self._coco_api.anns.values():
-                # CocoDataset does without, pycocotools does not.
-                annotation.setdefault('iscrowd', 0)
+        self.by_name = by_name
+        files = [ann_file] if isinstance(ann_file, str) else ann_file or []
+        self.ann_file = ', '.join(files)
+        if files:
+            self._read(files)
+
+    def _read(self, files: Sequence[str]) -> None:
+        """Read the ground truth."""
+        contents = []
+        with config_path('val_evaluator'):
+            for file in files:
+                try:
+                    with get_local_path(
+                        file, backend_args=self.backend_args
+                    ) as path:
+                        contents.append(read_annotations(path, file)[0])
+                except FileNotFoundError as error:
+                    raise ConfigError(
+                        'ann_file',
+                        file,
+                        'does not exist; it must be a COCO annotation file',
+                    ) from error
+            content = contents[0]
+            if contents[1:]:
+                content = joined(contents)
+                put_in_order(content, self.ann_file)
+        self._coco_api = COCO()
+        self._coco_api.dataset = content
+        with no_prints():
+            self._coco_api.createIndex()
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute all figures from the collected results.
@@ -153,7 +177,85 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
                 'val_evaluator.ann_file',
                 valid=f'no category {absent[0]!r} ({len(absent)} of '
                 f'{len(classes)} classes of the dataset are missing); it '
-                'must list all of them',
+                'must list all of them: add those without an object to its '
+                "'categories'",
+            )
+
+    def check_dataset(self, dataset: BaseDataset) -> None:
+        """Refuse images that the annotation file takes for others.
+
+        Args:
+            dataset (BaseDataset): What will be evaluated.
+
+        Raises:
+            ConfigError: If an image of the dataset is not in the file, or
+                has another name there.
+        """
+        if self._coco_api is None:
+            self._check_instances(dataset)
+            return
+        names = {
+            image_id: _stem(image['file_name'])
+            for image_id, image in self._coco_api.imgs.items()
+        }
+        absent, renamed, seen = [], [], set()
+        is_alike: list[bool] = []  # of images with objects on both sides
+        for index in range(len(dataset)):
+            info = dataset.get_data_info(index)
+            image_id, name = info['img_id'], _stem(info['img_path'])
+            if image_id not in names or image_id in seen:
+                absent.append(image_id)
+                continue
+            seen.add(image_id)
+            if names[image_id] != name:
+                renamed.append((image_id, name))
+            own = [each['bbox'] for each in info.get('instances', ())]
+            others = [e['bbox'] for e in self._coco_api.imgToAnns[image_id]]
+            if own and others:
+                own = [self.xyxy2xywh(np.asarray(box, float)) for box in own]
+                overlaps = mask.iou(own, others, [0] * len(others))
+                is_alike.append(bool(overlaps.max() > 0.5))
+        found = ''
+        if absent:
+            found = (
+                f'{len(absent)} of {len(dataset)} images of val_dataloader '
+                'are not in it, or have the id of another one, such as '
+                f'{absent[0]!r}'
+            )
+        elif renamed:
+            (image_id, name), *_ = renamed
+            found = (
+                f'{len(renamed)} of {len(dataset)} images of val_dataloader '
+                f'have another name there, such as {image_id!r}, which is '
+                f'{name!r} and not {names[image_id]!r}'
+            )
+        # By chance, some boxes of other images are where own ones are.
+        elif 2 * sum(is_alike) < len(is_alike):
+            found = (
+                f'{len(is_alike) - sum(is_alike)} of {len(is_alike)} images '
+                'of val_dataloader have their objects elsewhere in it'
+            )
+        if found:
+            parts = getattr(dataset, 'parts', [dataset])
+            files = [str(getattr(part, 'ann_file', '')) for part in parts]
+            raise ConfigError(
+                'val_evaluator.ann_file',
+                self.ann_file,
+                f'{found}; it must be the file of val_dataloader.dataset: '
+                f'{files if files[1:] else repr(files[0])}',
+            )
+
+    @staticmethod
+    def _check_instances(dataset: BaseDataset) -> None:
+        """Refuse data that brings no ground truth of its own."""
+        sample = dataset[0]['data_samples']
+        if 'instances' not in sample.metainfo_keys():
+            raise ConfigError(
+                'val_evaluator.ann_file',
+                None,
+                'must be a COCO annotation file; or else the data brings the '
+                "ground truth: meta_keys=(..., 'instances') of PackDetInputs "
+                'in val_dataloader.dataset.pipeline',
             )
 
     def _prepare_ground_truth(self, ground_truths: list[dict]) -> None:
@@ -166,13 +268,17 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
                     )
                 )
         if self.cat_ids is None:
-            # In the annotation file's order: that is how CocoDataset numbers
-            # its labels, whatever the order of the dataset's class names.
-            self.cat_ids = self._coco_api.get_cat_ids(
-                cat_names=self.dataset_meta['classes']
-            )
+            # In the annotation file's order, mmdet's CocoDataset numbers its
+            # labels, whatever the order of the dataset's class names.
+            classes = self.dataset_meta['classes']
+            self.cat_ids = self._coco_api.get_cat_ids(cat_names=classes)
+            if self.by_name:
+                self.cat_ids = ids_by_name(
+                    self._coco_api.dataset, classes, self.ann_file
+                )
         if self.img_ids is None:
-            self.img_ids = self._coco_api.get_img_ids()
+            # A file with more images than are evaluated is no miss.
+            self.img_ids = [each['img_id'] for each in ground_truths]
 
     def _load_detections(self, predictions: Iterable[dict]) -> COCO:
         """Detections as a COCO result set, which may be empty."""
@@ -252,3 +358,8 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
                 for name, items in categories.items()
             ]
         return metrics, rows
+
+
+def _stem(path: str) -> str:
+    """Name of a file, without folders and the kind of image that it is."""
+    return osp.splitext(osp.basename(path))[0]

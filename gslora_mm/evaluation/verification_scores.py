@@ -109,8 +109,8 @@ def tar_at_far(scores: np.ndarray, same: np.ndarray, far: float) -> float:
     """Share of pairs of one identity accepted at a false accept rate.
 
     The threshold is the lowest one at which at most ``far`` of the pairs of
-    two identities pass; with fewer than ``1 / far`` of them, none may pass,
-    and the figure is a lower bound.
+    two identities pass. Fewer than ``1 / far`` of them cannot tell such a
+    rate from 0.
 
     Args:
         scores (np.ndarray): Similarities, shape (N, ).
@@ -118,9 +118,11 @@ def tar_at_far(scores: np.ndarray, same: np.ndarray, far: float) -> float:
         far (float): False accept rate, in [0, 1).
 
     Returns:
-        float: NaN if pairs of either kind are missing.
+        float: NaN if pairs of either kind are missing, or are too few.
     """
     if same.all() or not same.any():
+        return math.nan
+    if 0 < far * (~same).sum() < 1 - 1e-9:
         return math.nan
     false_rates, true_rates, _ = roc_curve(
         same, scores, drop_intermediate=False

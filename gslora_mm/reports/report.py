@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from gslora_mm.evaluation.step_result import per_class_scores
 from gslora_mm.registry import TASKS, registered
 from gslora_mm.tasks import task_named
-from gslora_mm.utils import ConfigError, atomic_write, save_json
+from gslora_mm.utils import atomic_write, save_json
 from gslora_mm.work_dir import WorkDir
 from .evidence import read_evidence
 from .group_plot import plot_groups
@@ -117,7 +117,7 @@ def import_modules_of(run: WorkDir) -> None:
         Config.fromfile(run.pretrained.config)
     except FileNotFoundError:
         pass
-    except ImportError as error:
+    except Exception as error:  # nor for what a config executes
         print_log(
             f'Modules of the config are missing: {error}',
             logger='current',
@@ -202,9 +202,9 @@ def _draw_pictures(run: WorkDir, report: dict) -> bool:
 
     try:
         return draw_pictures(run.path, report, run.figure('pictures'))
-    except (ConfigError, FileNotFoundError, ImportError) as error:
+    except Exception as error:  # a finished run is not to fail for them
         print_log(
-            f'The report has no pictures: {error}',
+            f'The report has no pictures: {type(error).__name__}: {error}',
             logger='current',
             level=logging.WARNING,
         )

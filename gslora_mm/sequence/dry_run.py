@@ -4,6 +4,8 @@ The very configs that will run are tried out: what the Runner would build of
 them is built, an image of each half is loaded, and so is the checkpoint.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -13,6 +15,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import Tensor
 
+from gslora_mm.datasets import check_images
 from gslora_mm.methods import BaseMethod
 from gslora_mm.registry import HOOKS, METHODS, METRICS, MODELS, registered
 from gslora_mm.training import ForgettingModel
@@ -47,13 +50,14 @@ def check_sequence(cfg: Config, timed: bool = False) -> ResolvedSequence:
     """
     sequence = resolve(cfg)
     evaluation, configs = sequence.configs()
+    _check_images(sequence)
     _try_evaluator(evaluation.val_evaluator, sequence.validation)
     for config, replay in zip(configs, sequence.replay, strict=True):
         METHODS.build(config.model.method)
         with usable('train_dataloader.dataset'):
             for half in filter(len, replay.datasets):
                 half[0]
-    with config_path(renamed=_MODEL_PATHS):
+    with config_path(renamed=_MODEL_PATHS), _known_types('model'):
         model = MODELS.build(
             configs[0].model,
             default_args=dict(
@@ -61,6 +65,7 @@ def check_sequence(cfg: Config, timed: bool = False) -> ResolvedSequence:
             ),
         )
     _check_num_classes(sequence, model)
+    model.task.try_model(model.model)
     _try_optimization(configs, model)
     if sequence.plan.learn:
         _check_learner(model.method, sequence.plan)
@@ -80,6 +85,34 @@ def check_sequence(cfg: Config, timed: bool = False) -> ResolvedSequence:
             )
     # Annotations are large, and no step looks at these.
     return replace(sequence, replay=[], validation=None, image_seconds=seconds)
+
+
+@contextlib.contextmanager
+def _known_types(path: str) -> Iterator[None]:
+    """Say how a type becomes known that no library has."""
+    try:
+        with usable(path):
+            yield
+    except ConfigError as error:
+        if isinstance(error.__cause__, KeyError) and 'registry' in error.valid:
+            raise ConfigError(
+                path,
+                valid=f'{error.__cause__.args[0].partition(". ")[0]}. If its '
+                'code is in a package of its own, let the config import that: '
+                "custom_imports=dict(imports=['PACKAGE'])",
+            ) from error
+        raise
+
+
+def _check_images(sequence: ResolvedSequence) -> None:
+    """Look for all images: one that lacks would end a run in its middle."""
+    halves = [half for step in sequence.replay for half in step.datasets]
+    replayed = sorted({int(i) for half in halves for i in half.indices})
+    validation = sequence.validation
+    with config_path('train_dataloader.dataset'):
+        check_images(halves[0].dataset, replayed)
+    with config_path('val_dataloader.dataset'):
+        check_images(validation, range(len(validation)))
 
 
 def _try_evaluator(

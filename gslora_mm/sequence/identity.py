@@ -1,6 +1,7 @@
 """Which run is this? The one answer, for whoever has to compare two."""
 
 import functools
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
+from gslora_mm.datasets import parts_of
 from gslora_mm.entries import SequenceEntries, read_entries
 from gslora_mm.utils.checkpoint import sha256_of
 
@@ -194,11 +196,8 @@ def first_difference(found: Any, wanted: Any, where: str = '') -> str:
 
 
 def dataset_config(loader: Mapping) -> Mapping:
-    """Config of a loader's data set, whatever is wrapped around it."""
-    data = loader['dataset']
-    while 'dataset' in data:
-        data = data['dataset']
-    return data
+    """Config of a loader's first data set, whatever is wrapped around it."""
+    return parts_of(loader['dataset'])[0]
 
 
 def annotations_sha256(cfg: Mapping) -> dict[str, str]:
@@ -213,12 +212,18 @@ def annotations_sha256(cfg: Mapping) -> dict[str, str]:
     """
     found = {}
     for name in LOADERS:
-        data = dataset_config(cfg[name]) if cfg.get(name) else {}
-        file = data.get('ann_file')
-        if isinstance(file, str) and file:
-            digest = _sha256_if_file(Path(data.get('data_root') or '', file))
-            if digest is not None:
-                found[name] = digest
+        digests = []
+        for data in parts_of(cfg[name]['dataset']) if cfg.get(name) else ():
+            file = data.get('ann_file')
+            if isinstance(file, str) and file:
+                path = Path(data.get('data_root') or '', file)
+                digests.append(_sha256_if_file(path))
+        digests = [digest for digest in digests if digest is not None]
+        if digests:
+            found[name] = digests[0]
+        if digests[1:]:
+            joined = ''.join(digests).encode()
+            found[name] = hashlib.sha256(joined).hexdigest()
     return found
 
 

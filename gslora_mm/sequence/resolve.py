@@ -4,6 +4,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
@@ -13,6 +14,7 @@ from gslora_mm.datasets import (
     LabelTable,
     build_dataset,
     check_class_names,
+    parts_of_dataset,
 )
 from gslora_mm.entries import NAMES, SequenceEntries, read_entries
 from gslora_mm.registry import TASKS, init_scope
@@ -22,6 +24,7 @@ from gslora_mm.utils.checkpoint import local_path, sha256_of
 from gslora_mm.utils.quiet import no_prints
 from gslora_mm.work_dir import WorkDir
 from .plan import ForgettingPlan
+from .stock_config import stock_config
 
 #: Modules whose log records reach the console during a sequence.
 CONSOLE = ('progress_hook', 'early_stop_hook')
@@ -57,7 +60,19 @@ def plain_config(entries: dict) -> Config:
     visualizer backend and every checkpoint. With yapf that took a second each
     time for 100 classes.
     """
-    return Config(entries, format_python_code=False)
+    return Config(_plain_values(entries), format_python_code=False)
+
+
+def _plain_values(value: Any) -> Any:
+    """Numbers of NumPy as Python's: their text would be no config."""
+    if isinstance(value, dict):
+        return {key: _plain_values(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        values = map(_plain_values, value)
+        return list(values) if isinstance(value, list) else tuple(values)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return value
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,8 @@ class ResolvedSequence:
         cfg (Config): The sequence config.
         entries (SequenceEntries): What it asks for.
         plan (ForgettingPlan): Which classes go when.
+        stock (dict): What its configs take over, see
+            :func:`~gslora_mm.sequence.stock_config.stock_config`.
         checkpoint_sha256 (str): Hash of the pre-trained checkpoint.
         max_iters (list[int]): Iterations of every step.
         images (list[dict[str, int]]): Forget and retain images of every step.
@@ -84,6 +101,7 @@ class ResolvedSequence:
     cfg: Config
     entries: SequenceEntries
     plan: ForgettingPlan
+    stock: dict[str, Any] = field(default_factory=dict)
     checkpoint_sha256: str = ''
     max_iters: list[int] = field(default_factory=list)
     images: list[dict[str, int]] = field(default_factory=list)
@@ -171,7 +189,7 @@ class ResolvedSequence:
             Config: To be run by :func:`gslora_mm.sequence.run_step`.
         """
         entries, iters = self.entries, self.max_iters[step - 1]
-        schedule, stock = entries.schedule, self.cfg.to_dict()
+        schedule, stock = entries.schedule, copy.deepcopy(self.stock)
         seed = (stock.get('randomness') or {}).get('seed') or 0
         previous = self.work_dir.step(step - 1) if step > 1 else None
         out = self._common(
@@ -253,7 +271,7 @@ class ResolvedSequence:
         self, work_dir: str, splits: dict[str, list[str]]
     ) -> dict[str, Any]:
         """What all configs share: the stock model and its evaluation."""
-        stock = self.cfg.to_dict()
+        stock = copy.deepcopy(self.stock)
         out = {
             key: value
             for key, value in stock.items()
@@ -304,10 +322,13 @@ def resolve(cfg: Config) -> ResolvedSequence:
     """
     init_scope(cfg)
     entries = read_entries(cfg)
-    training = _read_dataset(cfg, 'train_dataloader')
+    stock = stock_config(cfg)
+    # What it refuses, no data set has to be read for.
+    TASKS.build(entries.task).prepare_config(copy.deepcopy(stock['model']))
+    training = _read_dataset(stock, 'train_dataloader')
     with config_path('train_dataloader.dataset'):
         table = LabelTable.scan(training)
-    validation = _read_dataset(cfg, 'val_dataloader')
+    validation = _read_dataset(stock, 'val_dataloader')
     with config_path('val_dataloader.dataset'):
         LabelTable.scan(validation)  # refuses labels in another order
     if tuple(validation.metainfo['classes']) != tuple(table.classes):
@@ -316,6 +337,7 @@ def resolve(cfg: Config) -> ResolvedSequence:
             'train_dataloader.dataset differ, or their order does; labels '
             'are positions in this list, so it must be the same'
         )
+    _check_label_order(training, validation)
     plan = ForgettingPlan.make(
         entries.forgetting,
         table.classes,
@@ -327,6 +349,7 @@ def resolve(cfg: Config) -> ResolvedSequence:
         cfg,
         entries,
         plan,
+        stock,
         sha256_of(pretrained),
         validation=validation,
         num_validation=len(validation),
@@ -357,9 +380,36 @@ def resolve(cfg: Config) -> ResolvedSequence:
     return sequence
 
 
-def _read_dataset(cfg: Config, loader: str) -> BaseDataset:
+def _read_dataset(stock: dict, loader: str) -> BaseDataset:
     """Build the data set of a loader and read its annotations."""
     with config_path(f'{loader}.dataset'), no_prints():
-        dataset = build_dataset(cfg[loader].dataset)
+        dataset = build_dataset(stock[loader]['dataset'])
         check_class_names(dataset)
     return dataset
+
+
+def _check_label_order(*datasets: BaseDataset) -> None:
+    """Refuse classes of which nothing tells the labels.
+
+    Of a model that mmdet has trained, labels are positions in the annotation
+    file. A file with the classes in their order says that these are the
+    positions in ``metainfo.classes``, too; then all others are read by name.
+    """
+    parts = [part for each in datasets for part in parts_of_dataset(each)]
+    named = [part for part in parts if hasattr(part, 'file_order')]
+    classes = tuple(datasets[0].metainfo['classes'])
+    if any(part.file_order == classes for part in named):
+        return
+    for part in named:
+        order = part.file_order
+        if order != tuple(name for name in classes if name in order):
+            raise ConfigError(
+                'metainfo.classes of train_dataloader.dataset',
+                list(classes),
+                'mmdet numbers labels in the order of the categories in '
+                f'{part.ann_file}, which is another one, and no file has that '
+                'of the classes. If the model was trained on that file, write '
+                'the classes in its order, for val_dataloader, too: '
+                f'{list(order)}. If it was trained with the classes as they '
+                "are, sort the 'categories' of a file like them",
+            )

@@ -13,6 +13,7 @@ from mmengine.dist import (
     is_main_process,
 )
 
+from gslora_mm.evaluation.step_result import per_class_scores
 from gslora_mm.models import load_stock_checkpoint
 from gslora_mm.registry import RUNNERS
 from gslora_mm.utils import ConfigError, load_json, save_json
@@ -83,6 +84,7 @@ class ForgettingSequence:
             self._claim_work_dir(sequence)
             self._announce(sequence)
             self._evaluate_pretrained(sequence)
+            self._warn_of_nothing(sequence)
             for step in range(1, len(sequence.plan) + 1):
                 self._run_step(sequence, step)
                 if is_main_process():
@@ -224,6 +226,30 @@ class ForgettingSequence:
         barrier()
         del runner
         gc.collect()
+
+    def _warn_of_nothing(self, sequence: ResolvedSequence) -> None:
+        """Say first of which classes the model has nothing to forget."""
+        metrics = load_json(self.work_dir.pretrained.metrics)['metrics']
+        scores = per_class_scores(metrics)
+        plan, metric = sequence.plan, sequence.task.metric
+        learned = {name for names in plan.learn for name in names}
+        for step, names in enumerate(plan.steps, 1):
+            scored = [
+                name
+                for name in names
+                if name not in learned and scores.get(name) is not None
+            ]
+            nothing = [n for n in scored if percent(scores[n]) == '0.0']
+            if nothing:
+                self._say(
+                    f'step {step}: {metric} of {shortened(nothing)} is 0.0 '
+                    'before anything is forgotten, so there is nothing to '
+                    'forget'
+                    + ', and no H-Mean above 0'
+                    * (nothing == scored)
+                    + '. If there should be: is the checkpoint that of the '
+                    'model, and are the classes in the order of its labels?'
+                )
 
     def _run_step(self, sequence: ResolvedSequence, step: int) -> None:
         files = self.work_dir.step(step)

@@ -121,6 +121,16 @@ class BaseTask(metaclass=ABCMeta):
             :, : self.num_classes(model)
         ]
 
+    def try_model(self, model: nn.Module) -> None:  # noqa: B027
+        """Compute losses once, before training, where that may fail.
+
+        Args:
+            model (nn.Module): The adapted stock model, on a CPU.
+
+        Raises:
+            ConfigError: If this task cannot read its losses.
+        """
+
     def extract(self, model: nn.Module, inputs: Tensor) -> Any:
         """Run the trunk on a whole batch.
 

@@ -8,6 +8,7 @@ from mmengine.logging import MMLogger, print_log
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as StockRunner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from gslora_mm.registry import RUNNERS
@@ -17,6 +18,7 @@ from gslora_mm.utils.distributed import model_of, share_tensors
 from gslora_mm.utils.quiet import no_prints
 from .console import show_only
 from .forgetting_model import ForgettingModel
+from .non_finite import NonFiniteLossError, non_finite
 
 
 # The second name stands in configs of steps that earlier versions wrote.
@@ -58,6 +60,19 @@ class Runner(StockRunner):
             )
         with no_prints():
             return StockRunner.build_dataloader(dataloader, *args, **kwargs)
+
+    def train(self) -> nn.Module:
+        """Train the model; see the base class.
+
+        Raises:
+            NonFiniteLossError: If a task meets figures that are no numbers.
+        """
+        try:
+            return super().train()
+        except NonFiniteLossError:
+            raise
+        except FloatingPointError as error:
+            raise non_finite(self, str(error)) from error
 
     def build_evaluator(self, evaluator) -> Evaluator:
         with no_prints():

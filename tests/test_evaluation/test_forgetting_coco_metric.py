@@ -345,6 +345,37 @@ def test_ground_truth_from_the_data_samples(tmp_path):
     assert metrics == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
+def test_labels_told_by_names(tmp_path):
+    """Of a file whose categories are in another order than the classes."""
+    truth, detections = make_data(11)
+    expected = run_metric(tmp_path, truth, detections)
+    order = list(CATEGORIES)
+    by_name = {
+        image_id: (
+            boxes,
+            scores,
+            np.array([CLASSES.index(order[label]) for label in labels], int),
+        )
+        for image_id, (boxes, scores, labels) in detections.items()
+    }
+    found = run_metric(tmp_path, truth, by_name, by_name=True)
+    assert found == pytest.approx(expected, nan_ok=True)
+    assert found['coco/bbox_mAP'] > 0
+    truth['categories'].reverse()
+    found = run_metric(tmp_path, truth, by_name, by_name=True)
+    assert found == pytest.approx(expected, nan_ok=True)
+
+
+def test_images_of_the_file_that_are_not_evaluated(tmp_path):
+    truth, detections = make_data(11)
+    evaluated = dict(list(detections.items())[:7])
+    found = run_metric(tmp_path, truth, evaluated)
+    for key, id_ in dict(images='id', annotations='image_id').items():
+        truth[key] = [each for each in truth[key] if each[id_] in evaluated]
+    expected = run_metric(tmp_path, truth, evaluated)
+    assert found == pytest.approx(expected, nan_ok=True)
+
+
 def test_every_worker_process_gives_the_same(tmp_path):
     truth, detections = make_data(12)
     plain = run_metric(tmp_path, truth, detections)

@@ -10,6 +10,7 @@ from gslora_mm.reports.markdown import TIMING_HEADING
 from gslora_mm.reports.report import TIMING_FIELDS, name_of_score
 from gslora_mm.tasks import BaseTask
 from gslora_mm.utils import ConfigError, load_json, save_json
+from gslora_mm.work_dir import WorkDir
 from tests.work_dirs import CLASSES, make_work_dir
 
 
@@ -143,6 +144,17 @@ def test_method_without_groups(tmp_path):
     write_report(tmp_path, pictures=False)
     assert [p.name for p in (tmp_path / 'report').iterdir()] == ['scores.png']
     assert '0 of 0' not in (tmp_path / 'report.md').read_text()
+
+
+def test_no_mistake_in_pictures_costs_the_report(tmp_path, monkeypatch):
+    def fail(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr('gslora_mm.reports.pictures.draw_pictures', fail)
+    work_dir = make_work_dir(tmp_path)
+    WorkDir(work_dir).pretrained.config.write_text('lr = np.float64(1)')
+    write_report(work_dir, pictures=True)
+    assert (tmp_path / 'report.md').is_file()
 
 
 def test_missing_pictures_do_not_cost_the_report(tmp_path):

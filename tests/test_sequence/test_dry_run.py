@@ -66,6 +66,10 @@ CASES = {
         dict(forgetting__pretrained='no/where.pth'),
         'forgetting.pretrained = .*no such file',
     ),
+    'type of another package': (
+        dict(model__bbox_head__type='CoDINOHead'),
+        r"model: CoDINOHead is not in .*custom_imports=dict\(imports=\['PACK",
+    ),
     'another model': (
         dict(model__encoder__num_layers=2),
         r'forgetting.pretrained.*encoder.layers.1',
@@ -100,7 +104,7 @@ CASES = {
     ),
     'images missing': (
         dict(train_dataloader__dataset__data_prefix=dict(img='nowhere/')),
-        'train_dataloader.dataset: cannot be used.*nowhere',
+        'train_dataloader.dataset.data_prefix: 32 of the 32 .*nowhere',
     ),
     'hook': (
         dict(schedule__hooks=[dict(type='gslora_mm.AdapterEMAHook', decay=2)]),

@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 
@@ -44,6 +45,16 @@ def test_plain_text_is_made_without_yapf_and_reads_the_same(
     path = tmp_path / 'config.py'
     path.write_text(cfg.pretty_text)
     assert Config.fromfile(path).to_dict() == entries
+
+
+def test_numbers_of_numpy_are_dumped_as_numbers(tmp_path):
+    cfg = plain_config(
+        dict(lr=np.float64(0.1), size=(np.int32(3), 4), mean=[np.ones(2)])
+    )
+    path = tmp_path / 'config.py'
+    path.write_text(cfg.pretty_text)
+    expected = dict(lr=0.1, size=(3, 4), mean=[[1.0, 1.0]])
+    assert Config.fromfile(path).to_dict() == expected
 
 
 def test_replay_of_a_step():

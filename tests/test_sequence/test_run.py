@@ -52,6 +52,30 @@ def test_leaves_the_files_of_the_contract(finished):
         assert not (work_dir / step / 'resume.pth').exists()
 
 
+def test_nothing_to_forget_is_said_first(inputs, tmp_path, capsys):
+    """A checkpoint of random weights; the run goes on all the same."""
+    checkpoint = torch.load(inputs / 'pretrained.pth')
+    for name, tensor in checkpoint['state_dict'].items():
+        if name.startswith('bbox_head.cls_branches'):
+            tensor.zero_()
+    path = tmp_path / 'blind.pth'
+    torch.save(checkpoint, path)
+    cfg = tiny_sequence(
+        inputs,
+        tmp_path / 'run',
+        forgetting__pretrained=str(path),
+        model__test_cfg__max_per_img=1,
+        schedule__max_iters=1,
+    )
+    ForgettingSequence(cfg).run()
+    lines = capsys.readouterr().out.splitlines()
+    (said,) = [line for line in lines if 'step 1: mAP of' in line]
+    assert 'is 0.0 before anything is forgotten' in said
+    assert 'no H-Mean above 0. If there should be' in said
+    scored = [line for line in lines if line.startswith('step 1: mAP forget')]
+    assert lines.index(said) < lines.index(scored[0])
+
+
 def test_report_tells_the_steps_apart(finished):
     _, report = finished
     first, second = report['steps']
@@ -283,6 +307,17 @@ def test_nan_stops_the_run_and_keeps_the_last_good_state(
     assert state['meta']['iter'] == 2
     assert all(t.isfinite().all() for t in state['state_dict'].values())
     assert same(report, ForgettingSequence(cfg, resume=True).run())
+
+
+def test_scores_that_no_matching_takes_stop_the_run(inputs, tmp_path):
+    """A learning rate that is too high by far, before any loss is NaN."""
+    cfg = tiny_sequence(inputs, tmp_path / 'run')
+    cfg.schedule.optim_wrapper.optimizer.lr = 1e30
+    cfg.schedule.optim_wrapper.pop('clip_grad', None)
+    cfg.schedule.param_scheduler = None
+    message = 'scores or boxes .* at iteration 2 of 4.*lower schedule.optim'
+    with pytest.raises(NonFiniteLossError, match=message):
+        ForgettingSequence(cfg).run()
 
 
 def test_parameters_that_are_not_finite_are_never_saved(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -107,6 +108,43 @@ def test_a_merged_checkpoint_is_evaluated_by_test_py(inputs, tmp_path):
     found = load_json(tmp_path / 'metrics.json')
     assert {k.removeprefix('coco/'): v for k, v in found.items()} == expected
     assert (tmp_path / 'predictions.pkl').is_file()
+
+
+@pytest.mark.parametrize('sign', ['import', 'iter'])
+def test_ctrl_c_ends_in_one_line(inputs, tmp_path, sign):
+    """While it imports, and while it trains."""
+    settings = dict(schedule__max_iters=1000, schedule__log_interval=1)
+    process = subprocess.Popen(
+        command(inputs, tmp_path / sign, **settings),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if sign == 'import':
+        time.sleep(1.5)
+    else:
+        line = next(line for line in process.stdout if 'iter ' in line)
+        assert 'step 1/2' in line
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode
+    assert errors.count('\n') == 1, errors
+    path = inputs / f'{sign}.py'
+    expected = rf'interrupted; to go on: python \S*train.py {path} --resume\n'
+    assert re.fullmatch(expected, errors)
+
+
+def test_a_config_of_a_training_has_its_sequence_elsewhere(inputs, tmp_path):
+    training = tmp_path / 'training'
+    training.mkdir()
+    (training / 'last_checkpoint').touch()
+    arguments = command(inputs, training, forgetting__steps=[['tree']])
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout.startswith('work dir work_dirs/training, as /')
+    assert os.listdir(training) == ['last_checkpoint']
 
 
 @pytest.mark.slow

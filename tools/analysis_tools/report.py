@@ -31,6 +31,8 @@ def main() -> None:
         write_report(args.work_dir, pictures=not args.no_pictures)
     except ConfigError as error:
         raise SystemExit(f'error: {error}') from None
+    except KeyboardInterrupt:
+        raise SystemExit('interrupted; start it again') from None
     run = WorkDir(args.work_dir)
     pages = [run.report_text, run.report_page]
     names = ' and '.join(str(page) for page in pages if page.exists())

@@ -237,7 +237,15 @@ def _losses_of_targets(
     def get_other_targets(
         cls_scores: list[Tensor], boxes: list[Tensor], *args
     ) -> tuple:
-        targets, loss = get_targets(cls_scores, boxes, *args), None
+        try:
+            targets, loss = get_targets(cls_scores, boxes, *args), None
+        except ValueError as error:
+            if all(each.isfinite().all() for each in (*cls_scores, *boxes)):
+                raise
+            raise FloatingPointError(
+                'the scores or boxes of the queries are not finite, so that '
+                'no query can be matched to an object'
+            ) from error
         if retarget is not None:
             other, loss = retarget(
                 torch.stack(cls_scores), Targets.stack(targets)
@@ -248,6 +256,8 @@ def _losses_of_targets(
 
     with temporarily(head, get_targets=get_other_targets):
         losses = head.loss(**inputs)
+    if not layers:
+        raise TypeError(f'{type(head).__name__} does not ask get_targets')
     # The encoder's proposals come after the decoder's layers; or only the
     # last of these has been compared, see last_layer_only.
     last = min(len(inputs['hidden_states']), len(layers)) - 1

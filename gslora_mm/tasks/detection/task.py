@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gslora_mm.registry import TASKS
@@ -10,6 +11,8 @@ from ..half_batch import ROLES, HalfBatch
 from ..object_rows import ObjectRows
 
 QUERIES = ('all', 'matched')
+#: Entries of detectors whose classes are texts.
+_OF_TEXTS = ('language_model', 'lang_model_name')
 
 
 @TASKS.register_module()
@@ -72,6 +75,14 @@ class DetectionTask(BaseTask):
         self.queries = dict(forget=forget_queries, retain='all')
         self.aux_loss = {role: aux_loss.get(role, False) for role in ROLES}
 
+    def prepare_config(self, model: dict) -> None:
+        """Refuse what reads texts, before its language model is loaded."""
+        texts = [key for key in _OF_TEXTS if model.get(key)]
+        if texts:
+            raise _not_of_the_family(
+                model.get('type'), f'; it reads texts ({texts[0]})'
+            )
+
     def check_model(self, model: nn.Module) -> None:
         from mmdet.models.detectors import DDQDETR
         from mmdet.models.detectors.base_detr import DetectionTransformer
@@ -79,14 +90,7 @@ class DetectionTask(BaseTask):
         if not isinstance(model, DetectionTransformer) or hasattr(
             model, 'language_model'
         ):
-            raise ConfigError(
-                'model.type',
-                type(model).__name__,
-                'is not a detector of the DETR family with a fixed set of '
-                "classes; DetectionTask reads models derived from mmdet's "
-                'DetectionTransformer (DeformableDETR, DETR, '
-                'ConditionalDETR, DABDETR, DINO, ...)',
-            )
+            raise _not_of_the_family(type(model).__name__)
         if isinstance(model, DDQDETR):
             raise ConfigError(
                 'model.type',
@@ -95,6 +99,48 @@ class DetectionTask(BaseTask):
                 'read; use a detector whose queries are the same for all '
                 'images, such as DINO',
             )
+
+    def try_model(self, model: nn.Module) -> None:
+        """See :meth:`BaseTask.try_model`; heads of mmdet are known."""
+        head = model.bbox_head
+        if type(head).__module__.startswith('mmdet.models.'):
+            return
+        from mmdet.structures import DetDataSample
+        from mmengine.structures import InstanceData
+
+        size = (320, 320)  # more places than a two-stage detector has queries
+        sample = DetDataSample(
+            metainfo=dict(
+                img_id=0,
+                img_shape=size,
+                ori_shape=size,
+                batch_input_shape=size,
+                scale_factor=(1.0, 1.0),
+            ),
+            gt_instances=InstanceData(
+                bboxes=torch.tensor([[32.0, 32.0, 160.0, 160.0]]),
+                labels=torch.tensor([0]),
+            ),
+        )
+        inputs, index = torch.zeros(1, 3, *size), torch.tensor([0])
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                maps = self.extract(model, inputs)
+                half = self.half(
+                    model, inputs, maps, [sample], index, 'retain'
+                )
+                torch.stack([half.loss_cls, half.loss_rest])
+                if not len(half.features) == len(half.labels) == 1:
+                    raise ValueError('its queries are not matched one to one')
+        except Exception as error:
+            raise ConfigError(
+                'model.bbox_head.type',
+                type(head).__name__,
+                f'its losses cannot be read ({type(error).__name__}: {error}'
+                '); DetectionTask reads heads that ask get_targets, once a '
+                "decoder layer, for the targets of its queries, as mmdet's "
+                'DETRHead does; such a head is DeformableDETRHead',
+            ) from error
 
     def num_classes(self, model: nn.Module) -> int:
         return model.bbox_head.num_classes
@@ -182,6 +228,8 @@ class DetectionTask(BaseTask):
             'format_only': False,
             'splits': splits,
             'only_split_images': only_split_images,
+            # All data sets of a sequence number their labels so.
+            'by_name': True,
         }
         return [own, *others] if others else own
 
@@ -191,3 +239,14 @@ class DetectionTask(BaseTask):
         # mmdet puts the folder into the work dir.
         kind = 'DetVisualizationHook'
         return dict(type=kind, draw=True, test_out_dir=show_dir, **shown)
+
+
+def _not_of_the_family(name: Any, more: str = '') -> ConfigError:
+    return ConfigError(
+        'model.type',
+        name,
+        'is not a detector of the DETR family with a fixed set of '
+        f"classes{more}; DetectionTask reads models derived from mmdet's "
+        'DetectionTransformer (DeformableDETR, DETR, ConditionalDETR, '
+        'DABDETR, DINO, ...)',
+    )

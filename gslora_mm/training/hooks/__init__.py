@@ -1,7 +1,8 @@
+from ..non_finite import NonFiniteLossError
 from .adapter_ema_hook import AdapterEMAHook
 from .early_stop_hook import ForgettingEarlyStopHook
 from .group_norm_hook import GroupNormHook
-from .method_hook import MethodHook, NonFiniteLossError
+from .method_hook import MethodHook
 from .progress_hook import ProgressHook
 from .step_checkpoint_hook import StepCheckpointHook
 from .step_logger_hook import StepLoggerHook

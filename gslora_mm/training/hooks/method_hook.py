@@ -5,15 +5,7 @@ from mmengine.hooks import Hook
 
 from gslora_mm.registry import HOOKS
 from gslora_mm.utils.distributed import model_of
-
-ADVICE = (
-    'lower schedule.optim_wrapper.optimizer.lr, method.beta or method.bound, '
-    'or set schedule.optim_wrapper.clip_grad'
-)
-
-
-class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite."""
+from ..non_finite import non_finite
 
 
 @HOOKS.register_module()
@@ -46,13 +38,9 @@ class MethodHook(Hook):
     ) -> None:
         loss = outputs['loss'].item()
         if not math.isfinite(loss):
-            raise NonFiniteLossError(
-                f'the loss is {loss} at iteration {runner.iter + 1} of '
-                f'{runner.max_iters} ('
-                + ', '.join(f'{k} {v.item():.4g}' for k, v in outputs.items())
-                + '). The last good state of this step, if any, is kept in '
-                f'{runner.work_dir}, and all finished steps are untouched; '
-                + ADVICE
+            terms = [f'{key} {v.item():.4g}' for key, v in outputs.items()]
+            raise non_finite(
+                runner, f'the loss is {loss}', f' ({", ".join(terms)})'
             )
         if runner.optim_wrapper.should_update():
             method = model_of(runner).method

@@ -6,7 +6,7 @@ from gslora_mm.methods.settings import Count, check_setting
 from gslora_mm.registry import HOOKS
 from gslora_mm.utils.distributed import model_of
 from gslora_mm.work_dir import StepDir
-from .method_hook import ADVICE, NonFiniteLossError
+from ..non_finite import non_finite
 
 
 @HOOKS.register_module()
@@ -64,8 +64,4 @@ class StepCheckpointHook(Hook):
         """
         for name, parameter in model_of(runner).named_parameters():
             if parameter.requires_grad and not parameter.isfinite().all():
-                raise NonFiniteLossError(
-                    f'{name} is not finite after iteration {runner.iter + 1} '
-                    f'of {runner.max_iters}. The last good state of this '
-                    f'step, if any, is kept in {runner.work_dir}; {ADVICE}'
-                )
+                raise non_finite(runner, f'{name} is not finite')

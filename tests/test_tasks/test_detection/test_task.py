@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
 from gslora_mm.tasks import DetectionTask
@@ -42,6 +43,48 @@ def test_reads_the_detr_family_only():
     # Its layers are trained on other queries than they put out.
     with pytest.raises(ConfigError, match="'DDQDETR': its dense queries"):
         DetectionTask().check_model(DDQDETR.__new__(DDQDETR))
+
+
+def test_detectors_that_read_texts_are_refused_unbuilt():
+    """Building one would load a language model from the network."""
+    model = get_config(
+        'mmdet::grounding_dino/grounding_dino_r50_scratch_8xb2_1x_coco.py'
+    ).model
+    with pytest.raises(ConfigError, match="'GroundingDINO': .*reads texts"):
+        DetectionTask().prepare_config(model)
+
+
+def with_foreign_head(head):
+    """A detector with a head that stands outside of mmdet."""
+    model = build_detector('deformable_detr')
+    model.bbox_head.__class__ = head
+    return model
+
+
+def test_a_foreign_head_is_tried_before_training():
+    from mmdet.models.dense_heads import DeformableDETRHead
+
+    class Own(DeformableDETRHead):
+        pass
+
+    class OneToMany(DeformableDETRHead):
+        def loss_by_feat(self, cls_scores, *args, **kwargs):
+            return dict(loss_cls=cls_scores.sum(), loss_bbox=cls_scores.sum())
+
+    class WithIou(DeformableDETRHead):
+        def loss_by_feat_single(self, cls_scores, boxes, ious):
+            return cls_scores.sum(), boxes.sum(), ious.sum()
+
+    task = DetectionTask()
+    task.try_model(with_foreign_head(Own))
+    before = torch.get_rng_state()
+    for head, reason in (
+        (OneToMany, 'OneToMany does not ask get_targets'),
+        (WithIou, 'unexpected keyword'),
+    ):
+        with pytest.raises(ConfigError, match=f'bbox_head.type = .*{reason}'):
+            task.try_model(with_foreign_head(head))
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def forgetting_model(**kwargs):
@@ -116,6 +159,7 @@ def test_evaluators_that_people_have():
         format_only=False,
         splits=splits,
         only_split_images=True,
+        by_name=True,
     )
     assert task.evaluator(stock, splits, True) == ours
     assert task.evaluator([stock], splits, True) == ours

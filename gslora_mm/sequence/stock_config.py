@@ -1,0 +1,105 @@
+"""The part of a user's config that the steps of a sequence take over."""
+
+import logging
+import os.path as osp
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from gslora_mm.datasets import parts_of, plain_dataset, type_name
+from gslora_mm.utils import ConfigError, config_path
+
+#: Loaders of a sequence.
+LOADERS = ('train_dataloader', 'val_dataloader')
+#: Metrics that read the annotation file of the loader's data set.
+COCO_METRICS = ('CocoMetric', 'ForgettingCocoMetric')
+#: Hooks that MMEngine gives to every run; others would act on a step as if
+#: it were the training of the stock model.
+_DEFAULT_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+    'visualization',
+)
+
+
+def stock_config(cfg: Config) -> dict[str, Any]:
+    """Read a user's config for what steps take over.
+
+    Data sets are read through their wrappers. Left out, with a word in the
+    log, is what cannot be: further ``default_hooks``, ``compile``, folders
+    of a visualizer's backends, which all steps would share.
+
+    Args:
+        cfg (Config): A sequence config; stays as it is.
+
+    Returns:
+        dict[str, Any]: Its content.
+
+    Raises:
+        ConfigError: If a data set cannot be read through.
+    """
+    stock = cfg.to_dict()
+    for loader in LOADERS:
+        if stock.get(loader):
+            _check_loader(stock[loader], loader)
+            with config_path(f'{loader}.dataset'):
+                stock[loader]['dataset'] = plain_dataset(
+                    stock[loader]['dataset']
+                )
+    if stock.get('val_dataloader'):
+        _name_file(stock)
+    hooks = dict(stock.get('default_hooks') or {})
+    for name in [name for name in hooks if name not in _DEFAULT_HOOKS]:
+        if hooks.pop(name) is not None:
+            _say(
+                f'default_hooks.{name} is left out of the steps; hooks for '
+                'these are listed in schedule.hooks'
+            )
+    stock['default_hooks'] = hooks
+    if stock.pop('compile', None):
+        _say(
+            'compile is left out: a step is trained in parts that '
+            'torch.compile does not follow'
+        )
+    visualizer = stock.get('visualizer') or {}
+    backends = visualizer.get('vis_backends') or []
+    backends = [backends] if isinstance(backends, Mapping) else backends
+    if any([place.pop('save_dir', None) for place in (visualizer, *backends)]):
+        _say(
+            'visualizer: save_dir is left out, as all steps would write '
+            'there; each has its own folder'
+        )
+    return stock
+
+
+def _name_file(stock: dict[str, Any]) -> None:
+    """Let a CocoMetric without a file read that of the loader."""
+    metrics = stock.get('val_evaluator') or []
+    for metric in [metrics] if isinstance(metrics, Mapping) else metrics:
+        if type_name(metric) in COCO_METRICS and not metric.get('ann_file'):
+            files = [
+                osp.join(part.get('data_root') or '', part['ann_file'])
+                for part in parts_of(stock['val_dataloader']['dataset'])
+                if part.get('ann_file')
+            ]
+            if files:
+                metric['ann_file'] = files if files[1:] else files[0]
+
+
+def _check_loader(loader: Mapping, key: str) -> None:
+    if not isinstance(loader.get('dataset'), Mapping):
+        raise ConfigError(
+            f'{key}.dataset',
+            loader.get('dataset'),
+            'must be the config of a data set',
+        )
+
+
+def _say(line: str) -> None:
+    print_log(line, 'current', logging.WARNING)

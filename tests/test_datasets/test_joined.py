@@ -1,0 +1,51 @@
+import pytest
+
+from gslora_mm.datasets import ClassSubset, JoinedDataset, LabelTable
+from gslora_mm.utils import ConfigError
+
+
+@pytest.fixture
+def joined(make_dataset, monkeypatch):
+    """Two data sets of lists in one, each with a pipeline of its own."""
+
+    def make(*parts, **kwargs):
+        datasets = [
+            make_dataset(labels, draw=lambda n=number: n)
+            for number, labels in enumerate(parts)
+        ]
+        monkeypatch.setattr(
+            'gslora_mm.datasets.joined.build_dataset', lambda each: each['own']
+        )
+        return JoinedDataset([dict(own=each) for each in datasets], **kwargs)
+
+    return make
+
+
+def test_all_images_one_after_another(joined):
+    dataset = joined([[0], [1]], [[2]], [[0, 3]])
+    assert len(dataset) == 4
+    table = LabelTable.scan(dataset)
+    assert table.images.tolist() == [0, 1, 2, 3, 3]
+    assert table.labels.tolist() == [0, 1, 2, 0, 3]
+    ids = [dataset.get_data_info(i)['img_id'] for i in range(4)]
+    assert ids == [100, 101, 100, 100]
+
+
+def test_each_image_goes_through_the_pipeline_of_its_part(joined):
+    dataset = joined([[0], [1]], [[2]], [[0, 3]])
+    assert [dataset[i]['inputs'] for i in range(4)] == [0, 0, 1, 2]
+    subset = ClassSubset(dataset, ['person'], other_annotations='keep')
+    assert subset.indices.tolist() == [0, 3]
+    assert [subset[i]['inputs'] for i in range(2)] == [0, 2]
+
+
+def test_the_classes_have_to_be_the_same(make_dataset, monkeypatch):
+    parts = [
+        dict(own=make_dataset([[0]], metainfo=dict(classes=classes)))
+        for classes in (('cat', 'dog'), ('dog', 'cat'))
+    ]
+    monkeypatch.setattr(
+        'gslora_mm.datasets.joined.build_dataset', lambda each: each['own']
+    )
+    with pytest.raises(ConfigError, match=r'datasets\[1\].metainfo.classes'):
+        JoinedDataset(parts)
