@@ -21,7 +21,7 @@ from gslora_mm.utils.atomic import remove_leftovers
 from gslora_mm.utils.checkpoint import local_path
 from gslora_mm.utils.distributed import model_of
 from gslora_mm.utils.locks import lock_file
-from gslora_mm.utils.text import percent
+from gslora_mm.utils.text import percent, shortened
 from gslora_mm.work_dir import WorkDir
 from .dry_run import check_sequence
 from .identity import first_difference, run_identity
