@@ -53,6 +53,8 @@ class BaseMethod(nn.Module):
 
     Attributes:
         name (str): As it stands in ``report.json``.
+        level (str): How deep it is meant to go: ``'behaviour'``,
+            ``'features'`` or ``'weights'``; whether it does, an audit says.
         needs (tuple[str, ...]): The halves of a batch that the method cannot
             do without. If it is one, the other is not read from disk, unless
             ``schedule.forget_ratio`` says so; if it is none, the method
@@ -82,6 +84,7 @@ class BaseMethod(nn.Module):
     """
 
     name: ClassVar[str]
+    level: ClassVar[str] = 'behaviour'
     needs: ClassVar[tuple[str, ...]] = ('forget', 'retain')
     in_evaluation_mode: ClassVar[bool] = False
     can_learn: ClassVar[bool] = True

@@ -63,6 +63,7 @@ class CounterfactualDistillation(MaskedDistillation):
     """
 
     name = 'counterfactual'
+    level = 'features'
     beta: PerStep[NonNegative] = 1.0
     margin: PerStep[NonNegative] = 2.0
     w_hold: PerStep[NonNegative] = 1.0

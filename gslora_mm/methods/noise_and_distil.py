@@ -44,6 +44,7 @@ class NoiseAndDistil(CounterfactualDistillation):
     """
 
     name = 'noise_and_distil'
+    level = 'weights'
     needs = ('forget', 'retain')
     # Statistics of normalisations have to be found anew.
     in_evaluation_mode = False

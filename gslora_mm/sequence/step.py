@@ -80,6 +80,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     peak_memory = peak_memory_mb()
     trainable, total = count_parameters(model.model)
     facts = dict(
+        level=model.method.level,
         groups=group_norms(model.model, model.group_by),
         trainable_parameters=trainable,
         total_parameters=total,

@@ -1,6 +1,8 @@
 """Audits of real sequences, small ones."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from mmengine.registry import init_default_scope
 from gslora_mm.audits import Audit, LabelledImages, known_attacks
 from gslora_mm.audits.audit_table import render_audit
 from gslora_mm.datasets import build_dataset
+from gslora_mm.registry import ATTACKS
 from gslora_mm.sequence import ForgettingSequence
 from gslora_mm.utils import ConfigError, load_json
 from gslora_mm.utils.checkpoint import save_stock_checkpoint
@@ -268,3 +271,22 @@ def test_a_pipeline_without_a_scale_is_refused(inputs, tmp_path):
     images = LabelledImages(build_dataset(val))
     with pytest.raises(ConfigError, match='scale_factor'):
         images[0]
+
+
+def test_the_attack_of_the_docs(finished, retrained):
+    page = Path(__file__).parents[2] / 'docs/en/adding_an_attack.md'
+    code = re.findall(r'```python\n(.*?)```', page.read_text(), re.DOTALL)[0]
+    known_attacks()  # registers those of the package first
+    try:
+        exec(code, dict(__name__='example'))
+        found = audit(
+            finished,
+            retrained=retrained,
+            attacks=['second_guess'],
+            options=dict(second_guess=dict(share=0.4)),
+        ).attack()
+    finally:
+        ATTACKS.module_dict.pop('SecondGuess')
+    (entry,) = found['attacks']
+    assert entry['setting'] == dict(share=0.4)
+    assert entry['pretrained'] > 0.9 and entry['separates'] is not None
