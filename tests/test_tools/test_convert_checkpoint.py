@@ -5,8 +5,8 @@ import pickle
 import pytest
 import torch
 
-from gslora_mm.models.converters import convert_face_transformer
-from tests.test_models.test_converters import (
+from gslora_mm.models.converters import SOURCES
+from tests.test_models.test_converters.test_classifiers import (
     CLASSES,
     DEPTH,
     HEADS,
@@ -60,7 +60,9 @@ def test_gives_a_stock_checkpoint(files, capsys):
     assert f'stock.pth: {len(plain["state_dict"])} tensors' in (
         capsys.readouterr().out
     )
-    expected = convert_face_transformer(face_checkpoint(), HEADS)
+    expected = SOURCES['face_transformer'].convert(
+        face_checkpoint(), num_heads=HEADS
+    )
     for checkpoint in (plain, tried):
         assert set(checkpoint) == {'meta', 'state_dict'}
         assert set(checkpoint['state_dict']) == set(expected)
@@ -84,7 +86,7 @@ def test_what_cannot_be_converted(files):
         convert(files, source='torchvision_vit')
     with pytest.raises(SystemExit, match='--num-heads = 2: is for face_tr'):
         convert(files, '--num-heads', '2', source='torchvision_vit')
-    with pytest.raises(SystemExit, match='num_heads = 5'):
+    with pytest.raises(SystemExit, match='--num-heads = 5'):
         convert(files, '--num-heads', '5')
     assert not (files / 'new').exists()
 

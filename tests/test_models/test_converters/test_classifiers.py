@@ -9,17 +9,16 @@ import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 
 import gslora_mm  # noqa: F401  (makes a mismatched torchvision importable)
-from gslora_mm.models.converters import (
-    CONVERTERS,
-    convert_face_transformer,
-    convert_torchvision_vit,
-)
+from gslora_mm.models.converters import SOURCES
 from gslora_mm.registry import MODELS
 from gslora_mm.utils import ConfigError
 
 from torchvision.models import VisionTransformer  # isort: skip
 
 WIDTH, HEADS, DEPTH, PATCH, SIZE, CLASSES = 32, 4, 2, 4, 16, 7
+
+convert_face_transformer = SOURCES['face_transformer'].convert
+convert_torchvision_vit = SOURCES['torchvision_vit'].convert
 
 
 def face_checkpoint() -> OrderedDict:
@@ -222,9 +221,9 @@ def test_torchvision_vit_with_a_hidden_layer(images):
         )
 
 
-@pytest.mark.parametrize('name', sorted(CONVERTERS))
+@pytest.mark.parametrize('name', SOURCES)
 def test_other_checkpoints_are_refused(name):
-    convert = CONVERTERS[name]
+    convert = SOURCES[name].convert
     with pytest.raises(ConfigError, match=r"1 unknown keys \['fc.weight'\]"):
         convert({'fc.weight': torch.zeros(2, 2)})
     with pytest.raises(ConfigError, match='0 unknown keys'):
