@@ -8,7 +8,7 @@ from pathlib import PurePath
 import torch
 
 from gslora_mm.registry import MODELS
-from gslora_mm.utils import ConfigError
+from gslora_mm.utils import ConfigError, config_path
 from gslora_mm.utils.checkpoint import (
     load_checkpoint,
     load_state_dict_strictly,
@@ -81,9 +81,14 @@ def load_stock_checkpoint(
 def _advice_to_convert(
     state_dict: Mapping[str, torch.Tensor], name: str, path: str, key: str
 ) -> ConfigError:
-    """Make the error for a checkpoint that can be converted."""
+    """Make the error for a checkpoint that can be converted.
+
+    Raises:
+        ConfigError: In its place, if the checkpoint cannot be.
+    """
     source = SOURCES[name]
-    converted = source.convert(state_dict)
+    with config_path(context=f'{key} = {str(path)!r}'):
+        converted = source.convert(state_dict)
     old = PurePath(path)
     new = f'{old.stem}_stock.pth'
     if '://' not in str(path):
@@ -94,5 +99,5 @@ def _advice_to_convert(
         f'is a checkpoint of {source.title}. Convert it:\n'
         '  python tools/model_tools/convert_checkpoint.py --from auto '
         f'{shlex.quote(str(path))} {shlex.quote(new)}\n'
-        f'and set {key} = {new!r}. {words_for_config(source, converted)}',
+        f'and name {new!r} instead. {words_for_config(source, converted)}',
     )

@@ -78,14 +78,17 @@ def foreign_to(
         str, optional: The name of a source; None if there is none, or names
         are not what keeps it from fitting.
     """
-    shapes = [
+    shapes = {
         keys[POSITIONS].shape
         for keys in (state_dict, model)
         if POSITIONS in keys
-    ]
-    if state_dict.keys() & model.keys() and len(set(shapes)) < 2:
+    }
+    if len(shapes) == 2:
+        return recognise(state_dict)
+    if model.keys() <= state_dict.keys():
         return None
-    return recognise(state_dict)
+    name = recognise(state_dict)
+    return None if name == 'mmdet3_dino' else name
 
 
 def words_for_config(source: Source, state_dict: Mapping[str, Tensor]) -> str:

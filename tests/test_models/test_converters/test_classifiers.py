@@ -150,7 +150,7 @@ def test_face_transformer(images):
         torch.testing.assert_close(
             model(images) / 64,
             face_reference(state, images),
-            atol=1e-4,
+            atol=1e-5,
             rtol=0,
         )
     for key, value in before.items():
@@ -206,7 +206,7 @@ def test_torchvision_vit(images, legacy):
     model.load_state_dict(convert_torchvision_vit(state), strict=True)
     with torch.no_grad():
         torch.testing.assert_close(
-            model(images), source(images), atol=1e-4, rtol=1e-4
+            model(images), source(images), atol=1e-5, rtol=1e-5
         )
 
 
@@ -217,7 +217,7 @@ def test_torchvision_vit_with_a_hidden_layer(images):
     model.load_state_dict(converted, strict=True)
     with torch.no_grad():
         torch.testing.assert_close(
-            model(images), source(images), atol=1e-4, rtol=1e-4
+            model(images), source(images), atol=1e-5, rtol=1e-5
         )
 
 

@@ -194,6 +194,16 @@ V2 = [
 ]
 
 
+def v2_names(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """A detector of mmdet 3 under the names of mmdet 2.28."""
+    old = {}
+    for key, value in state.items():
+        for pattern, replacement in V2[name != 'detr' :]:
+            key = re.sub(pattern, replacement, key)
+        old[key] = value
+    return old
+
+
 @pytest.mark.parametrize(
     'name',
     [
@@ -205,11 +215,7 @@ V2 = [
 )
 def test_names_of_mmdet_2(name):
     stock = detector(name).state_dict()
-    old = {}
-    for key, value in stock.items():
-        for pattern, replacement in V2[name != 'detr' :]:
-            key = re.sub(pattern, replacement, key)
-        old[key] = value
+    old = v2_names(stock, name)
     source = recognise(old)
     assert source == f'mmdet2_{name.partition("_r")[0].partition("_two")[0]}'
     converted = SOURCES[source].convert(old)

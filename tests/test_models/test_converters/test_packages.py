@@ -14,6 +14,7 @@ from torch import nn
 import gslora_mm  # noqa: F401  (makes a mismatched torchvision importable)
 from gslora_mm.models.converters import SOURCES, recognise
 from tests.detectors import tiny_detector_config
+from . import layouts
 from .test_classifiers import (
     CLASSES,
     DEPTH,
@@ -226,3 +227,32 @@ def test_hf_deformable_detr(name, settings, depth):
     compare_detections(
         source, 'hf_deformable_detr', detector(name, width, depth)
     )
+
+
+def shapes(model: nn.Module) -> layouts.Layout:
+    return {k: tuple(v.shape) for k, v in model.state_dict().items()}
+
+
+def test_the_layout_of_detr():
+    hf = pytest.importorskip('transformers')
+    config = hf_detector('DetrConfig', layouts.WIDTH, 18)
+    model = hf.DetrForObjectDetection(config)
+    assert shapes(model) == layouts.hf_detr()
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [{}, dict(refine=True), dict(stages=2, refine=True)],
+    ids=['plain', 'refine', 'two stages'],
+)
+def test_the_layout_of_deformable_detr(settings):
+    hf = pytest.importorskip('transformers')
+    config = hf_detector(
+        'DeformableDetrConfig',
+        layouts.WIDTH,
+        18,
+        with_box_refine=settings.get('refine', False),
+        two_stage=settings.get('stages') == 2,
+    )
+    model = hf.DeformableDetrForObjectDetection(config)
+    assert shapes(model) == layouts.hf_deformable_detr(**settings)
