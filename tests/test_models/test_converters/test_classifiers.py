@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 
 import gslora_mm  # noqa: F401  (makes a mismatched torchvision importable)
-from gslora_mm.models.converters import SOURCES
+from gslora_mm.models.converters import SOURCES, recognise, words_for_config
 from gslora_mm.registry import MODELS
 from gslora_mm.utils import ConfigError
 
@@ -208,6 +208,64 @@ def test_torchvision_vit(images, legacy):
         torch.testing.assert_close(
             model(images), source(images), atol=1e-5, rtol=1e-5
         )
+
+
+#: Names of torchvision, of timm, and of Hugging Face.
+VIT_NAMES = [
+    ('class_token', 'cls_token', 'vit.embeddings.cls_token'),
+    (
+        'encoder.pos_embedding',
+        'pos_embed',
+        'vit.embeddings.position_embeddings',
+    ),
+    (
+        'conv_proj.',
+        'patch_embed.proj.',
+        'vit.embeddings.patch_embeddings.projection.',
+    ),
+    ('encoder.ln.', 'norm.', 'vit.layernorm.'),
+    ('heads.head.', 'head.', 'classifier.'),
+    ('encoder.layers.encoder_layer_', 'blocks.', 'vit.encoder.layer.'),
+    ('.ln_1.', '.norm1.', '.layernorm_before.'),
+    ('.ln_2.', '.norm2.', '.layernorm_after.'),
+    ('.self_attention.in_proj_', '.attn.qkv.', '.attention.attention.X.'),
+    ('.self_attention.out_proj.', '.attn.proj.', '.attention.output.dense.'),
+    ('.mlp.0.', '.mlp.fc1.', '.intermediate.dense.'),
+    ('.mlp.3.', '.mlp.fc2.', '.output.dense.'),
+]
+
+
+@pytest.mark.parametrize('column, source', [(1, 'timm_vit'), (2, 'hf_vit')])
+def test_other_names_of_the_same_vit(column, source):
+    state = torchvision_vit().state_dict()
+    assert recognise(state) == 'torchvision_vit'
+    renamed = {}
+    for key, value in state.items():
+        for names in VIT_NAMES:
+            key = key.replace(names[0], names[column])
+        if '.X.' in key:
+            parts = zip(('query', 'key', 'value'), value.chunk(3), strict=True)
+            renamed |= {key.replace('X', name): part for name, part in parts}
+        else:
+            renamed[key] = value
+    assert recognise(renamed) == source
+    found = SOURCES[source].convert(renamed)
+    expected = convert_torchvision_vit(state)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert torch.equal(found[key], value)
+    words = words_for_config(SOURCES[source], found)
+    assert f'model.backbone.img_size = {SIZE}\n' in words
+    assert ("{'type': 'LN', 'eps': 1e-12}" in words) == (source == 'hf_vit')
+
+
+def test_positions_that_mmpretrain_would_resize():
+    """Such as those of timm's models without one for the class token."""
+    state = torchvision_vit().state_dict()
+    positions = state['encoder.pos_embedding']
+    state['encoder.pos_embedding'] = positions[:, 1:]
+    with pytest.raises(ConfigError, match=r'positions of shape \(1, 16, 32\)'):
+        convert_torchvision_vit(state)
 
 
 def test_torchvision_vit_with_a_hidden_layer(images):

@@ -115,7 +115,7 @@ def test_hf_vit(qkv_bias):
 def detector(name: str, width: int, depth: int, base: int = 8) -> nn.Module:
     """A small detector of mmdet."""
     init_default_scope('mmdet')
-    cfg = tiny_detector_config(name, CLASSES, width)
+    cfg = tiny_detector_config(name, layouts.CLASSES, width)
     indices = cfg.backbone.out_indices
     expansion = 4 if depth == 50 else 1
     cfg.backbone.update(depth=depth, base_channels=base)
@@ -156,7 +156,7 @@ def hf_detector(config: str, width: int, depth: int, **settings):
         encoder_attention_heads=8,
         decoder_attention_heads=8,
         num_queries=10,
-        num_labels=CLASSES,
+        num_labels=layouts.CLASSES,
         two_stage_num_proposals=10,
         **settings,
     )
