@@ -1,16 +1,20 @@
 """Stock models of mmdet and mmpretrain: the only place to build and load."""
 
 import copy
+import shlex
 from collections.abc import Mapping
+from pathlib import PurePath
 
 import torch
 
 from gslora_mm.registry import MODELS
+from gslora_mm.utils import ConfigError, config_path
 from gslora_mm.utils.checkpoint import (
     load_checkpoint,
     load_state_dict_strictly,
     state_dict_of,
 )
+from .converters import SOURCES, foreign_to, words_for_config
 
 
 def build_stock_model(
@@ -64,7 +68,36 @@ def load_stock_checkpoint(
         key (str): Config key that errors name.
 
     Raises:
-        ConfigError: If the file cannot be read or does not fit the model.
+        ConfigError: If the file cannot be read, is one of another code base
+            or does not fit the model.
     """
     checkpoint = load_checkpoint(path, allow_pickle=allow_pickle, key=key)
-    load_state_dict_strictly(model, state_dict_of(checkpoint), key=key)
+    state_dict = state_dict_of(checkpoint)
+    if name := foreign_to(state_dict, model.state_dict()):
+        raise _advice_to_convert(state_dict, name, path, key)
+    load_state_dict_strictly(model, state_dict, key=key)
+
+
+def _advice_to_convert(
+    state_dict: Mapping[str, torch.Tensor], name: str, path: str, key: str
+) -> ConfigError:
+    """Make the error for a checkpoint that can be converted.
+
+    Raises:
+        ConfigError: In its place, if the checkpoint cannot be.
+    """
+    source = SOURCES[name]
+    with config_path(context=f'{key} = {str(path)!r}'):
+        converted = source.convert(state_dict)
+    old = PurePath(path)
+    new = f'{old.stem}_stock.pth'
+    if '://' not in str(path):
+        new = str(old.with_name(new))
+    return ConfigError(
+        key,
+        str(path),
+        f'is a checkpoint of {source.title}. Convert it:\n'
+        '  python tools/model_tools/convert_checkpoint.py --from auto '
+        f'{shlex.quote(str(path))} {shlex.quote(new)}\n'
+        f'and name {new!r} instead. {words_for_config(source, converted)}',
+    )

@@ -22,11 +22,24 @@ from .atomic import save_torch
 from .data_only import RefusedPickle, load_data_only
 from .download import KEY, local_path
 from .errors import ConfigError, config_path
+from .tensor_file import load_tensors
 
 #: What comes before the stock model's keys in those of an AdaptedModel.
 STOCK_PREFIX = 'model.'
 #: Flags of tools by the paths that errors of this module give them.
 TOOL_FLAGS = {'allow_pickle': '--allow-pickle'}
+#: Where training codes keep the weights, the first that is there counts.
+#: mmengine saves the averaged ones as 'state_dict' and the others as
+#: 'ema_state_dict', so that comes late.
+_WEIGHTS = (
+    'state_dict',
+    'model',
+    'model_state_dict',
+    'ema_state_dict',
+    'state_dict_ema',
+    'model_ema',
+    'ema_model',
+)
 
 
 def load_checkpoint(
@@ -58,6 +71,8 @@ def load_checkpoint(
     """
     path = local_path(path_or_url, key)
     refusal = functools.partial(ConfigError, key, str(path_or_url))
+    if path.suffix == '.safetensors':
+        return load_tensors(path, f'{key} = {str(path_or_url)!r}')[0]
     try:
         checkpoint = (
             torch.load(path, map_location='cpu', weights_only=False)
@@ -96,14 +111,17 @@ def load_checkpoint(
 
 
 def state_dict_of(
-    checkpoint: Mapping[str, Any], key: str = KEY
+    checkpoint: Mapping[str, Any], key: str = KEY, entry: str | None = None
 ) -> OrderedDict[str, torch.Tensor]:
     """Take the model's state dict out of a checkpoint.
 
     Args:
         checkpoint (Mapping[str, Any]): A bare state dict, or a dictionary
-            with one under ``'state_dict'`` (mmengine) or ``'model'``.
+            with one under ``'state_dict'`` (mmengine), ``'model'`` or
+            another of the usual names.
         key (str): Config key named in errors.
+        entry (str, optional): The name to take. Defaults to None: the first
+            of :func:`weight_entries`.
 
     Returns:
         OrderedDict[str, Tensor]: A new dictionary with the same tensors.
@@ -114,25 +132,24 @@ def state_dict_of(
         ConfigError: If there is no state dict in it.
     """
     found: Any = checkpoint
-    for name in ('state_dict', 'model'):
-        if isinstance(checkpoint.get(name), Mapping):
-            found = checkpoint[name]
-            break
-    if not found or not all(
-        isinstance(value, torch.Tensor) for value in found.values()
-    ):
+    for name in weight_entries(checkpoint)[:1] if entry is None else [entry]:
+        found = checkpoint.get(name)
+    if not _is_state_dict(found):
+        shown = checkpoint if found is None else found
         raise ConfigError(
             key,
             valid='no state dict in the checkpoint. Found: '
-            f'{_some(map(repr, found)) or "nothing"}. Valid: a dictionary of '
+            f'{_some(map(repr, shown)) or "nothing"}. Valid: a dictionary of '
             "tensors, or one with such a dictionary under 'state_dict' or "
             "'model'",
         )
     prefix = 'module.'
-    strip = len(prefix) * all(name.startswith(prefix) for name in found)
-    state_dict = OrderedDict(
-        (name[strip:], value) for name, value in found.items()
-    )
+    # Averaged models of mmengine count their updates beside the weights.
+    names = [name for name in found if name != 'steps']
+    is_wrapped = all(name.startswith(prefix) for name in names)
+    names = names if is_wrapped else list(found)
+    strip = len(prefix) * is_wrapped
+    state_dict = OrderedDict((name[strip:], found[name]) for name in names)
     metadata = getattr(found, '_metadata', None)
     if metadata is not None:
         state_dict._metadata = OrderedDict(
@@ -141,6 +158,28 @@ def state_dict_of(
             if not strip or name != ''
         )
     return state_dict
+
+
+def weight_entries(checkpoint: Mapping[str, Any]) -> list[str]:
+    """List the entries of a checkpoint that hold weights, by preference.
+
+    Args:
+        checkpoint (Mapping[str, Any]): The checkpoint.
+
+    Returns:
+        list[str]: Their names, [] for a bare state dict.
+    """
+    return [
+        name for name in _WEIGHTS if isinstance(checkpoint.get(name), Mapping)
+    ]
+
+
+def _is_state_dict(found: Any) -> bool:
+    return bool(
+        isinstance(found, Mapping)
+        and found
+        and all(isinstance(value, torch.Tensor) for value in found.values())
+    )
 
 
 def load_state_dict_strictly(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 import re
@@ -22,9 +23,10 @@ def load_data_only(path: str | os.PathLike) -> Any:
     """``torch.load`` to the CPU, for data only.
 
     Beside what torch itself takes for safe (tensors, plain Python data),
-    NumPy arrays and numbers pass, and the HistoryBuffers in the message hub
-    of an MMEngine checkpoint. mmengine's own list of safe classes includes
-    ``getattr``, with which a file reaches whatever it likes.
+    NumPy arrays and numbers pass, parsed command lines, and the
+    HistoryBuffers in the message hub of an MMEngine checkpoint. mmengine's
+    own list of safe classes includes ``getattr``, with which a file reaches
+    whatever it likes.
 
     Args:
         path (str | os.PathLike): A file written by ``torch.save``.
@@ -57,6 +59,8 @@ def _data_only_globals() -> list[Any]:
         for name in ('_reconstruct', 'scalar'):
             function = getattr(core.multiarray, name)
             allowed.append((function, f'{package}.multiarray.{name}'))
+    # Training codes keep their command line in checkpoints.
+    allowed.append(argparse.Namespace)
     allowed += [HistoryBuffer, (_method_by_name, 'builtins.getattr')]
     return allowed
 

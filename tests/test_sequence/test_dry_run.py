@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import shlex
 import shutil
 
 import pytest
@@ -11,6 +13,8 @@ from gslora_mm.sequence import ForgettingSequence
 from gslora_mm.sequence.dry_run import check_sequence
 from gslora_mm.utils import ConfigError
 from tests.sequences import tiny_sequence
+from tests.test_models.test_converters.test_detectors import v2_names
+from tests.test_tools.helpers import load_tool
 
 
 def test_what_is_found_out(inputs, tmp_path):
@@ -308,3 +312,25 @@ def test_fine_tuning_needs_no_image_to_forget(inputs, tmp_path):
     cfg.method = dict(type='gslora_mm.FineTune')
     (found,) = check_sequence(cfg).images
     assert found['forget'] == 0 < found['retain']
+
+
+def test_a_checkpoint_of_others_is_refused_once(inputs, tmp_path):
+    """With the command that makes it fit."""
+    old = tmp_path / 'my old model.pth'
+    stock = torch.load(inputs / 'pretrained.pth')['state_dict']
+    names = v2_names(stock, 'deformable_detr')
+    torch.save(dict(state_dict=names, meta={}), old)
+    cfg = tiny_sequence(
+        inputs, tmp_path / 'run', forgetting__pretrained=str(old)
+    )
+    with pytest.raises(
+        ConfigError,
+        match='^forgetting.pretrained = .*Deformable-DETR of mmdet 2',
+    ) as error:
+        check_sequence(cfg)
+    command = re.search('python (.*)', str(error.value))[1]
+    tool, *args = shlex.split(command)
+    load_tool(tool.removeprefix('tools/').removesuffix('.py')).main(args)
+    cfg.forgetting.pretrained = args[-1]
+    assert repr(args[-1]) in str(error.value)
+    check_sequence(cfg)

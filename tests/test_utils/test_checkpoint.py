@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from gslora_mm.utils import ConfigError
@@ -115,6 +116,31 @@ def test_state_dict_of(wrap, parallel):
     assert list(state_dict) == list(model.state_dict())
     assert state_dict._metadata == model.state_dict()._metadata
     assert torch.equal(state_dict['0.bias'], model[0].bias)
+
+
+def test_averaged_weights_alone():
+    """mmengine counts the updates beside them."""
+    model = net(2, 3)
+    averaged = {f'module.{k}': v for k, v in model.state_dict().items()}
+    averaged['steps'] = torch.tensor(7)
+    found = state_dict_of(dict(ema_state_dict=averaged, epoch=3))
+    assert list(found) == list(model.state_dict())
+    # mmengine has swapped them: the averaged ones are 'state_dict'.
+    both = dict(ema_state_dict=averaged, state_dict={'a': torch.ones(1)})
+    assert list(state_dict_of(both)) == ['a']
+    assert list(state_dict_of(both, entry='ema_state_dict')) == list(found)
+
+
+def test_safetensors(tmp_path):
+    path = tmp_path / 'model.safetensors'
+    save_file({'a': torch.ones(2)}, path)
+    assert load_checkpoint(path)['a'].tolist() == [1, 1]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(
+        ConfigError,
+        match="forgetting.pretrained = '.*model.safetensors': not a complete",
+    ):
+        load_checkpoint(path)
 
 
 def test_a_submodule_named_module_is_no_wrapper():

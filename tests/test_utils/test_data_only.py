@@ -1,3 +1,4 @@
+import argparse
 import os
 from collections import OrderedDict
 
@@ -28,6 +29,16 @@ def saved(tmp_path, obj, **kwargs):
     path = tmp_path / 'checkpoint.pth'
     torch.save(obj, path, **kwargs)
     return path
+
+
+def test_a_command_line_is_data(tmp_path):
+    args = argparse.Namespace(lr=0.1, dataset='coco', masks=None)
+    path = saved(tmp_path, dict(model={'a': torch.ones(1)}, args=args))
+    assert load_data_only(path)['args'] == args
+    trap = argparse.Namespace(lr=Malicious(os.mkdir, str(tmp_path / 'a')))
+    with pytest.raises(RefusedPickle, match='mkdir'):
+        load_data_only(saved(tmp_path, trap))
+    assert not (tmp_path / 'a').exists()
 
 
 @pytest.mark.parametrize('zipped', [True, False])

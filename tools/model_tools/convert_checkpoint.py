@@ -1,20 +1,17 @@
-"""Make a stock checkpoint of mmpretrain from one of another code base.
+"""Make a stock checkpoint of mmdet or mmpretrain from one of others.
 
-    python tools/model_tools/convert_checkpoint.py --from face_transformer \
-        IN OUT
+    python tools/model_tools/convert_checkpoint.py --from auto IN OUT
 
-``face_transformer``: https://github.com/zhongyy/Face-Transformer, the
-model of the papers' face experiments, for configs/face_transformer.
-``torchvision_vit``: torchvision's vit_b_16 and its relatives, for
-configs/vit. With ``--config`` the result is loaded strictly into the model of
-that config before it is written.
+``auto`` tells by the keys where IN comes from; docs/en/checkpoints.md lists
+what can be read. With ``--config`` the result is loaded strictly into the
+model of that config before it is written.
 """
 
 import argparse
 import logging
 from collections import OrderedDict
 
-from gslora_mm.models.converters import CONVERTERS
+from gslora_mm.models.converters import SOURCES, recognise, words_for_config
 from gslora_mm.utils import ConfigError, SaveError, config_path, save_torch
 from gslora_mm.utils.checkpoint import (
     TOOL_FLAGS,
@@ -22,23 +19,44 @@ from gslora_mm.utils.checkpoint import (
     load_state_dict_strictly,
     save_stock_checkpoint,
     state_dict_of,
+    weight_entries,
 )
+
+FLAGS = {'num_heads': '--num-heads', 'class_rows': '--class-rows'}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Make a stock checkpoint of mmpretrain from one of '
-        'another code base.'
+        description='Make a stock checkpoint of mmdet or mmpretrain from one '
+        'of another code base.'
     )
     parser.add_argument(
-        '--from', dest='source', required=True, choices=sorted(CONVERTERS)
+        '--from',
+        dest='source',
+        default='auto',
+        choices=['auto', *SOURCES],
+        help='where IN comes from; default: auto, told by its keys',
     )
     parser.add_argument('in_file', help='file or URL of the checkpoint')
     parser.add_argument('out_file', help='file to write, .pth')
     parser.add_argument(
+        '--weights',
+        metavar='ENTRY',
+        help='entry of IN that holds the weights, if it has several',
+    )
+    parser.add_argument(
         '--num-heads',
         type=int,
         help='heads of a Face Transformer; default: 8',
+    )
+    parser.add_argument(
+        '--class-rows',
+        type=int,
+        nargs='+',
+        metavar='ROW',
+        help="rows of a detector's classifier, from 0, in the order of the "
+        "classes of the config; default: COCO's 80 of 91, all of another "
+        'number',
     )
     parser.add_argument(
         '--config', help='a config whose model has to load the result'
@@ -59,25 +77,52 @@ def convert(args: argparse.Namespace) -> None:
             model, or the result does not fit the config.
         SaveError: If the result cannot be written.
     """
-    settings = {}
-    if args.num_heads is not None:
-        if args.source != 'face_transformer':
+    state_dict = read(args)
+    name = args.source
+    if name == 'auto':
+        name = recognise(state_dict)
+        if name is None:
             raise ConfigError(
-                '--num-heads',
-                args.num_heads,
-                f'is for face_transformer, not {args.source}',
+                'IN',
+                args.in_file,
+                f'has keys of no known source, first {list(state_dict)[:3]}. '
+                'Keys of mmdet 3 and mmpretrain need no conversion. Known: '
+                f'{", ".join(SOURCES)}',
             )
-        settings['num_heads'] = args.num_heads
+    source = SOURCES[name]
+    settings = {}
+    for setting, flag in FLAGS.items():
+        if (value := getattr(args, setting)) is not None:
+            if setting not in source.settings:
+                able = [n for n, s in SOURCES.items() if setting in s.settings]
+                raise ConfigError(
+                    flag, value, f'is for {", ".join(able)}, not {name}'
+                )
+            settings[setting] = value
+    with config_path(renamed=FLAGS, context=f'IN = {args.in_file}'):
+        converted = source.convert(state_dict, **settings)
+    print(f'{args.in_file}: {source.title} (--from {name})')
+    print(words_for_config(source, converted))
+    if args.config:
+        save_of_config(args.config, converted, args.out_file)
+    else:
+        save_torch(dict(meta={}, state_dict=converted), args.out_file)
+    print(f'{args.out_file}: {len(converted)} tensors')
+
+
+def read(args: argparse.Namespace) -> OrderedDict:
+    """Read the weights, and say which if there are several."""
     with config_path(renamed=TOOL_FLAGS):
         checkpoint = load_checkpoint(args.in_file, args.allow_pickle, 'IN')
-    state_dict = state_dict_of(checkpoint, key='IN')
-    with config_path(context=f'IN = {args.in_file}'):
-        state_dict = CONVERTERS[args.source](state_dict, **settings)
-    if args.config:
-        save_of_config(args.config, state_dict, args.out_file)
-    else:
-        save_torch(dict(meta={}, state_dict=state_dict), args.out_file)
-    print(f'{args.out_file}: {len(state_dict)} tensors')
+    entries = weight_entries(checkpoint)
+    if args.weights and args.weights not in checkpoint:
+        raise ConfigError(
+            '--weights', args.weights, f'IN has {entries or list(checkpoint)}'
+        )
+    if len(entries) > 1:
+        taken = args.weights or entries[0]
+        print(f'{args.in_file}: {taken!r} of {entries}, see --weights')
+    return state_dict_of(checkpoint, 'IN', args.weights)
 
 
 def save_of_config(config: str, state_dict: OrderedDict, path: str) -> None:

@@ -9,17 +9,16 @@ import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 
 import gslora_mm  # noqa: F401  (makes a mismatched torchvision importable)
-from gslora_mm.models.converters import (
-    CONVERTERS,
-    convert_face_transformer,
-    convert_torchvision_vit,
-)
+from gslora_mm.models.converters import SOURCES, recognise, words_for_config
 from gslora_mm.registry import MODELS
 from gslora_mm.utils import ConfigError
 
 from torchvision.models import VisionTransformer  # isort: skip
 
 WIDTH, HEADS, DEPTH, PATCH, SIZE, CLASSES = 32, 4, 2, 4, 16, 7
+
+convert_face_transformer = SOURCES['face_transformer'].convert
+convert_torchvision_vit = SOURCES['torchvision_vit'].convert
 
 
 def face_checkpoint() -> OrderedDict:
@@ -151,7 +150,7 @@ def test_face_transformer(images):
         torch.testing.assert_close(
             model(images) / 64,
             face_reference(state, images),
-            atol=1e-4,
+            atol=1e-5,
             rtol=0,
         )
     for key, value in before.items():
@@ -207,8 +206,66 @@ def test_torchvision_vit(images, legacy):
     model.load_state_dict(convert_torchvision_vit(state), strict=True)
     with torch.no_grad():
         torch.testing.assert_close(
-            model(images), source(images), atol=1e-4, rtol=1e-4
+            model(images), source(images), atol=1e-5, rtol=1e-5
         )
+
+
+#: Names of torchvision, of timm, and of Hugging Face.
+VIT_NAMES = [
+    ('class_token', 'cls_token', 'vit.embeddings.cls_token'),
+    (
+        'encoder.pos_embedding',
+        'pos_embed',
+        'vit.embeddings.position_embeddings',
+    ),
+    (
+        'conv_proj.',
+        'patch_embed.proj.',
+        'vit.embeddings.patch_embeddings.projection.',
+    ),
+    ('encoder.ln.', 'norm.', 'vit.layernorm.'),
+    ('heads.head.', 'head.', 'classifier.'),
+    ('encoder.layers.encoder_layer_', 'blocks.', 'vit.encoder.layer.'),
+    ('.ln_1.', '.norm1.', '.layernorm_before.'),
+    ('.ln_2.', '.norm2.', '.layernorm_after.'),
+    ('.self_attention.in_proj_', '.attn.qkv.', '.attention.attention.X.'),
+    ('.self_attention.out_proj.', '.attn.proj.', '.attention.output.dense.'),
+    ('.mlp.0.', '.mlp.fc1.', '.intermediate.dense.'),
+    ('.mlp.3.', '.mlp.fc2.', '.output.dense.'),
+]
+
+
+@pytest.mark.parametrize('column, source', [(1, 'timm_vit'), (2, 'hf_vit')])
+def test_other_names_of_the_same_vit(column, source):
+    state = torchvision_vit().state_dict()
+    assert recognise(state) == 'torchvision_vit'
+    renamed = {}
+    for key, value in state.items():
+        for names in VIT_NAMES:
+            key = key.replace(names[0], names[column])
+        if '.X.' in key:
+            parts = zip(('query', 'key', 'value'), value.chunk(3), strict=True)
+            renamed |= {key.replace('X', name): part for name, part in parts}
+        else:
+            renamed[key] = value
+    assert recognise(renamed) == source
+    found = SOURCES[source].convert(renamed)
+    expected = convert_torchvision_vit(state)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert torch.equal(found[key], value)
+    words = words_for_config(SOURCES[source], found)
+    assert f'model.backbone.img_size = {SIZE}\n' in words
+    assert ("{'type': 'LN', 'eps': 1e-12}" in words) == (source == 'hf_vit')
+
+
+def test_positions_that_mmpretrain_would_resize():
+    """Such as those of timm's models without one for the class token."""
+    state = torchvision_vit().state_dict()
+    positions = state['encoder.pos_embedding']
+    state['encoder.pos_embedding'] = positions[:, 1:]
+    with pytest.raises(ConfigError, match=r'positions of shape \(1, 16, 32\)'):
+        convert_torchvision_vit(state)
 
 
 def test_torchvision_vit_with_a_hidden_layer(images):
@@ -218,13 +275,13 @@ def test_torchvision_vit_with_a_hidden_layer(images):
     model.load_state_dict(converted, strict=True)
     with torch.no_grad():
         torch.testing.assert_close(
-            model(images), source(images), atol=1e-4, rtol=1e-4
+            model(images), source(images), atol=1e-5, rtol=1e-5
         )
 
 
-@pytest.mark.parametrize('name', sorted(CONVERTERS))
+@pytest.mark.parametrize('name', SOURCES)
 def test_other_checkpoints_are_refused(name):
-    convert = CONVERTERS[name]
+    convert = SOURCES[name].convert
     with pytest.raises(ConfigError, match=r"1 unknown keys \['fc.weight'\]"):
         convert({'fc.weight': torch.zeros(2, 2)})
     with pytest.raises(ConfigError, match='0 unknown keys'):
