@@ -23,7 +23,7 @@ from .base import BaseAttack
 from .evidence import Evidence, Suspect
 from .outcome import Outcome
 from .retrained import make_retrained
-from .verdict import compare
+from .verdict import compare, training_spread
 
 #: A retrained model scores at most this on classes that it never learned.
 UNKNOWN = 0.05
@@ -304,10 +304,14 @@ def _compared(
     attack: BaseAttack, findings: Sequence[Findings]
 ) -> Iterator[dict]:
     """Entries of an attack, for each setting."""
+    scores = [[found.score for _, found in each] for each in findings[2:]]
+    spread = training_spread(list(zip(*scores, strict=True))) if scores else 0
     for at_setting in zip(*findings, strict=True):
         setting = at_setting[0][0]
         pretrained, after, *retrained = (found for _, found in at_setting)
-        yield compare(attack, setting, pretrained, after, retrained)
+        yield compare(
+            attack, setting, pretrained, after, retrained, spread
+        )
 
 
 def _verdict(entries: Sequence[dict]) -> str:

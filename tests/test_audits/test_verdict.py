@@ -5,7 +5,7 @@ import pytest
 
 from gslora_mm.audits import Localisation, Membership, Similarity
 from gslora_mm.audits.outcome import RESAMPLES, Outcome
-from gslora_mm.audits.verdict import compare
+from gslora_mm.audits.verdict import compare, training_spread
 
 
 def outcome(score, spread=0.02, seed=0, **classes):
@@ -91,3 +91,23 @@ def test_names_the_class_with_most_above_its_reference():
     assert found['worst']['retrained'] == [0.1]
     assert found['worst']['resisted'] is False
     assert found['per_class']['z'] is None
+
+
+def test_one_training_more_may_be_above_the_others():
+    figures = [[0.2, 0.3, 0.25], [0.5, 0.44, 0.62]]
+    within = [np.var(each, ddof=1) for each in figures]
+    expected = 2.776 * np.sqrt(np.mean(within)) * np.sqrt(4 / 3)
+    assert training_spread(figures) == pytest.approx(expected, rel=1e-3)
+    assert training_spread([[0.2], [0.4]]) == 0
+    # Objects alone would tell them apart.
+    models = (
+        outcome(0.9, spread=0.001),
+        outcome(0.34, spread=0.001),
+        outcome(0.2, spread=0.001),
+        outcome(0.3, spread=0.001),
+    )
+    found = [
+        compare(Localisation(), {}, *models[:2], models[2:], spread)
+        for spread in (0.0, 0.05, 0.1)
+    ]
+    assert [each['resisted'] for each in found] == [False, False, True]
