@@ -26,6 +26,9 @@ from gslora_mm.utils import ConfigError
 
 #: Which one runs on a CPU: ``'rows'`` (this one, the default) or ``'mmcv'``.
 VARIABLE = 'GSLORA_MM_DEFORMABLE_ATTENTION'
+#: Channels of a head from which on rows are faster: finding them costs the
+#: same for any number, and mmcv's way is proportional to it.
+MIN_CHANNELS = 16
 
 
 def use_fast_attention() -> None:
@@ -53,11 +56,14 @@ def use_fast_attention() -> None:
 
 
 def _on_cpu(stock: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The function below for tensors on a CPU, mmcv's for others."""
+    """The function below where it is faster, mmcv's elsewhere."""
 
     def attend(value: Tensor, *args: Tensor) -> Tensor:
         on_cpu = value.device.type == 'cpu'
-        return (deformable_attention if on_cpu else stock)(value, *args)
+        wide = value.shape[3] >= MIN_CHANNELS
+        return (deformable_attention if on_cpu and wide else stock)(
+            value, *args
+        )
 
     attend.stock = stock
     return attend

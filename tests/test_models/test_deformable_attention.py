@@ -151,17 +151,18 @@ def test_low_precision_gives_what_mmcv_gives(autocast):
         assert distance(found[i].float(), expected[i].float()) < 0.05
 
 
-def attend():
+def attend(channels=16):
     """mmcv's layer with weights and inputs of its own."""
     torch.manual_seed(0)
+    width = 3 * channels
     layer = MultiScaleDeformableAttention(
-        embed_dims=12, num_heads=3, num_levels=3, batch_first=True
+        embed_dims=width, num_heads=3, num_levels=3, batch_first=True
     ).eval()
     torch.nn.init.normal_(layer.sampling_offsets.weight)
     pixels = int(SHAPES.prod(1).sum())
     return layer(
-        torch.randn(2, 5, 12),
-        value=torch.randn(2, pixels, 12),
+        torch.randn(2, 5, width),
+        value=torch.randn(2, pixels, width),
         reference_points=torch.rand(2, 5, 3, 2),
         spatial_shapes=SHAPES,
     )
@@ -189,14 +190,15 @@ def calls(monkeypatch):
     return calls
 
 
-def test_mmcv_attends_so_once_a_model_is_built(calls):
+def test_mmcv_attends_so_once_a_model_is_built_if_heads_are_wide(calls):
     init_default_scope('mmdet')
     before = attend()
     build_stock_model(tiny_detector_config('deformable_detr'))
     after = attend()
     build_stock_model(tiny_detector_config('deformable_detr'))
     again = attend()
-    assert calls == ['mmcv', 'rows', 'rows']
+    attend(channels=8)
+    assert calls == ['mmcv', 'rows', 'rows', 'mmcv']
     torch.testing.assert_close(before, after, rtol=1e-6, atol=1e-6)
     assert torch.equal(after, again)
 
@@ -217,7 +219,7 @@ def test_the_variable_brings_mmcv_back(calls, monkeypatch):
 
 def test_other_devices_keep_what_mmcv_has(calls):
     use_fast_attention()
-    inputs = [tensor.to('meta') for tensor in samples()]
+    inputs = [tensor.to('meta') for tensor in samples(channels=32)]
     with pytest.raises(Exception, match='meta'):
         getattr(multi_scale_deform_attn, FALLBACK)(*inputs)
     assert calls == ['mmcv']
