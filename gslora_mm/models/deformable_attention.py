@@ -16,6 +16,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ VARIABLE = 'GSLORA_MM_DEFORMABLE_ATTENTION'
 #: Channels of a head from which on rows are faster: finding them costs the
 #: same for any number, and mmcv's way is proportional to it.
 MIN_CHANNELS = 16
+_NAME = 'multi_scale_deformable_attn_pytorch'
 
 
 def use_fast_attention() -> None:
@@ -49,10 +51,18 @@ def use_fast_attention() -> None:
     module = sys.modules.get('mmcv.ops.multi_scale_deform_attn')
     if module is None:
         return
-    name = 'multi_scale_deformable_attn_pytorch'
-    stock = getattr(module, name)
-    stock = getattr(stock, 'stock', stock)
-    setattr(module, name, stock if choice == 'mmcv' else _on_cpu(stock))
+    stock = mmcv_fallback(module)
+    setattr(module, _NAME, stock if choice == 'mmcv' else _on_cpu(stock))
+
+
+def mmcv_fallback(module: ModuleType) -> Callable[..., Tensor]:
+    """mmcv's own function, whether it has been replaced or not.
+
+    Args:
+        module (ModuleType): ``mmcv.ops.multi_scale_deform_attn``.
+    """
+    function = getattr(module, _NAME)
+    return getattr(function, 'stock', function)
 
 
 def _on_cpu(stock: Callable[..., Tensor]) -> Callable[..., Tensor]:

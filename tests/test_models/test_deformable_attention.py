@@ -7,15 +7,14 @@ from gslora_mm.models import build_stock_model
 from gslora_mm.models.deformable_attention import (
     VARIABLE,
     deformable_attention,
+    mmcv_fallback,
     use_fast_attention,
 )
 from gslora_mm.utils import ConfigError
 from tests.detectors import tiny_detector_config
 
 FALLBACK = 'multi_scale_deformable_attn_pytorch'
-use_fast_attention()  # so that what it replaced is at hand
-stock = getattr(multi_scale_deform_attn, FALLBACK)
-stock = getattr(stock, 'stock', stock)
+stock = mmcv_fallback(multi_scale_deform_attn)
 
 SHAPES = torch.tensor([[5, 7], [3, 4], [1, 2]])
 
