@@ -15,6 +15,7 @@ from gslora_mm.utils.checkpoint import (
     state_dict_of,
 )
 from .converters import SOURCES, foreign_to, words_for_config
+from .deformable_attention import use_fast_attention
 
 
 def build_stock_model(
@@ -31,7 +32,9 @@ def build_stock_model(
         nn.Module: With the weights that its constructor gave it.
     """
     # mmdet's detectors write into the config that they are built from.
-    return MODELS.build(complete_stock_config(model, data_preprocessor))
+    built = MODELS.build(complete_stock_config(model, data_preprocessor))
+    use_fast_attention()
+    return built
 
 
 def complete_stock_config(

@@ -11,6 +11,7 @@ from mmengine.runner import Runner as StockRunner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from gslora_mm.models.deformable_attention import use_fast_attention
 from gslora_mm.registry import RUNNERS
 from gslora_mm.utils import atomic_path
 from gslora_mm.utils.checkpoint import load_checkpoint
@@ -26,12 +27,13 @@ from .non_finite import NonFiniteLossError, non_finite
 class Runner(StockRunner):
     """MMEngine's Runner for runs that can be killed, on any machine.
 
-    What it has more: data parallel training on CPUs; checkpoints that are
-    never half written; loading without executing pickled code, also of the
-    small state that a forgetting step saves; an end, :meth:`close`; and a
-    console that shows warnings and what the modules named in the config
-    entry ``console`` log (by default MMEngine's logger hook and the share
-    of an adapter). The log file gets all, as ever.
+    What it has more: data parallel training and a faster deformable
+    attention on CPUs; checkpoints that are never half written; loading
+    without executing pickled code, also of the small state that a
+    forgetting step saves; an end, :meth:`close`; and a console that shows
+    warnings and what the modules named in the config entry ``console`` log
+    (by default MMEngine's logger hook and the share of an adapter). The log
+    file gets all, as ever.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -90,6 +92,11 @@ class Runner(StockRunner):
     def _keep_loop(self, loop: BaseLoop) -> BaseLoop:
         self.built_loops.append(loop)
         return loop
+
+    def build_model(self, model) -> torch.nn.Module:
+        model = super().build_model(model)
+        use_fast_attention()
+        return model
 
     def wrap_model(self, model_wrapper_cfg, model):
         if not self.distributed or is_model_wrapper(model):

@@ -25,7 +25,8 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
 
-from gslora_mm.registry import MODELS, TASKS, init_scope
+from gslora_mm.models import build_stock_model
+from gslora_mm.registry import TASKS, init_scope
 from gslora_mm.tasks import complete_task_config
 from gslora_mm.training import ForgettingModel, enable_amp
 from gslora_mm.utils import load_json, save_json
@@ -169,7 +170,7 @@ def make_step(
     if cfg.get('data_preprocessor'):  # as mmpretrain's configs have it
         model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
     if variant == FULL:
-        model = MODELS.build(model_cfg)
+        model = build_stock_model(model_cfg)
         optim_cfg = cfg.get('optim_wrapper') or cfg.schedule.optim_wrapper
     else:
         method = {k: v for k, v in cfg.method.items() if k == 'type'}
