@@ -97,7 +97,9 @@ suite = dict(
     trial_steps=1,
     not_applicable=dict(
         knowledge_swapping='learns new classes: another sequence',
-        masked_distillation='younger than this table: see scarce.md'),
+        masked_distillation='younger than this table: see scarce.md',
+        counterfactual='younger than this table: see docs/en/depth.md',
+        noise_and_distil='younger than this table: see docs/en/depth.md'),
     runs=dict(
         # Nothing is chosen for retraining, which is no way of forgetting: on
         # all retained images, as long as the pre-training, and on the replay

@@ -76,7 +76,9 @@ suite = dict(
     trial_steps=1,
     not_applicable=dict(
         knowledge_swapping='learns new classes: another sequence',
-        masked_distillation='younger than this table: see scarce.md'),
+        masked_distillation='younger than this table: see scarce.md',
+        counterfactual='younger than this table: see docs/en/depth.md',
+        noise_and_distil='younger than this table: see docs/en/depth.md'),
     # Trials: rates of a third and three times of what is configured, then
     # what a method is about, at the rate that was the best one.
     runs=dict(
