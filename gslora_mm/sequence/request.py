@@ -52,6 +52,10 @@ SCHEDULES = dict(
     classification=('mini_classifier', 'mini_classifier_full'),
 )
 
+#: Files of _base_/schedules for the levels that have one of their own,
+#: whatever the task.
+LEVEL_SCHEDULES = dict(features='features', weights='weights')
+
 #: Methods that _base_/tasks/matched_queries.py is not made for: they push
 #: nothing away from the queries of single objects. All others need it, where
 #: images to forget are full of objects that are to stay.
@@ -273,6 +277,7 @@ def _bases(stock: Config, level: str | None, method: str | None) -> list[str]:
     entry = complete_task_config(stock.get('task'), stock.get('default_scope'))
     task = class_of(entry, TASKS).name
     present = {*stock, *cfg}
+    cls = MethodEntry(cfg.method.to_dict()).cls
     if 'schedule' not in present:
         if task not in SCHEDULES:
             raise ConfigError(
@@ -282,12 +287,12 @@ def _bases(stock: Config, level: str | None, method: str | None) -> list[str]:
             )
         of_lora, of_all = SCHEDULES[task]
         name = of_all if cfg.get('adapter') is None else of_lora
+        name = LEVEL_SCHEDULES.get(cls.level, name)
         bases.append(_shipped('schedules', name))
-    name = MethodEntry(cfg.method.to_dict()).cls.name
     if (
         task == 'detection'
         and 'task' not in present
-        and name not in OF_ALL_QUERIES
+        and cls.name not in OF_ALL_QUERIES
     ):
         bases.append(_shipped('tasks', 'matched_queries'))
     return bases
@@ -310,14 +315,6 @@ def _method_file(level: str | None, method: str | None) -> str:
     level = 'behaviour' if level is None else level
     if level not in LEVELS:
         raise unknown_name('level', level, LEVELS)
-    if LEVELS[level] not in files:
-        there = [name for name in LEVELS if LEVELS[name] in files]
-        raise ConfigError(
-            'level',
-            level,
-            f'its method, {LEVELS[level]}, is not part of this version; '
-            f'valid: {", ".join(there)}',
-        )
     return LEVELS[level]
 
 

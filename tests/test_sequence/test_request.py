@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from gslora_mm.sequence import check_sequence, write_request
 from gslora_mm.sequence.overview import overview
-from gslora_mm.sequence.request import LEVELS, complete_name
+from gslora_mm.sequence.request import complete_name
 from gslora_mm.utils import ConfigError
 from tests.strangers import inside, make_classifier, make_detector
 
@@ -147,6 +147,14 @@ randomness = dict(seed=3)
             dict(method='der'),
             ['methods/der', 'schedules/mini_classifier_full'],
         ),
+        (
+            dict(level='features'),
+            ['methods/counterfactual', 'schedules/features'],
+        ),
+        (
+            dict(level='weights'),
+            ['methods/noise_and_distil', 'schedules/weights'],
+        ),
     ],
 )
 def test_bases_of_a_classifier(write, settings, bases):
@@ -195,14 +203,6 @@ def test_single_items_of_lists_can_be_set(write, tmp_path):
     ]  # fmt: skip
     assert pipeline[1].prob == 0.25
     assert cfg.forgetting.seed == 4
-
-
-def test_a_level_takes_its_method_once_it_is_there(write, monkeypatch):
-    monkeypatch.setitem(LEVELS, 'features', 'delete')
-    assert bases_of(write(['red'], level='features'))[0] == 'methods/delete'
-    monkeypatch.setitem(LEVELS, 'weights', 'of_the_future')
-    with pytest.raises(ConfigError, match='valid: behaviour, features'):
-        write(['red'], level='weights')
 
 
 @pytest.mark.parametrize(
