@@ -1,7 +1,6 @@
 """Splits: classes by what becomes of them."""
 
 import math
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -23,7 +22,6 @@ class SplitMetric(BaseMetric):
 
     splits: dict[str, list[str]]
 
-    @abstractmethod
     def resampled_scores(
         self, counts: np.ndarray, names: Iterable[str]
     ) -> dict[str, np.ndarray]:
@@ -37,7 +35,11 @@ class SplitMetric(BaseMetric):
         Returns:
             dict[str, np.ndarray]: Fractions of 1 by class name, shape (B, );
             NaN where there is nothing to score.
+
+        Raises:
+            NotImplementedError: If the metric has no score of a class.
         """
+        raise NotImplementedError(f'{type(self).__name__} scores no classes')
 
     @property
     def dataset_meta(self) -> dict | None:
