@@ -1,10 +1,10 @@
 """Bad input is refused with words before any training."""
 
-import argparse
 import json
 import re
 import shlex
 import shutil
+import types
 
 import pytest
 import torch
@@ -216,7 +216,7 @@ def test_no_image_of_a_category(inputs, tmp_path):
 
 def test_a_checkpoint_with_code_needs_permission(inputs, tmp_path):
     checkpoint = torch.load(inputs / 'pretrained.pth')
-    checkpoint['meta']['code'] = argparse.Namespace(code=1)
+    checkpoint['meta']['code'] = types.SimpleNamespace(code=1)
     path = tmp_path / 'code.pth'
     torch.save(checkpoint, path)
     options = dict(forgetting__pretrained=str(path))

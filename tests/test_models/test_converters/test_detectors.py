@@ -220,7 +220,11 @@ def test_names_of_mmdet_2(name):
     assert source == f'mmdet2_{name.partition("_r")[0].partition("_two")[0]}'
     converted = SOURCES[source].convert(old)
     assert converted.keys() == stock.keys()
-    assert all(torch.equal(converted[key], stock[key]) for key in stock)
+    for key, value in stock.items():
+        # A level embedding begins as whatever was in memory.
+        torch.testing.assert_close(
+            converted[key], value, rtol=0, atol=0, equal_nan=True
+        )
 
 
 def test_rows_of_coco():
