@@ -83,19 +83,16 @@ class CounterfactualDistillation(MaskedDistillation):
                 'without',
             )
         super().prepare(model, dataset)
-        self.model = [model]  # not as a part of this module
         self.means = None
         if not model.task.has_background:
             teacher = Teacher(model, dataset, self.weights)
             self.means = ClassMeans(model, dataset, teacher)
 
     def terms(self, half):
-        seen = self.teacher.views(half)
-        view = self.counterfactual(half, seen)
+        view, before = self.counterfactual(half)
         gone = half.presence_of(view.outputs, self.gone, self.margin)
         held = half.distance_to(view.outputs, ~self.gone)
-        unit = seen if self.unit == 'change' else view
-        layers = layer_distance(half.layers, view.layers, unit.layers)
+        layers = layer_distance(half.layers, view.layers, before.layers)
         loss = self.beta * gone + self.w_hold * held + self.w_layers * layers
         if self.w_labels and half.role == 'retain':
             loss = loss + self.w_labels * half.loss
@@ -106,13 +103,22 @@ class CounterfactualDistillation(MaskedDistillation):
             f'layers_{half.role}': layers.detach(),
         }
 
-    def counterfactual(self, half, seen):
-        """The teacher's view of a half without what is to be forgotten."""
+    def counterfactual(self, half):
+        """The teacher's view of a half without what is to be forgotten.
+
+        And behind it the view that gives the unit of distances.
+        """
         if half.role == 'retain':
-            return seen
-        if self.means is None:
-            return self.teacher.views(half, half.without_objects())
-        return self.means.removed(seen, half.labels, self.overshoot)
+            view = self.teacher.views(half)
+            return view, view
+        if self.means is not None:
+            seen = self.teacher.views(half)
+            view = self.means.removed(seen, half.labels, self.overshoot)
+            return view, seen if self.unit == 'change' else view
+        view = self.teacher.views(half, half.without_objects())
+        # One look more, where it is needed.
+        is_needed = self.unit == 'change'
+        return view, self.teacher.views(half) if is_needed else view
 
 
 def layer_distance(
