@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ class Outcome:
         return cls(overall, dict(per_class), details)
 
 
+@lru_cache(maxsize=8)
 def resampled_counts(number: int) -> np.ndarray:
     """How often each of some objects is in each bootstrap sample.
 
@@ -93,12 +95,15 @@ def resampled_counts(number: int) -> np.ndarray:
 
     Returns:
         np.ndarray: Shape (1 + RESAMPLES, number); the first row is all 1,
-        and the rest follows from the number alone.
+        and the rest follows from the number alone. Shared, not to be
+        written to.
     """
     samples = np.random.default_rng(0).multinomial(
         number, np.full(number, 1 / max(number, 1)), RESAMPLES
     )
-    return np.concatenate([np.ones((1, number), int), samples])
+    counts = np.concatenate([np.ones((1, number), int), samples])
+    counts.setflags(write=False)
+    return counts
 
 
 def resampled_auc(

@@ -1,4 +1,3 @@
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -28,7 +27,7 @@ from .patches import (
     recording_proposals,
     replaying_proposals,
 )
-from .rows import layer_depths
+from .rows import last_outputs, layer_depths
 
 
 @dataclass(eq=False, repr=False)
@@ -359,12 +358,10 @@ def queries_of(
     ):
         found = model.forward_transformer(maps, data_samples)
     found = in_full_precision(found)
-    head = model.bbox_head
-    names = inspect.signature(head.forward).parameters
     with without_autocast(maps[0]):
-        scores, boxes = head(**{name: found[name] for name in names})[:2]
+        outputs = last_outputs(model.bbox_head, found)
     # Denoising queries stand before those that are matched.
-    last = (found['hidden_states'][-1], scores[-1], boxes[-1])
+    last = (found['hidden_states'][-1], *outputs)
     hidden, scores, boxes = (x[:, -num_queries:] for x in last)
     layers = _without_denoising(layers, num_queries)
     return Queries(hidden, scores, boxes, layers)

@@ -20,6 +20,22 @@ def layer_depths(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+def last_outputs(head: nn.Module, found: dict) -> tuple[Tensor, Tensor]:
+    """Scores and boxes that a head gives for the last decoder layer.
+
+    Args:
+        head (nn.Module): A ``DETRHead`` of mmdet.
+        found (dict): What ``forward_transformer`` gave.
+
+    Returns:
+        tuple[Tensor, Tensor]: Shapes (n, queries, columns) and
+        (n, queries, 4), normalised (cx, cy, w, h).
+    """
+    names = inspect.signature(head.forward).parameters
+    scores, boxes = head(**{name: found[name] for name in names})[:2]
+    return scores[-1], boxes[-1]
+
+
 def detection_rows(model: nn.Module, batch: dict) -> ObjectRows:
     """Read the annotated objects of a batch at several depths.
 
@@ -43,9 +59,7 @@ def detection_rows(model: nn.Module, batch: dict) -> ObjectRows:
     # After a norm, where the decoder has one.
     outputs[list(depths)[-1]] = found['hidden_states'][-1]
     head = model.bbox_head
-    names = inspect.signature(head.forward).parameters
-    scores, boxes = head(**{name: found[name] for name in names})[:2]
-    scores, boxes = scores[-1], boxes[-1]
+    scores, boxes = last_outputs(head, found)
 
     is_sigmoid = head.loss_cls.use_sigmoid
     probabilities = scores.sigmoid() if is_sigmoid else scores.softmax(-1)
