@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from gslora_mm.reports.attacks import verdict
 from gslora_mm.reports.rendering import Table, render_template
 from gslora_mm.utils.text import percent, shortened
 from .run import known_attacks
@@ -57,7 +58,7 @@ def _table(entries: Sequence[Mapping]) -> Table:
                 percent(entry['after']),
                 f'{percent(low)} to {percent(high)}',
                 ', '.join(map(percent, entry['retrained'])) or '-',
-                verdict_in_words(entry),
+                verdict(entry),
                 _worst(entry['worst']),
             ]
         )
@@ -75,17 +76,6 @@ def setting_in_words(setting: Mapping[str, Any]) -> str:
         else:
             words.append(f'{key} {value}')
     return ', '.join(words)
-
-
-def verdict_in_words(entry: Mapping[str, Any]) -> str:
-    """What an entry of an audit says."""
-    if not entry['decides']:
-        return '-'
-    if not entry['retrained']:
-        return 'no control'
-    if not entry['separates']:
-        return 'tells nothing'
-    return 'resisted' if entry['resisted'] else '**not resisted**'
 
 
 def _worst(worst: Mapping[str, Any] | None) -> str:
