@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 
 from gslora_mm.tasks import ClassificationTask, DetectionTask
-from gslora_mm.tasks.detection.rows import _cells_in
+from gslora_mm.tasks.detection.rows import _cells_in, last_outputs
 from tests.classifiers import build_classifier
 from tests.detectors import build_detector, random_batch
 
@@ -107,3 +108,24 @@ def test_a_row_an_image(name):
     some = rows.take(torch.tensor([True, False, True]))
     assert some.labels.tolist() == [4, 2]
     assert torch.equal(some.embedding, rows.embedding[[0, 2]])
+
+
+def test_reads_the_query_whose_box_lies_over_the_object():
+    model, batch = build_detector('detr').eval(), random_batch(1)
+    data = model.data_preprocessor(copy.deepcopy(batch))
+    (sample,) = data['data_samples']
+    with torch.no_grad():
+        found = model.forward_transformer(
+            model.extract_feat(data['inputs']), [sample]
+        )
+        _, boxes = last_outputs(model.bbox_head, found)
+        height, width = sample.img_shape[:2]
+        wanted = [3, 1]
+        corners = bbox_cxcywh_to_xyxy(boxes[0, wanted])
+        corners = corners * torch.tensor([width, height, width, height])
+        truth = batch['data_samples'][0].gt_instances[[0, 0]]
+        truth.bboxes = corners
+        batch['data_samples'][0].gt_instances = truth
+        rows = DetectionTask().object_rows(model, batch)
+    hidden = found['hidden_states'][-1][0, wanted]
+    torch.testing.assert_close(rows.embedding, hidden)

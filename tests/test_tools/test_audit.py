@@ -1,6 +1,7 @@
 """tools/audit.py"""
 
 import pytest
+from mmengine.config import Config
 
 from gslora_mm.sequence import ForgettingSequence
 from gslora_mm.utils import load_json
@@ -59,6 +60,9 @@ def test_makes_the_models_to_compare_with(work_dir, capsys):
     path = folder / 'retrained_0' / 'retrained.pth'
     assert found['retrained'] == [str(path)]
     assert 'retraining 1 of 1' in capsys.readouterr().out
+    seen = Config.fromfile(next((folder / 'retrained_0').glob('*.py')))
+    assert 'red' not in seen.train_dataloader.dataset.classes
+    assert len(seen.train_dataloader.dataset.classes) == 5
     before = path.read_bytes()
     main([*arguments, '--make-retrained', '1'])
     assert 'retraining' not in capsys.readouterr().out
