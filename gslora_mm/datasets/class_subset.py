@@ -1,5 +1,6 @@
 """The images of a data set that show certain classes."""
 
+import copy
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -15,6 +16,9 @@ from gslora_mm.utils.text import shortened
 from .build import build_dataset
 from .label_table import LabelTable
 from .replay import Sampling, select_images, unique_pairs
+
+#: Images of a class that are left to train on when some are set aside.
+FEWEST_LEFT = 6
 
 
 @DATASETS.register_module()
@@ -123,13 +127,14 @@ class ClassSubset(Dataset):
         self.indices = np.zeros(0, int)
         if is_used:
             hidden = [table.classes[label] for label in excluded]
-            _check_counts(self._count(labels, table), shots, hidden)
+            _check_counts(self._count(labels), shots, hidden)
             self.indices = select_images(
                 images, labels, share, shots, sampling, seed
             )
-        self.class_counts = self._count(
-            labels[np.isin(images, self.indices)], table
-        )
+        # Image and label, image by image.
+        is_drawn = np.isin(images, self.indices)
+        self._pairs = images[is_drawn], labels[is_drawn]
+        self.class_counts = self._count(self._pairs[1])
         unseen = [name for name, n in self.class_counts.items() if not n]
         if is_used and unseen:
             print_log(
@@ -195,9 +200,42 @@ class ClassSubset(Dataset):
             'paths and the random crops'
         )
 
-    def _count(self, labels: np.ndarray, table: LabelTable) -> dict[str, int]:
+    def set_aside(self, share: float) -> 'ClassSubset':
+        """Choose a share of the images, evenly among classes.
+
+        Args:
+            share (float): In (0, 1).
+
+        Returns:
+            ClassSubset: These images; none where a class would be left with
+            fewer than :data:`FEWEST_LEFT`. This subset is as it was.
+        """
+        chosen = copy.copy(self)
+        images, labels = self._pairs
+        part = images[:0]
+        if share:
+            part = select_images(images, labels, share)
+        left = self._count(labels[~np.isin(images, part)])
+        if min(left.values(), default=0) < FEWEST_LEFT:
+            part = part[:0]
+        chosen.keep_only(part)
+        return chosen
+
+    def keep_only(self, images: np.ndarray) -> None:
+        """Leave out all images but some.
+
+        Args:
+            images (np.ndarray): Indices in the whole data set.
+        """
+        self.indices = np.intersect1d(self.indices, images)
+        is_kept = np.isin(self._pairs[0], self.indices)
+        self._pairs = tuple(each[is_kept] for each in self._pairs)
+        self.class_counts = self._count(self._pairs[1])
+
+    def _count(self, labels: np.ndarray) -> dict[str, int]:
+        classes = self.metainfo['classes']
         return {
-            table.classes[label]: int((labels == label).sum())
+            classes[label]: int((labels == label).sum())
             for label in self.labels
         }
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from mmengine.dataset import BaseDataset
 from torch.utils.data import ConcatDataset
 
 from gslora_mm.registry import DATASETS
-from gslora_mm.utils.errors import config_path
+from gslora_mm.utils.errors import ConfigError, config_path
 from .build import build_dataset
 from .class_subset import ClassSubset
 from .label_table import LabelTable
@@ -31,10 +31,14 @@ class ForgetRetainDataset(ConcatDataset):
             ``share`` or ``shots`` and so on; ``is_used=False`` for a method
             that looks at no image of it.
         retain (dict): The same for the retain set.
+        held_out (float): Share of the images of each half that are set
+            aside, to look at and not to train on; none of a half in which
+            that would leave a class fewer than five. Defaults to 0.
         table (LabelTable, optional): Labels of ``dataset``, where they have
             been read before.
 
     Attributes:
+        held_out (list[ClassSubset]): What is set aside of each half.
         datasets (list[ClassSubset]): Forget set, retain set.
         cumulative_sizes (list[int]): Where each of them ends.
 
@@ -48,6 +52,7 @@ class ForgetRetainDataset(ConcatDataset):
         dataset: BaseDataset | dict,
         forget: dict,
         retain: dict,
+        held_out: float = 0.0,
         table: LabelTable | None = None,
     ) -> None:
         with config_path('dataset'):
@@ -59,6 +64,7 @@ class ForgetRetainDataset(ConcatDataset):
                 subsets.append(
                     ClassSubset(base, **settings, role=role, table=table)
                 )
+        self.held_out = hold_out(subsets, held_out)
         super().__init__(subsets)
 
     @property
@@ -108,6 +114,30 @@ class ForgetRetainDataset(ConcatDataset):
         num_forget = self.cumulative_sizes[0]
         half = int(index >= num_forget)
         return half, index - half * num_forget
+
+
+def hold_out(
+    subsets: Sequence[ClassSubset], share: float
+) -> list[ClassSubset]:
+    """Set a share of the images of each subset aside.
+
+    Args:
+        subsets (Sequence[ClassSubset]): Of one data set; what is set aside
+            of one of them is left out of all.
+        share (float): In [0, 1); see :meth:`ClassSubset.set_aside`.
+
+    Returns:
+        list[ClassSubset]: What is set aside, one for each.
+    """
+    if not 0 <= share < 1:
+        raise ConfigError('held_out', share, 'must be in [0, 1)')
+    aside = [
+        each.set_aside(share if len(each) else 0.0) for each in subsets
+    ]
+    taken = np.concatenate([each.indices for each in aside])
+    for each in subsets:
+        each.keep_only(np.setdiff1d(each.indices, taken))
+    return aside
 
 
 @contextlib.contextmanager

@@ -12,13 +12,17 @@ class ScheduleEntry(Entry):
     """``schedule``: how long a step is trained, how fast, in what batches.
 
     Attributes:
-        batch_size (int): Images of a batch, both halves together.
+        batch_size (int | str): Images of a batch, both halves together;
+            ``'own'`` is that of the stock model's training, which fits into
+            memory, but 4 at least and 48 at most.
         optim_wrapper (dict): As in any config of MMEngine.
         max_iters (int | None): Iterations of a step.
         max_epochs (int | None): The same in passes over the retain images.
         forget_ratio (float | None): Share of a batch that is to be
             forgotten; None is 0.5, or all of the one half that the method
             looks at.
+        held_out (float): Share of the replay images that are not trained on,
+            for hooks that look at some.
         param_scheduler (dict | list | None): As in any config, counting
             iterations.
         checkpoint_interval (int): Iterations between two saves.
@@ -26,11 +30,12 @@ class ScheduleEntry(Entry):
         hooks (list): More hooks.
     """
 
-    batch_size: int
+    batch_size: Any
     optim_wrapper: dict
     max_iters: int | None = None
     max_epochs: int | None = None
     forget_ratio: float | None = None
+    held_out: float = 0.0
     param_scheduler: Any = None
     checkpoint_interval: int = 100
     log_interval: int = 50
@@ -43,6 +48,13 @@ class ScheduleEntry(Entry):
     )
 
     def __post_init__(self) -> None:
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise ConfigError(
+                'batch_size', self.batch_size, "must be an int >= 1, or 'own'"
+            )
+        held_out = self.held_out
+        if not isinstance(held_out, int | float) or not 0 <= held_out < 1:
+            raise ConfigError('held_out', held_out, 'must be in [0, 1)')
         if (self.max_iters is None) == (self.max_epochs is None):
             raise ConfigError(
                 'max_iters',

@@ -16,6 +16,9 @@ from .schedule import ScheduleEntry
 #: Entries that a sequence may have beside those of its stock model.
 NAMES = ('forgetting', 'task', 'method', 'adapter', 'schedule')
 
+#: Least and most images of a batch where ``schedule.batch_size`` is ``'own'``.
+OWN_BATCH_SIZES = (4, 48)
+
 #: Entries that have to be there, and what they are.
 _NEEDED = dict(
     model='config of the stock model',
@@ -83,7 +86,14 @@ def read_entries(cfg: Config) -> SequenceEntries:
     with config_path('forgetting'):
         forgetting = ForgettingEntry.read(content['forgetting'])
     with config_path('schedule'):
-        schedule = ScheduleEntry.read(content['schedule'])
+        schedule = ScheduleEntry.read(
+            {
+                **content['schedule'],
+                **_batch_size(
+                    content['schedule'], content['train_dataloader']
+                ),
+            }
+        )
     adapter = content.get('adapter')
     _check_adapter(adapter)
     entries = SequenceEntries(
@@ -115,6 +125,22 @@ def build_all(entries: SequenceEntries, num_steps: int) -> None:
     for hook in entries.schedule.hooks:
         with usable('schedule.hooks'):
             HOOKS.build(hook)
+
+
+def _batch_size(schedule: Mapping, loader: Mapping) -> dict[str, int]:
+    """The batch size that ``'own'`` stands for; {} where none is asked."""
+    if schedule.get('batch_size') != 'own':
+        return {}
+    own = loader.get('batch_size')
+    if not isinstance(own, int):
+        raise ConfigError(
+            'batch_size',
+            'own',
+            f'train_dataloader.batch_size is {own!r}; must be an int there, '
+            'or here',
+        )
+    least, most = OWN_BATCH_SIZES
+    return dict(batch_size=min(max(own, least), most))
 
 
 def _check_absent(entries: SequenceEntries) -> None:

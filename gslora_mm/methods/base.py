@@ -67,6 +67,9 @@ class BaseMethod(nn.Module):
             not learned them, nor by one that looks at no retain image.
         ends_at_zero (bool): Whether a ``loss_forget`` of zero means that all
             is forgotten.
+        forget_weight (str, optional): The setting that weighs what is to be
+            forgotten against what is to be kept, for a schedule that finds
+            it.
         carries_state (bool): Whether a step hands something to the next one,
             see :meth:`carried_state`.
         per_step (tuple[str, ...]): Settings that may be lists in a config,
@@ -89,6 +92,7 @@ class BaseMethod(nn.Module):
     in_evaluation_mode: ClassVar[bool] = False
     can_learn: ClassVar[bool] = True
     ends_at_zero: ClassVar[bool] = True
+    forget_weight: ClassVar[str | None] = None
     carries_state: ClassVar[bool] = False
     per_step: ClassVar[tuple[str, ...]] = ()
     state_argument: ClassVar[str | None] = None
@@ -184,6 +188,32 @@ class BaseMethod(nn.Module):
             model (TaskModel): As in :meth:`setup`, on its device.
             dataset (ForgetRetainDataset): The replay images of the step.
         """
+
+    def find_settings(
+        self, model: TaskModel, dataset: ForgetRetainDataset
+    ) -> dict[str, float]:
+        """Find settings that depend on the scale of a model's losses.
+
+        Asked by a schedule that leaves none to the user, after
+        :meth:`prepare`; what it finds is written down with the step.
+
+        Args:
+            model (TaskModel): As the step found it, on its device.
+            dataset (ForgetRetainDataset): The replay images of the step.
+
+        Returns:
+            dict[str, float]: For :meth:`take_settings`; {} by default.
+        """
+        return {}
+
+    def take_settings(self, settings: dict[str, float]) -> None:
+        """Replace settings of the config, at any time of a step.
+
+        Args:
+            settings (dict[str, float]): By name.
+        """
+        for name, value in settings.items():
+            setattr(self, name, value)
 
     def carried_state(self) -> dict[str, Tensor]:
         """What the next step is to get, as known after :meth:`prepare`.

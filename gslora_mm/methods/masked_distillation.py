@@ -58,6 +58,7 @@ class MaskedDistillation(GroupSparse):
     """
 
     name = 'masked_distillation'
+    forget_weight = 'beta'
     needs = ()
     # Its teacher speaks so. Asked with dropout to say what a teacher says
     # without it, a student learns to make up for the dropout.

@@ -27,6 +27,7 @@ class RandomLabels(BaseMethod):
     """
 
     name = 'random_labels'
+    forget_weight = 'beta'
     beta: PerStep[NonNegative] = 1.0
 
     def prepare(self, model, dataset):

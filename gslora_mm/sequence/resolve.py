@@ -27,7 +27,7 @@ from .plan import ForgettingPlan
 from .stock_config import stock_config
 
 #: Modules whose log records reach the console during a sequence.
-CONSOLE = ('progress_hook', 'early_stop_hook')
+CONSOLE = ('progress_hook', 'early_stop_hook', 'auto_schedule_hook')
 
 #: Entries of a training config that a step does not inherit.
 _NOT_INHERITED = (
@@ -224,6 +224,7 @@ class ResolvedSequence:
             'dataset': dict(
                 type='gslora_mm.ForgetRetainDataset',
                 dataset=stock['train_dataloader']['dataset'],
+                held_out=schedule.held_out,
                 **self.replay_settings(step),
             ),
         }
@@ -358,7 +359,10 @@ def resolve(cfg: Config) -> ResolvedSequence:
         with config_path(renamed=_SUBSET_PATHS, context=f'step {step}'):
             with usable('forgetting'):
                 replay = ForgetRetainDataset(
-                    training, **sequence.replay_settings(step), table=table
+                    training,
+                    **sequence.replay_settings(step),
+                    held_out=entries.schedule.held_out,
+                    table=table,
                 )
         with config_path('schedule'):
             sampler = ForgetRetainSampler(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
+from mmengine.runner import Runner
 
 from gslora_mm.evaluation import step_result
 from gslora_mm.lora import (
@@ -100,6 +101,7 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
             dataset.metainfo,
             files.merged,
         )
+    facts.update(_write_down(runner, cfg, files))
     start = time.perf_counter()
     metrics = without_prefix(runner.val())
     facts['eval_seconds'] = time.perf_counter() - start
@@ -123,6 +125,29 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     del runner, model
     gc.collect()
     return result
+
+
+def _write_down(runner: Runner, cfg: Config, files: StepDir) -> dict:
+    """Put what hooks have found into the config of the step.
+
+    Returns:
+        dict: The same as ``found``, by the names of the hooks; {} if none
+        has looked for something.
+    """
+    found = {
+        type(hook).__name__: hook.found
+        for hook in runner.hooks
+        if hasattr(hook, 'found')
+    }
+    for hook in cfg.custom_hooks:
+        name = str(hook.type).split('.')[-1]
+        if name in found:
+            hook.found = found[name]
+    if found and is_main_process():
+        written = Config.fromfile(files.config)
+        written.custom_hooks = cfg.custom_hooks
+        dump_config(written, files.config)
+    return dict(found=found) if found else {}
 
 
 def dump_config(cfg: Config, path: Path) -> None:

@@ -169,12 +169,15 @@ class BaseTask(metaclass=ABCMeta):
             HalfBatch: With nothing computed yet.
         """
 
-    def read(self, model: nn.Module, batch: dict) -> HalfBatch:
+    def read(
+        self, model: nn.Module, batch: dict, role: str = 'retain'
+    ) -> HalfBatch:
         """Read a whole batch, preprocessed as at test time.
 
         Args:
             model (nn.Module): The (adapted) stock model.
             batch (dict): A batch of a data loader.
+            role (str): Which half it is read as. Defaults to ``'retain'``.
 
         Returns:
             HalfBatch: All its images, to take features, labels and logits
@@ -186,7 +189,7 @@ class BaseTask(metaclass=ABCMeta):
         everything = torch.arange(len(samples), device=inputs.device)
         trunk_output = self.extract(model, inputs)
         return self.half(
-            model, inputs, trunk_output, samples, everything, 'retain'
+            model, inputs, trunk_output, samples, everything, role
         )
 
     def object_rows(self, model: nn.Module, batch: dict) -> ObjectRows:
@@ -211,6 +214,7 @@ class BaseTask(metaclass=ABCMeta):
             logits,
             scores,
             scores.amax(1),
+            scores.argmax(1) == half.labels,
         )
 
     @abstractmethod

@@ -27,6 +27,10 @@ class ObjectRows:
         found (Tensor): The highest score of any class that a box over the
             object has (IoU of 0.5 or more), 0 if there is none, shape
             (N, ); of a classifier the highest probability.
+        named (Tensor): Whether the model gives the object its own name:
+            calls the image so, or has a box over the object (IoU of 0.5 or
+            more) that names it among the detections of the image, however
+            low its score; booleans of shape (N, ).
     """
 
     labels: Tensor
@@ -34,6 +38,7 @@ class ObjectRows:
     logits: Tensor
     probabilities: Tensor
     found: Tensor
+    named: Tensor
 
     @property
     def embedding(self) -> Tensor:
@@ -52,6 +57,7 @@ class ObjectRows:
             self.logits[index],
             self.probabilities[index],
             self.found[index],
+            self.named[index],
         )
 
     def cpu(self) -> 'ObjectRows':
@@ -62,6 +68,7 @@ class ObjectRows:
             self.logits.float().cpu(),
             self.probabilities.float().cpu(),
             self.found.float().cpu(),
+            self.named.cpu(),
         )
 
     @classmethod
@@ -78,6 +85,7 @@ class ObjectRows:
             torch.cat([part.logits for part in parts]),
             torch.cat([part.probabilities for part in parts]),
             torch.cat([part.found for part in parts]),
+            torch.cat([part.named for part in parts]),
         )
 
 

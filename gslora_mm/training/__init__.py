@@ -3,6 +3,7 @@
 from .forgetting_model import ForgettingModel
 from .hooks import (
     AdapterEMAHook,
+    AutoScheduleHook,
     ForgettingEarlyStopHook,
     GroupNormHook,
     MethodHook,

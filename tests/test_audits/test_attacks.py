@@ -14,8 +14,10 @@ from gslora_mm.tasks import ObjectRows
 def rows_of(features, labels, layer=None, found=None):
     logits = features if layer is None else layer(features).detach()
     found = torch.ones(len(labels)) if found is None else found
+    scores = logits.softmax(1)
+    named = scores.argmax(1) == labels
     return ObjectRows(
-        labels, dict(embedding=features), logits, logits.softmax(1), found
+        labels, dict(embedding=features), logits, scores, found, named
     )
 
 

@@ -13,6 +13,7 @@ from gslora_mm.reports import comparable
 from gslora_mm.sequence import ForgettingSequence, check_sequence, run_step
 from gslora_mm.sequence.step import without_prefix
 from gslora_mm.training import enable_amp
+from gslora_mm.training.held_out import HeldOut
 from gslora_mm.training.hooks import StepCheckpointHook
 from gslora_mm.utils import ConfigError, load_json
 from gslora_mm.utils.checkpoint import load_checkpoint
@@ -362,3 +363,71 @@ def test_bad_input_is_named_and_nothing_happens(inputs, tmp_path, name):
     with pytest.raises(ConfigError, match=f'(?s){message}'):
         ForgettingSequence(cfg).run()
     assert not work_dir.exists()
+
+
+@pytest.fixture(scope='module')
+def found(inputs, tmp_path_factory):
+    """A run whose settings find themselves, its report and its config."""
+    work_dir = tmp_path_factory.mktemp('found')
+
+    def config(folder):
+        cfg = tiny_class_sequence(inputs, folder)
+        cfg.method = dict(type='gslora_mm.GSLoRA')
+        del cfg.forgetting['shots']
+        cfg.schedule = dict(
+            max_iters=60,
+            batch_size='own',
+            held_out=0.25,
+            checkpoint_interval=8,
+            log_interval=20,
+            optim_wrapper=dict(
+                type='OptimWrapper', optimizer=dict(type='AdamW')
+            ),
+            hooks=[
+                dict(
+                    type='gslora_mm.AutoScheduleHook',
+                    interval=5,
+                    min_repair=10,
+                    start_lr=1e-3,
+                    growth=1.3,
+                )
+            ],
+        )
+        return cfg
+
+    return work_dir, ForgettingSequence(config(work_dir)).run(), config
+
+
+def test_settings_find_themselves(found):
+    work_dir, report, _ = found
+    for number, step in enumerate(report['steps'], 1):
+        assert step['forget_score'] <= 0.2
+        assert step['iterations'] < 60
+        cfg = Config.fromfile(work_dir / f'step_{number:02}' / 'config.py')
+        assert cfg.train_dataloader.batch_size == 10  # of the stock config
+        hook = next(h for h in cfg.custom_hooks if 'Auto' in h.type)
+        assert hook.found == step['found']['AutoScheduleHook']
+        course = hook.found['course']
+        assert course[-1]['phase'] == 'end'
+        assert course[-1]['since'] == step['iterations']
+        assert hook.found['settings']['bound'] > 2
+
+
+def test_what_was_found_gives_the_same_step(found, tmp_path, monkeypatch):
+    work_dir, report, _ = found
+    cfg = Config.fromfile(work_dir / 'step_02' / 'config.py')
+    cfg.work_dir = str(tmp_path / 'step')
+    cfg.experiment_name = 'with_found'
+    monkeypatch.setattr(HeldOut, 'look', None)  # nothing is looked at
+    assert same(run_step(cfg), report['steps'][1])
+
+
+@pytest.mark.parametrize('saves', [1, 3])
+def test_a_search_goes_on_where_it_was(found, tmp_path, monkeypatch, saves):
+    _, report, config = found
+    hook = killed_after(8 * saves)
+    cfg = config(tmp_path / 'run')
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(StepCheckpointHook, 'after_train_iter', hook)
+        ForgettingSequence(cfg).run()
+    assert same(report, ForgettingSequence(cfg, resume=True).run())

@@ -41,13 +41,14 @@ def classification_rows(model: nn.Module, batch: dict) -> ObjectRows:
         for name in depths
         if name in outputs
     }
-    labels = [sample.gt_label for sample in data['data_samples']]
+    labels = torch.cat([each.gt_label for each in data['data_samples']])
     return ObjectRows(
-        torch.cat(labels),
+        labels,
         {**features, 'embedding': embedding},
         logits,
         probabilities,
         probabilities.amax(1),
+        probabilities.argmax(1) == labels.to(logits.device),
     )
 
 

@@ -77,7 +77,13 @@ def detection_rows(model: nn.Module, batch: dict) -> ObjectRows:
             targets, _corners(boxes[image], sample.img_shape)
         )
         query = overlaps.argmax(1)
-        of_any = probabilities[image, :, columns].amax(1)
+        labels = truth.labels.to(boxes.device)
+        scored = probabilities[image, :, columns]
+        of_any = scored.amax(1)
+        most = model.test_cfg.get('max_per_img', len(scored))
+        ranked = scored.flatten().topk(min(most, scored.numel()))
+        is_shown = scored >= ranked.values[-1]
+        is_there = overlaps >= SAME_PLACE
         cells = {
             level: _cells_in(targets, maps[-level:], inputs.shape[-2:])
             for level in {1, len(maps)}
@@ -93,11 +99,12 @@ def detection_rows(model: nn.Module, batch: dict) -> ObjectRows:
             features[name] = cells[len(maps) if is_whole else 1] @ rows
         parts.append(
             ObjectRows(
-                truth.labels.to(boxes.device),
+                labels,
                 features,
                 scores[image, query, columns],
                 probabilities[image, query, columns],
-                (of_any * (overlaps >= SAME_PLACE)).amax(1),
+                (of_any * is_there).amax(1),
+                (is_there & is_shown[:, labels].T).any(1),
             )
         )
     if not parts:
@@ -110,6 +117,7 @@ def detection_rows(model: nn.Module, batch: dict) -> ObjectRows:
             empty(0, head.num_classes),
             empty(0, head.num_classes),
             empty(0),
+            empty(0, dtype=torch.bool),
         )
     return ObjectRows.concatenate(parts)
 

@@ -1,5 +1,6 @@
 from ..non_finite import NonFiniteLossError
 from .adapter_ema_hook import AdapterEMAHook
+from .auto_schedule_hook import AutoScheduleHook
 from .early_stop_hook import ForgettingEarlyStopHook
 from .group_norm_hook import GroupNormHook
 from .method_hook import MethodHook

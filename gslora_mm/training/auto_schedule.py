@@ -1,0 +1,181 @@
+"""How fast and how long a step is trained, decided on the way."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+from gslora_mm.methods.settings import Count, Positive, Share, check_setting
+from gslora_mm.utils import ConfigError
+from .held_out import Look
+
+#: Iterations between two looks while the learning rate rises.
+RISE_INTERVAL = 5
+#: The part of a step's iterations after which it forgets no longer.
+FORGETTING_SHARE = 2 / 3
+#: A share of objects still recognised that is not below this part of the one
+#: at the look before counts as no progress.
+NO_PROGRESS = 0.7
+#: What the learning rate falls to, as a part of that found.
+LAST_RATE = 0.01
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a step goes on from some iteration.
+
+    Attributes:
+        since (int): Iterations finished when this was decided.
+        phase (str): ``'rise'``, the learning rate rises; ``'push'``, it is
+            found, and the classes go; ``'repair'``, it falls, and what is
+            retained recovers; ``'end'``.
+        lr (float): Learning rate at the start of the phase.
+        weight (float): What the weight of forgetting is multiplied by.
+        start (int): Iterations finished when the phase began.
+        end (int): Those when it ends; 0 if that is not known yet.
+    """
+
+    since: int
+    phase: str
+    lr: float
+    weight: float = 1.0
+    start: int = 0
+    end: int = 0
+
+
+@dataclass(kw_only=True)
+class AutoSchedule:
+    """Decides by looks at held-out images, see :class:`AutoScheduleHook`.
+
+    Args:
+        target, interval, start_lr, max_lr, growth, kept_lr, raise_weight,
+            min_repair: As in :class:`AutoScheduleHook`.
+
+    Attributes:
+        is_whole (bool): Whether the step takes all its iterations.
+        course (list[Course]): All that was decided, in order.
+        looks (list[tuple[int, Look]]): What was seen, and after how many
+            iterations.
+    """
+
+    target: float = 0.01
+    interval: int = 20
+    start_lr: float = 1e-4
+    max_lr: float = 0.03
+    growth: float = 1.15
+    kept_lr: float = 0.5
+    raise_weight: float = 1.5
+    min_repair: int = 60
+    is_whole: bool = False
+    course: list[Course] = field(default_factory=list)
+    looks: list[tuple[int, Look]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        rules = dict(
+            target=Share,
+            interval=Count,
+            start_lr=Positive,
+            max_lr=Positive,
+            growth=Positive,
+            kept_lr=Share,
+            raise_weight=Positive,
+            min_repair=Count,
+        )
+        for name, rule in rules.items():
+            check_setting(_path(name), getattr(self, name), rule)
+        for name in ('growth', 'raise_weight'):
+            if getattr(self, name) <= 1:
+                raise ConfigError(
+                    _path(name), getattr(self, name), 'must be above 1'
+                )
+        if self.start_lr > self.max_lr:
+            raise ConfigError(
+                _path('start_lr'),
+                self.start_lr,
+                f'must be at most max_lr = {self.max_lr}',
+            )
+        if not self.course:
+            self.course.append(Course(0, 'rise', self.start_lr))
+
+    @property
+    def now(self) -> Course:
+        """The course that holds."""
+        return self.course[-1]
+
+    def rate(self, done: int) -> float:
+        """Learning rate of the iteration after ``done`` others."""
+        now = self.now
+        if now.phase == 'rise':
+            return min(now.lr * self.growth**done, self.max_lr)
+        if now.phase != 'repair':
+            return now.lr
+        share = min((done - now.start) / (now.end - now.start), 1.0)
+        fall = (1 + math.cos(math.pi * share)) / 2
+        return now.lr * (LAST_RATE + (1 - LAST_RATE) * fall)
+
+    def is_due(self, done: int, limit: int) -> bool:
+        """Whether to look after ``done`` iterations.
+
+        Args:
+            done (int): Iterations finished.
+            limit (int): Most iterations of the step.
+        """
+        interval = self.interval
+        if self.now.phase == 'rise':
+            interval = min(interval, RISE_INTERVAL)
+        return done % interval == 0 or done == self.now.end or done >= limit
+
+    def decide(self, done: int, look: Look, limit: int) -> bool:
+        """Take note of a look, and change the course if need be.
+
+        Args:
+            done (int): Iterations finished.
+            look (Look): At the model after these.
+            limit (int): Most iterations of the step.
+
+        Returns:
+            bool: Whether the course is another one now.
+        """
+        self.looks.append((done, look))
+        before, now = self.now, self._next(done, look, limit)
+        if now != before:
+            self.course.append(replace(now, since=done))
+        return now != before
+
+    def _next(self, done: int, look: Look, limit: int) -> Course:
+        now = self.now
+        is_gone = look.named <= self.target
+        if done >= limit:
+            return replace(now, phase='end')
+        if now.phase == 'repair' and done < now.end:
+            return now if is_gone else self._harder(now)
+        if now.phase == 'repair':
+            if is_gone or limit - done < self.min_repair:
+                return replace(now, phase='end')
+            again = replace(self._harder(now), start=done)
+            return replace(again, end=min(done + self.min_repair, limit))
+        if now.phase == 'rise':
+            lr = self.rate(done - 1)
+            if is_gone or lr >= self.max_lr or self._is_unsure(look):
+                now = Course(done, 'push', self.kept_lr * lr, start=done)
+            elif done < FORGETTING_SHARE * limit:
+                return now
+        elif not is_gone and self._stands_still(look):
+            now = self._harder(now)
+        if is_gone or done >= FORGETTING_SHARE * limit:
+            end = min(done + max(done, self.min_repair), limit)
+            end = limit if self.is_whole else end
+            now = replace(now, phase='repair', start=done, end=end)
+        return now
+
+    def _is_unsure(self, look: Look) -> bool:
+        return look.surety <= self.looks[0][1].surety / 2
+
+    def _stands_still(self, look: Look) -> bool:
+        """Whether a look shows no progress over the one before."""
+        return look.named > NO_PROGRESS * self.looks[-2][1].named
+
+    def _harder(self, now: Course) -> Course:
+        return replace(now, weight=now.weight * self.raise_weight)
+
+
+def _path(name: str) -> str:
+    return f'AutoScheduleHook.{name}'

@@ -1,0 +1,211 @@
+import time
+from dataclasses import asdict
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from gslora_mm.methods import BaseMethod
+from gslora_mm.methods.settings import Count, Positive, check_setting
+from gslora_mm.registry import HOOKS
+from gslora_mm.utils import ConfigError, usable
+from gslora_mm.utils.distributed import model_of
+from ..auto_schedule import AutoSchedule, Course
+from ..held_out import HeldOut, Look
+
+
+@HOOKS.register_module()
+class AutoScheduleHook(Hook):
+    """A step whose settings find themselves.
+
+    It looks now and then at replay images that the step is not trained on
+    (``schedule.held_out``), and decides by what it sees there:
+
+    * The *learning rate* begins far too low and rises by a factor each
+      iteration, until the model is half as sure as before of what it is to
+      forget; a part of the rate at that moment is kept.
+    * The *weight of forgetting* is the multiplier of a constraint: that at
+      most ``target`` of the held-out objects to forget are still given their
+      name. It rises from look to look as long as that is not so and gets no
+      better.
+    * The *end*: once the constraint holds, the rate falls along a cosine, and
+      what is retained recovers, for as many iterations as forgetting took.
+      If classes are back by then, it goes another round.
+    * Settings of the *method* that depend on the scale of the model's
+      losses, see :meth:`~gslora_mm.methods.BaseMethod.find_settings`.
+
+    ``schedule.max_iters`` is the most that a step takes; forgetting gets two
+    thirds of it. A method for a deeper level than behaviour takes all of it,
+    since no held-out image tells when its layers are where they should be.
+    What has been found stands in the config of the finished step, as
+    ``found``; with that, nothing is looked for, and the step is the same.
+
+    Args:
+        target (float): Share of the held-out objects of the step's classes
+            that may still be given their name. Defaults to 0.01.
+        interval (int): Iterations between two looks. Defaults to 20.
+        start_lr (float): Learning rate of the first iteration.
+            Defaults to 1e-4.
+        max_lr (float): The highest one. Defaults to 0.03.
+        growth (float): Factor by which it rises. Defaults to 1.15.
+        kept_lr (float): Part of it that is kept. Defaults to 0.5.
+        raise_weight (float): Factor by which the weight of forgetting rises.
+            Defaults to 1.5.
+        min_repair (int): Fewest iterations of recovery. Defaults to 60.
+        most_images (int): Held-out images of each half that are looked at.
+            Defaults to 48.
+        minutes (float, optional): Time to train a step; fewer iterations are
+            taken if ``max_iters`` would last longer. Defaults to None.
+        found (dict, optional): What an earlier run found. Defaults to None.
+    """
+
+    # After the method has acted, before StepCheckpointHook saves.
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        most_images: int = 48,
+        minutes: float | None = None,
+        found: dict | None = None,
+        **settings: Any,
+    ) -> None:
+        check_setting('AutoScheduleHook.most_images', most_images, Count)
+        if minutes is not None:
+            check_setting('AutoScheduleHook.minutes', minutes, Positive)
+        self.most_images, self.minutes = most_images, minutes
+        with usable('AutoScheduleHook'):
+            self.schedule = AutoSchedule(**settings)
+        #: Of the method.
+        self.settings: dict[str, float] = {}
+        self.plan: list[Course] = []
+        if found is not None:
+            try:
+                self.settings = dict(found['settings'])
+                self.plan = [Course(**each) for each in found['course']]
+                self.schedule.course = self.plan[:1]
+                self.schedule.now  # noqa: B018  (there has to be one)
+            except (IndexError, KeyError, TypeError) as error:
+                raise ConfigError(
+                    'AutoScheduleHook.found',
+                    found,
+                    f'{error}; must be what a finished step has there, or '
+                    'None',
+                ) from None
+
+    @staticmethod
+    def check_method(method: BaseMethod) -> None:
+        """Refuse a method that sees nothing of what is to be forgotten.
+
+        Raises:
+            ConfigError: If so.
+        """
+        if method.needs == ('retain',):
+            raise ConfigError(
+                'schedule.hooks',
+                valid='AutoScheduleHook watches classes go, and method.type '
+                f'= {type(method).__name__!r} sees no image of them; take '
+                'a schedule with fixed settings, such as '
+                '_base_/schedules/mini.py',
+            )
+
+    @property
+    def found(self) -> dict:
+        """All that has been found, for another run."""
+        course = [asdict(each) for each in self.schedule.course]
+        return dict(settings=self.settings, course=course)
+
+    def before_train(self, runner) -> None:
+        model = model_of(runner)
+        method = model.method
+        optimizer = runner.optim_wrapper.optimizer
+        base = optimizer.defaults['lr']
+        self._shares = [
+            group.get('initial_lr', base) / base
+            for group in optimizer.param_groups
+        ]
+        self._weight = getattr(method, method.forget_weight or '', None)
+        dataset = runner.train_dataloader.dataset
+        is_new = not (self.plan or self.schedule.looks)
+        if is_new:
+            self.settings = method.find_settings(model, dataset)
+        method.take_settings(self.settings)
+        self.schedule.is_whole = method.level != 'behaviour'
+        self._start = time.perf_counter(), runner.iter
+        if self.plan:
+            return
+        self.images = HeldOut(dataset, self.most_images)
+        if is_new:
+            self.schedule.looks.append((0, self._look(runner, 0)))
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        lr = self.schedule.rate(runner.iter)
+        groups = runner.optim_wrapper.optimizer.param_groups
+        for group, share in zip(groups, self._shares, strict=True):
+            group['lr'] = lr * share
+        method = model_of(runner).method
+        if self._weight is not None:
+            weight = self._weight * self.schedule.now.weight
+            method.take_settings({method.forget_weight: weight})
+
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ) -> None:
+        done, schedule = runner.iter + 1, self.schedule
+        if self.plan:
+            later = self.plan[len(schedule.course) :]
+            if later and later[0].since == done:
+                schedule.course.append(later[0])
+                self._follow(runner, done)
+            return
+        limit = self._limit(runner, done)
+        if schedule.is_due(done, limit):
+            look = self._look(runner, done)
+            if schedule.decide(done, look, limit):
+                self._follow(runner, done)
+
+    def _limit(self, runner, done: int) -> int:
+        """Most iterations of the step."""
+        if self.minutes is None:
+            return runner.max_iters
+        start, first = self._start
+        seconds = (time.perf_counter() - start) / (done - first)
+        return min(runner.max_iters, max(1, int(60 * self.minutes / seconds)))
+
+    def _look(self, runner, done: int) -> Look:
+        look = self.images.look(model_of(runner))
+        kind = 'held-out' if self.images.is_spared else 'replayed'
+        loss = '' if look.loss is None else f', retain loss {look.loss:.3f}'
+        runner.logger.info(
+            f'iteration {done}: {100 * look.named:.0f} % of the {kind} '
+            f'objects to forget are recognised{loss}'
+        )
+        return look
+
+    def _follow(self, runner, done: int) -> None:
+        """Say how the step goes on, and end it if it is done."""
+        now = self.schedule.now
+        if now.phase == 'end':
+            runner.train_loop.stop_training = done < runner.max_iters
+        words = dict(
+            push=f'learning rate found: {now.lr:.2g}',
+            repair=f'recovery until iteration {now.end}',
+            end='done',
+        )
+        weight = f', weight of forgetting x {now.weight:.3g}'
+        runner.logger.info(
+            f'iteration {done}: {words[now.phase]}{weight * (now.weight != 1)}'
+        )
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint['auto_schedule'] = dict(
+            found=self.found,
+            looks=[[done, *look] for done, look in self.schedule.looks],
+        )
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        saved = checkpoint['auto_schedule']
+        found = saved['found']
+        self.settings = found['settings']
+        self.schedule.course = [Course(**each) for each in found['course']]
+        self.schedule.looks = [
+            (done, Look(*look)) for done, *look in saved['looks']
+        ]

@@ -1,0 +1,124 @@
+import pytest
+
+from gslora_mm.training.auto_schedule import AutoSchedule
+from gslora_mm.training.held_out import Look
+from gslora_mm.utils import ConfigError
+
+
+def walk(named_at, limit=300, surety_at=None, **settings):
+    """A schedule that sees given shares of recognised objects.
+
+    Args:
+        named_at: The share by the number of iterations finished.
+        limit: Most iterations of the step.
+        surety_at: The mean probability; as the share if None.
+        **settings: Of the schedule.
+    """
+    schedule = AutoSchedule(**settings)
+    surety_at = surety_at or named_at
+    rates = []
+
+    def look(done):
+        return Look(named_at(done), surety_at(done), 1.0)
+
+    schedule.looks.append((0, look(0)))
+    for done in range(1, limit + 1):
+        rates.append(schedule.rate(done - 1))
+        if schedule.is_due(done, limit):
+            schedule.decide(done, look(done), limit)
+        if schedule.now.phase == 'end':
+            break
+    return schedule, rates
+
+
+def test_the_rate_rises_is_found_and_falls():
+    schedule, rates = walk(lambda done: float(done < 40), growth=1.1)
+    phases = [course.phase for course in schedule.course]
+    assert phases == ['rise', 'repair', 'end']
+    found = schedule.course[1]
+    assert found.since == found.start == 40
+    assert found.lr == pytest.approx(0.5 * 1e-4 * 1.1**39)
+    assert rates[:40] == pytest.approx([1e-4 * 1.1**i for i in range(40)])
+    # As long as forgetting took, but 60 iterations at least.
+    assert len(rates) == found.end == 100
+    assert rates[40] == found.lr
+    assert rates[70] == pytest.approx(found.lr * 0.505)
+    assert rates[40:] == sorted(rates[40:], reverse=True)
+
+
+def test_the_rate_is_found_where_the_model_is_half_as_sure():
+    schedule, rates = walk(
+        lambda done: max(0.0, 1 - done / 80),
+        surety_at=lambda done: 1 - done / 100,
+        growth=1.05,
+    )
+    push = schedule.course[1]
+    assert (push.phase, push.since) == ('push', 50)
+    assert set(rates[50:80]) == {push.lr}
+    repair = schedule.course[-2]
+    assert (repair.since, repair.end) == (80, 160)
+
+
+def test_the_rate_ends_at_the_highest_allowed():
+    schedule, rates = walk(lambda done: 1.0, max_lr=0.01)
+    assert max(rates) == 0.01
+    assert schedule.course[1].lr == 0.005
+
+
+def test_forgetting_weighs_more_while_nothing_moves():
+    schedule, _ = walk(
+        lambda done: 0.5 if done < 100 else 0.0,
+        surety_at=lambda done: 1.0 if done < 20 else 0.1,
+    )
+    weights = [(course.since, course.weight) for course in schedule.course]
+    assert weights[:2] == [(0, 1.0), (20, 1.0)]
+    assert weights[2:6] == [
+        (40, 1.5),
+        (60, 1.5**2),
+        (80, 1.5**3),
+        (100, 1.5**3),
+    ]
+
+
+def test_what_comes_back_is_pushed_again():
+    schedule, rates = walk(
+        lambda done: float(done < 20 or done in (80, 100)), min_repair=40
+    )
+    by_time = {course.since: course for course in schedule.course}
+    assert by_time[20].end == 60
+    assert by_time[60].phase == 'end'
+    schedule, rates = walk(
+        lambda done: float(done < 20 or done == 60), min_repair=40
+    )
+    again = schedule.course[2]
+    assert (again.phase, again.start, again.end) == ('repair', 60, 100)
+    assert again.weight == 1.5
+    assert rates[60] == rates[20] == again.lr
+    assert len(rates) == 100
+
+
+def test_it_ends_in_time_whatever_it_sees():
+    schedule, rates = walk(lambda done: 1.0, limit=90)
+    repair = next(c for c in schedule.course if c.phase == 'repair')
+    assert (repair.since, repair.end) == (60, 90)
+    assert len(rates) == 90 and schedule.now.phase == 'end'
+
+
+def test_a_deeper_level_takes_the_whole_time():
+    _, rates = walk(lambda done: float(done < 40), is_whole=True)
+    assert len(rates) == 300
+
+
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(growth=1.0), 'growth = 1.0: must be above 1'),
+        (dict(raise_weight=0.5), 'raise_weight = 0.5: must be above 1'),
+        (dict(start_lr=0.1), 'start_lr = 0.1: must be at most max_lr = 0.03'),
+        (dict(target=2), r'target = 2: must be a number in \[0, 1\]'),
+        (dict(interval=0), 'interval = 0: must be an integer >= 1'),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ConfigError, match=f'^AutoScheduleHook.{message}'):
+        AutoSchedule(**settings)
