@@ -137,6 +137,12 @@ class ScheduleEntry(Entry):
             out.append(config)
         return out
 
+    @property
+    def may_end_early(self) -> bool:
+        """Whether a hook ends a step when it is done."""
+        names = [str(hook.get('type')).split('.')[-1] for hook in self.hooks]
+        return bool({'AutoScheduleHook', 'ForgettingEarlyStopHook'} & {*names})
+
     def num_iterations(self, per_epoch: int) -> int:
         """How long a step is trained.
 

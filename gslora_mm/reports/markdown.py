@@ -81,6 +81,7 @@ def report_context(
             worst=_worst(steps, score_name),
             verification=_verification(steps),
             adapter=_adapter(steps),
+            found=_found(steps),
             classes=_classes(report),
             timing=_timing(report),
         ),
@@ -190,6 +191,48 @@ def _adapter(steps: Sequence[Mapping]) -> Table:
         'Share of the model': lambda step: f'{step["trainable_share"]:.2%}',
     }
     return _table(columns, steps)
+
+
+def _found(steps: Sequence[Mapping]) -> Table | None:
+    """Settings that have found themselves; None if there are none."""
+    found = {
+        step['step']: step['found']['AutoScheduleHook']
+        for step in steps
+        if 'AutoScheduleHook' in (step.get('found') or {})
+    }
+    if not found:
+        return None
+    names = dict.fromkeys(
+        name for each in found.values() for name in each['settings']
+    )
+
+    def began(phase: str) -> Callable[[int], str]:
+        return lambda step: next(
+            (
+                str(each['start'])
+                for each in found[step]['course']
+                if each['phase'] == phase
+            ),
+            '-',
+        )
+
+    def last(key: str) -> Callable[[int], str]:
+        return lambda step: f'{found[step]["course"][-1][key]:.3g}'
+
+    columns: Columns = {
+        'Step': str,
+        'Learning rate': last('lr'),
+        'Weight of forgetting': lambda step: 'x ' + last('weight')(step),
+        **{
+            name: lambda step, name=name: (
+                f'{found[step]["settings"][name]:.3g}'
+            )
+            for name in names
+        },
+        'Recovery from': began('repair'),
+        'End': lambda step: str(found[step]['course'][-1]['since']),
+    }
+    return _table(columns, list(found))
 
 
 def _classes(report: Mapping) -> Table:

@@ -66,7 +66,7 @@ def check_sequence(cfg: Config, timed: bool = False) -> ResolvedSequence:
         )
     _check_num_classes(sequence, model)
     model.task.try_model(model.model)
-    _try_optimization(configs, model)
+    _try_optimization(configs, model, sequence.images[0])
     if sequence.plan.learn:
         _check_learner(model.method, sequence.plan)
         _check_rows(sequence.plan, model.task.class_weights(model.model))
@@ -127,7 +127,9 @@ def _try_evaluator(
                 metric.check_dataset(validation)
 
 
-def _try_optimization(configs: list[Config], model: ForgettingModel) -> None:
+def _try_optimization(
+    configs: list[Config], model: ForgettingModel, images: dict[str, int]
+) -> None:
     """Build optimizer, schedulers and hooks of every step."""
     with usable('schedule.optim_wrapper'):
         optim_wrapper = build_optim_wrapper(model, configs[0].optim_wrapper)
@@ -143,6 +145,8 @@ def _try_optimization(configs: list[Config], model: ForgettingModel) -> None:
             hook = HOOKS.build(config)
         if hasattr(hook, 'check_method'):
             hook.check_method(model.method)
+        if hasattr(hook, 'check_images'):
+            hook.check_images(images)
     interval = first.default_hooks.checkpoint.interval
     counts = first.optim_wrapper.get('accumulative_counts', 1)
     if interval % counts:

@@ -37,6 +37,7 @@ def overview(sequence: ResolvedSequence) -> list[str]:
         f'{sequence.task.name} by {sequence.cfg.model.type}, forgetting by '
         f'{entries.method.cls.__name__}: {trained}',
     ]
+    most = 'at most ' * entries.schedule.may_end_early
     for step, names in enumerate(plan.steps, 1):
         new = plan.learn[step - 1] if plan.learn else ()
         counts = ' and '.join(
@@ -47,7 +48,8 @@ def overview(sequence: ResolvedSequence) -> list[str]:
         lines.append(
             f'  step {step}: forget {shortened(names)} '
             + f'and learn {shortened(new)} ' * bool(new)
-            + f'({counts} images, {sequence.max_iters[step - 1]} iterations)'
+            + f'({counts} images, {most}{sequence.max_iters[step - 1]} '
+            'iterations)'
         )
     if sequence.image_seconds is not None:
         lines.append(_cost(sequence))

@@ -46,14 +46,17 @@ LEVELS = dict(
     weights='noise_and_distil',
 )
 
-#: Files of _base_/schedules by task: for a LoRA, and for all weights.
+#: File of _base_/schedules that finds its settings, whatever the task.
+AUTO = 'auto'
+
+#: Those of methods that see nothing of what is to be forgotten, so that there
+#: is nothing to find settings by; by task: for a LoRA, and for all weights.
 SCHEDULES = dict(
     detection=('detector', 'detector_full'),
     classification=('mini_classifier', 'mini_classifier_full'),
 )
 
-#: Files of _base_/schedules for the levels that have one of their own,
-#: whatever the task.
+#: Those of the levels that have one of their own, whatever the task.
 LEVEL_SCHEDULES = dict(features='features', weights='weights')
 
 #: Methods that _base_/tasks/matched_queries.py is not made for: they push
@@ -286,8 +289,9 @@ def _bases(stock: Config, level: str | None, method: str | None) -> list[str]:
                 'write one into the config of the model',
             )
         of_lora, of_all = SCHEDULES[task]
-        name = of_all if cfg.get('adapter') is None else of_lora
-        name = LEVEL_SCHEDULES.get(cls.level, name)
+        name = LEVEL_SCHEDULES.get(cls.level, AUTO)
+        if cls.needs == ('retain',):
+            name = of_all if cfg.get('adapter') is None else of_lora
         bases.append(_shipped('schedules', name))
     if (
         task == 'detection'

@@ -114,7 +114,7 @@ def test_what_is_written_for_a_detector(detector, tmp_path):
 _base_ = [
     'HOME/my_detector.py',
     'PACKAGE/_base_/methods/gs_lora.py',
-    'PACKAGE/_base_/schedules/detector.py',
+    'PACKAGE/_base_/schedules/auto.py',
     'PACKAGE/_base_/tasks/matched_queries.py',
 ]
 forgetting = dict(
@@ -134,18 +134,22 @@ randomness = dict(seed=3)
 @pytest.mark.parametrize(
     ('settings', 'bases'),
     [
-        ({}, ['methods/masked_distillation', 'schedules/mini_classifier']),
+        ({}, ['methods/masked_distillation', 'schedules/auto']),
         (
             dict(level='behaviour', shots=2),
-            ['methods/masked_distillation', 'schedules/mini_classifier'],
+            ['methods/masked_distillation', 'schedules/auto'],
         ),
         (
             dict(method='gs-lora-pp'),
-            ['methods/gs_lora_pp', 'schedules/mini_classifier'],
+            ['methods/gs_lora_pp', 'schedules/auto'],
         ),
         (  # trains all weights
             dict(method='der'),
-            ['methods/der', 'schedules/mini_classifier_full'],
+            ['methods/der', 'schedules/auto'],
+        ),
+        (  # sees nothing of what is to be forgotten
+            dict(method='fine_tune'),
+            ['methods/fine_tune', 'schedules/mini_classifier_full'],
         ),
         (
             dict(level='features'),
@@ -276,10 +280,10 @@ def test_the_overview_says_what_will_be_done(write, classifier, tmp_path):
     assert lines[1:] == [
         'classification by ImageClassifier, forgetting by '
         'MaskedDistillation: a LoRA of rank 8 on ffn is trained',
-        '  step 1: forget red (2 of 8 forget and 6 of 24 retain images, 300 '
-        'iterations)',
+        '  step 1: forget red (2 of 8 forget and 6 of 24 retain images, at '
+        'most 300 iterations)',
         '  step 2: forget blue, green (4 of 16 forget and 2 of 8 retain '
-        'images, 300 iterations)',
+        'images, at most 300 iterations)',
     ]
     assert overview(timed)[:-1] == lines
     # Real time passes: 12 images in three passes take less than training.

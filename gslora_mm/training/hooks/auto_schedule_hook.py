@@ -107,6 +107,24 @@ class AutoScheduleHook(Hook):
                 '_base_/schedules/mini.py',
             )
 
+    @staticmethod
+    def check_images(images: dict[str, int]) -> None:
+        """Refuse a step without an image of what is to be forgotten.
+
+        Args:
+            images (dict[str, int]): Number of images by half.
+
+        Raises:
+            ConfigError: If so.
+        """
+        if not images['forget']:
+            raise ConfigError(
+                'schedule.hooks',
+                valid='AutoScheduleHook watches classes go, and there is no '
+                'image of them to look at; take a schedule with fixed '
+                'settings, such as _base_/schedules/mini.py',
+            )
+
     @property
     def found(self) -> dict:
         """All that has been found, for another run."""
