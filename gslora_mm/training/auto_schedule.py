@@ -9,6 +9,8 @@ from .held_out import Look
 
 #: Iterations between two looks while the learning rate rises.
 RISE_INTERVAL = 5
+#: The part of a step's iterations in which it rises, at most.
+RISE_SHARE = 1 / 7
 #: The part of a step's iterations after which it forgets no longer.
 FORGETTING_SHARE = 2 / 3
 #: A share of objects still recognised that is not below this part of the one
@@ -46,8 +48,8 @@ class AutoSchedule:
     """Decides by looks at held-out images, see :class:`AutoScheduleHook`.
 
     Args:
-        target, interval, start_lr, max_lr, growth, kept_lr, raise_weight,
-            min_repair: As in :class:`AutoScheduleHook`.
+        target, interval, start_lr, max_lr, rise, kept_lr, raise_weight,
+            max_weight, min_repair: As in :class:`AutoScheduleHook`.
 
     Attributes:
         is_whole (bool): Whether the step takes all its iterations.
@@ -60,9 +62,10 @@ class AutoSchedule:
     interval: int = 20
     start_lr: float = 1e-4
     max_lr: float = 0.03
-    growth: float = 1.15
+    rise: int = 40
     kept_lr: float = 0.5
     raise_weight: float = 1.5
+    max_weight: float = 16.0
     min_repair: int = 60
     is_whole: bool = False
     course: list[Course] = field(default_factory=list)
@@ -74,18 +77,18 @@ class AutoSchedule:
             interval=Count,
             start_lr=Positive,
             max_lr=Positive,
-            growth=Positive,
+            rise=Count,
             kept_lr=Share,
             raise_weight=Positive,
+            max_weight=Positive,
             min_repair=Count,
         )
         for name, rule in rules.items():
             check_setting(_path(name), getattr(self, name), rule)
-        for name in ('growth', 'raise_weight'):
-            if getattr(self, name) <= 1:
-                raise ConfigError(
-                    _path(name), getattr(self, name), 'must be above 1'
-                )
+        if self.raise_weight <= 1:
+            raise ConfigError(
+                _path('raise_weight'), self.raise_weight, 'must be above 1'
+            )
         if self.start_lr > self.max_lr:
             raise ConfigError(
                 _path('start_lr'),
@@ -100,11 +103,20 @@ class AutoSchedule:
         """The course that holds."""
         return self.course[-1]
 
+    def fit_into(self, limit: int) -> None:
+        """Let the rate rise faster in a step of few iterations.
+
+        Args:
+            limit (int): Most iterations of the step.
+        """
+        self.rise = min(self.rise, max(1, int(RISE_SHARE * limit)))
+
     def rate(self, done: int) -> float:
         """Learning rate of the iteration after ``done`` others."""
         now = self.now
         if now.phase == 'rise':
-            return min(now.lr * self.growth**done, self.max_lr)
+            share = min(done / self.rise, 1.0)
+            return now.lr * (self.max_lr / now.lr) ** share
         if now.phase != 'repair':
             return now.lr
         share = min((done - now.start) / (now.end - now.start), 1.0)
@@ -174,7 +186,8 @@ class AutoSchedule:
         return look.named > NO_PROGRESS * self.looks[-2][1].named
 
     def _harder(self, now: Course) -> Course:
-        return replace(now, weight=now.weight * self.raise_weight)
+        weight = min(now.weight * self.raise_weight, self.max_weight)
+        return replace(now, weight=weight)
 
 
 def _path(name: str) -> str:

@@ -388,8 +388,6 @@ def found(inputs, tmp_path_factory):
                     type='gslora_mm.AutoScheduleHook',
                     interval=5,
                     min_repair=10,
-                    start_lr=1e-3,
-                    growth=1.3,
                 )
             ],
         )
@@ -411,6 +409,17 @@ def test_settings_find_themselves(found):
         assert course[-1]['phase'] == 'end'
         assert course[-1]['since'] == step['iterations']
         assert hook.found['settings']['bound'] > 2
+
+
+def test_a_given_learning_rate_is_kept(found, tmp_path):
+    _, _, config = found
+    cfg = config(tmp_path / 'run')
+    cfg.forgetting.steps = [['red']]
+    cfg.schedule.optim_wrapper.optimizer.lr = 0.02
+    (step,) = ForgettingSequence(cfg).run()['steps']
+    course = step['found']['AutoScheduleHook']['course']
+    assert {each['lr'] for each in course} == {0.02}
+    assert step['forget_score'] == 0
 
 
 def test_what_was_found_gives_the_same_step(found, tmp_path, monkeypatch):

@@ -32,13 +32,15 @@ def walk(named_at, limit=300, surety_at=None, **settings):
 
 
 def test_the_rate_rises_is_found_and_falls():
-    schedule, rates = walk(lambda done: float(done < 40), growth=1.1)
+    schedule, rates = walk(lambda done: float(done < 40), rise=60)
     phases = [course.phase for course in schedule.course]
     assert phases == ['rise', 'repair', 'end']
     found = schedule.course[1]
     assert found.since == found.start == 40
-    assert found.lr == pytest.approx(0.5 * 1e-4 * 1.1**39)
-    assert rates[:40] == pytest.approx([1e-4 * 1.1**i for i in range(40)])
+    assert found.lr == pytest.approx(0.5e-4 * 300 ** (39 / 60))
+    assert rates[:40] == pytest.approx(
+        [1e-4 * 300 ** (i / 60) for i in range(40)]
+    )
     # As long as forgetting took, but 60 iterations at least.
     assert len(rates) == found.end == 100
     assert rates[40] == found.lr
@@ -50,7 +52,7 @@ def test_the_rate_is_found_where_the_model_is_half_as_sure():
     schedule, rates = walk(
         lambda done: max(0.0, 1 - done / 80),
         surety_at=lambda done: 1 - done / 100,
-        growth=1.05,
+        rise=120,
     )
     push = schedule.course[1]
     assert (push.phase, push.since) == ('push', 50)
@@ -112,7 +114,6 @@ def test_a_deeper_level_takes_the_whole_time():
 @pytest.mark.parametrize(
     'settings, message',
     [
-        (dict(growth=1.0), 'growth = 1.0: must be above 1'),
         (dict(raise_weight=0.5), 'raise_weight = 0.5: must be above 1'),
         (dict(start_lr=0.1), 'start_lr = 0.1: must be at most max_lr = 0.03'),
         (dict(target=2), r'target = 2: must be a number in \[0, 1\]'),
@@ -122,3 +123,12 @@ def test_a_deeper_level_takes_the_whole_time():
 def test_bad_settings(settings, message):
     with pytest.raises(ConfigError, match=f'^AutoScheduleHook.{message}'):
         AutoSchedule(**settings)
+
+
+def test_a_short_step_rises_faster():
+    schedule = AutoSchedule()
+    schedule.fit_into(300)
+    assert schedule.rise == 40
+    schedule.fit_into(35)
+    assert schedule.rise == 5
+    assert schedule.rate(5) == schedule.rate(9) == pytest.approx(0.03)

@@ -22,7 +22,8 @@ class AutoScheduleHook(Hook):
 
     * The *learning rate* begins far too low and rises by a factor each
       iteration, until the model is half as sure as before of what it is to
-      forget; a part of the rate at that moment is kept.
+      forget; a part of the rate at that moment is kept. One that stands in
+      ``schedule.optim_wrapper.optimizer.lr`` is taken as it is.
     * The *weight of forgetting* is the multiplier of a constraint: that at
       most ``target`` of the held-out objects to forget are still given their
       name. It rises from look to look as long as that is not so and gets no
@@ -46,10 +47,12 @@ class AutoScheduleHook(Hook):
         start_lr (float): Learning rate of the first iteration.
             Defaults to 1e-4.
         max_lr (float): The highest one. Defaults to 0.03.
-        growth (float): Factor by which it rises. Defaults to 1.15.
+        rise (int): Iterations from the one to the other; a seventh of
+            ``max_iters`` if that is less. Defaults to 40.
         kept_lr (float): Part of it that is kept. Defaults to 0.5.
         raise_weight (float): Factor by which the weight of forgetting rises.
             Defaults to 1.5.
+        max_weight (float): What it is multiplied by at most. Defaults to 16.
         min_repair (int): Fewest iterations of recovery. Defaults to 60.
         most_images (int): Held-out images of each half that are looked at.
             Defaults to 48.
@@ -143,7 +146,11 @@ class AutoScheduleHook(Hook):
         self._weight = getattr(method, method.forget_weight or '', None)
         dataset = runner.train_dataloader.dataset
         is_new = not (self.plan or self.schedule.looks)
+        self.schedule.fit_into(runner.max_iters)
         if is_new:
+            lr = runner.cfg.optim_wrapper.optimizer.get('lr')
+            if lr is not None:
+                self.schedule.course = [Course(0, 'push', lr)]
             self.settings = method.find_settings(model, dataset)
         method.take_settings(self.settings)
         self.schedule.is_whole = method.level != 'behaviour'
