@@ -15,7 +15,7 @@ from PIL import Image
 
 from gslora_mm.datasets import class_order
 from gslora_mm.datasets.imagenet_100 import IMAGENET_100
-from gslora_mm.entries import MethodEntry, read_entries
+from gslora_mm.entries import MethodEntry, build_all, read_entries
 from gslora_mm.lora import inject_lora, lora_groups
 from gslora_mm.registry import METHODS
 from gslora_mm.sequence import (
@@ -344,3 +344,14 @@ def test_settings_of_the_papers(name):
     )
     assert cfg.schedule.max_epochs == 100
     assert cfg.schedule.batch_size == (8 if '4shot' in name else 96)
+
+
+@pytest.mark.parametrize('level', ['behaviour', 'features', 'weights'])
+def test_a_level_is_one_line(level):
+    folders = 'mini/vit_mini-digits', '_base_/sequences/mini_digits_3x2'
+    bases = [f'{CONFIGS}/{name}.py' for name in folders]
+    bases.append(f'{CONFIGS}/_base_/levels/{level}.py')
+    cfg = Config.fromstring(f'_base_ = {bases!r}', '.py')
+    entries = read_entries(cfg)
+    assert entries.method.cls.level == level
+    build_all(entries, 3)
