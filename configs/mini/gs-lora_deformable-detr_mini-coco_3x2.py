@@ -1,4 +1,4 @@
-# The demo: a Deformable-DETR forgets six of ten categories in three steps.
+# A Deformable-DETR forgets six of ten categories in three steps.
 _base_ = [
     './deformable-detr_mini-coco.py',
     '../_base_/sequences/mini_coco_3x2.py',
