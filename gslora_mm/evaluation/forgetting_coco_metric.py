@@ -1,5 +1,6 @@
 """COCO AP of each split of a forgetting step, in one pass over the data."""
 
+import functools
 import os.path as osp
 from collections.abc import Iterable, Mapping, Sequence
 from tempfile import TemporaryDirectory
@@ -20,7 +21,9 @@ from gslora_mm.utils.coco_annotations import (
     put_in_order,
     read_annotations,
 )
+from gslora_mm.utils.garbage import no_search_for_garbage
 from gslora_mm.utils.quiet import no_prints
+from gslora_mm.utils.sharing import shared
 from .coco_scores import (
     COCO_ITEMS,
     average_precision,
@@ -90,10 +93,12 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         files = [ann_file] if isinstance(ann_file, str) else ann_file or []
         self.ann_file = ', '.join(files)
         if files:
-            self._read(files)
+            self._coco_api = shared(
+                files, 'COCO', functools.partial(self._read, files)
+            )
 
-    def _read(self, files: Sequence[str]) -> None:
-        """Read the ground truth."""
+    def _read(self, files: Sequence[str]) -> COCO:
+        """Read the ground truth; pycocotools only adds to it."""
         contents = []
         with config_path('val_evaluator'):
             for file in files:
@@ -112,10 +117,11 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
             if contents[1:]:
                 content = joined(contents)
                 put_in_order(content, self.ann_file)
-        self._coco_api = COCO()
-        self._coco_api.dataset = content
-        with no_prints():
-            self._coco_api.createIndex()
+        coco = COCO()
+        coco.dataset = content
+        with no_prints(), no_search_for_garbage():
+            coco.createIndex()
+        return coco
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute all figures from the collected results.
@@ -271,11 +277,16 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
             # In the annotation file's order, mmdet's CocoDataset numbers its
             # labels, whatever the order of the dataset's class names.
             classes = self.dataset_meta['classes']
-            self.cat_ids = self._coco_api.get_cat_ids(cat_names=classes)
-            if self.by_name:
-                self.cat_ids = ids_by_name(
-                    self._coco_api.dataset, classes, self.ann_file
-                )
+            content, names = self._coco_api.dataset, set(classes)
+            self.cat_ids = (
+                ids_by_name(content, classes, self.ann_file)
+                if self.by_name
+                else [
+                    each['id']
+                    for each in content['categories']
+                    if each['name'] in names
+                ]
+            )
         if self.img_ids is None:
             # A file with more images than are evaluated is no miss.
             self.img_ids = [each['img_id'] for each in ground_truths]

@@ -143,6 +143,7 @@ class ResolvedSequence:
         is_deleted = 'forget' in absent
         unseen = splits['forget'] + splits['old'] if is_deleted else []
         known = splits['retain'] + splits.get('learned', [])
+        not_seen = set(hidden)
         own = dict(
             forget=dict(
                 is_used=ratio > 0,
@@ -152,7 +153,7 @@ class ResolvedSequence:
             ),
             retain=dict(
                 is_used=ratio < 1,
-                classes=[name for name in known if name not in hidden],
+                classes=[name for name in known if name not in not_seen],
                 exclude=hidden + unseen,
                 seed=forgetting.seed + 2 * step + 1,
             ),
@@ -401,8 +402,8 @@ def _check_label_order(*datasets: BaseDataset) -> None:
     if any(part.file_order == classes for part in named):
         return
     for part in named:
-        order = part.file_order
-        if order != tuple(name for name in classes if name in order):
+        order, listed = part.file_order, set(part.file_order)
+        if order != tuple(name for name in classes if name in listed):
             raise ConfigError(
                 'metainfo.classes of train_dataloader.dataset',
                 list(classes),

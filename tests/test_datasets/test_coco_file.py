@@ -85,5 +85,5 @@ def test_errors_name_the_file_and_the_entry(tmp_path):
     with pytest.raises(ConfigError, match=r"a.json': annotations\[0\] \(id"):
         labels_of(path)
     path.write_text('[')
-    with pytest.raises(ConfigError, match='a.json.*cannot be read as'):
+    with pytest.raises(ConfigError, match='a.json.*is not a COCO annotation file'):
         labels_of(path)
