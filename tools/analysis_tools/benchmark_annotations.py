@@ -66,7 +66,9 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
-def make_sequence(folder: Path, args: argparse.Namespace, classes: int) -> Config:
+def make_sequence(
+    folder: Path, args: argparse.Namespace, classes: int
+) -> Config:
     """Write annotations, images and a model; the sequence that reads them."""
     cfg = Config.fromfile(CONFIG)
     init_scope(cfg)
@@ -112,7 +114,8 @@ def make_sequence(folder: Path, args: argparse.Namespace, classes: int) -> Confi
 
 def build_stock_dataset(cfg: Config) -> None:
     """Read the training set as mmdet alone does."""
-    DATASETS.build({**cfg.train_dataloader.dataset, 'type': 'mmdet.CocoDataset'})
+    stock = dict(cfg.train_dataloader.dataset, type='mmdet.CocoDataset')
+    DATASETS.build(stock)
 
 
 def read_sequence(cfg: Config) -> None:
