@@ -81,10 +81,14 @@ def make_sequence(
         with path.open('w') as file:
             json.dump(make_annotations(images, boxes, classes, seed), file)
         (folder / portion).mkdir()
-        first = folder / portion / '0.jpg'
-        Image.new('RGB', IMAGE_SIZE).save(first)
-        for number in range(1, images):
-            os.link(first, folder / portion / f'{number}.jpg')
+        for number in range(images):
+            image = folder / portion / f'{number}.jpg'
+            # File systems limit the links of one file.
+            first = folder / portion / f'{number - number % 10_000}.jpg'
+            if image == first:
+                Image.new('RGB', IMAGE_SIZE).save(image)
+            else:
+                os.link(first, image)
         cfg[f'{portion}_dataloader'].dataset.update(
             data_root='',
             ann_file=str(path),
