@@ -34,10 +34,16 @@ def test_a_sequence_reads_each_file_once(tmp_path, monkeypatch):
 
 def test_figures_are_printed_and_written(tmp_path, capsys):
     path = tmp_path / 'figures.json'
-    tool.main(tool.parse_args([*SIZE, '--out', str(path)]))
+    more = ['--detections', '5', '--out', str(path)]
+    tool.main(tool.parse_args([*SIZE, *more]))
     rows = [r for r in capsys.readouterr().out.splitlines() if r[:2] == '| ']
     kinds = [row.split('|')[2].strip() for row in rows]
-    assert kinds == ['what', 'mmdet', 'checks', 'sequence']
+    assert kinds[:4] == ['what', 'mmdet', 'checks', 'sequence']
+    assert [kind.partition(',')[0] for kind in kinds[4:]] == [
+        'evaluation by mmdet',
+        'evaluation',
+        'evaluation',
+    ]
     found = json.loads(path.read_text())
     assert found['settings']['boxes'] == 90
     for figures in found['results']['6'].values():

@@ -5,10 +5,13 @@ reads those of the training set once, are all checks before training, and all
 reading of a sequence: checks, then data sets and evaluators of the first
 evaluation and of every step, built from the very configs that run. Every
 measurement is made in a process of its own, the kinds in turn; ratios are of
-medians. The defaults are a tenth of COCO.
+medians of CPU time. The defaults are a tenth of COCO. With --detections, the
+evaluation of random detections for the splits of all steps is measured next
+to that of mmdet's ``CocoMetric``, too, on the training images.
 """
 
 import argparse
+import functools
 import json
 import logging
 import multiprocessing
@@ -19,13 +22,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from PIL import Image
 
+from gslora_mm.datasets import ClassOrder
 from gslora_mm.models import build_stock_model
 from gslora_mm.registry import DATASETS, METRICS, init_scope
-from gslora_mm.sequence import check_sequence
+from gslora_mm.sequence import ForgettingPlan, check_sequence
 from gslora_mm.sequence.resolve import ResolvedSequence
 from gslora_mm.toy_data.annotations import (
     IMAGE_SIZE,
@@ -61,6 +66,9 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         help='one number or several, for the same boxes; default: 80',
     )
     parser.add_argument('--steps', type=int, default=7)
+    parser.add_argument(
+        '--detections', type=int, default=0, help='of each image'
+    )
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--out', help='JSON file for the figures')
     return parser.parse_args(args)
@@ -140,6 +148,74 @@ def _configs(sequence: ResolvedSequence) -> Iterator[Config]:
     yield from map(sequence.step_config, range(1, 1 + len(sequence.plan)))
 
 
+def make_detections(cfg: Config, count: int) -> list[dict]:
+    """Random detections, among them the objects, as mmdet's models give."""
+    rng = np.random.default_rng(0)
+    dataset = cfg.train_dataloader.dataset
+    classes = len(dataset.metainfo.classes)
+    truth = json.loads(Path(dataset.ann_file).read_text())
+    found = {each['id']: [] for each in truth['images']}
+    for each in truth['annotations']:
+        row = (*each['bbox'], each['category_id'] - 1)
+        found[each['image_id']].append(row)
+    samples = []
+    for image, rows in found.items():
+        extra = np.column_stack(
+            [
+                rng.uniform(0, 400, (count, 2)),
+                rng.uniform(8, 96, (count, 2)),
+                rng.integers(0, classes, count),
+            ]
+        )
+        rows = np.vstack([np.reshape(rows, (-1, 5)), extra])[:count]
+        rows[:, :4] += rng.uniform(0, 4, (count, 4))
+        rows[:, 2:4] += rows[:, :2]
+        predicted = dict(
+            bboxes=torch.tensor(rows[:, :4], dtype=torch.float32),
+            labels=torch.tensor(rows[:, 4], dtype=torch.long),
+            scores=torch.tensor(rng.random(count), dtype=torch.float32),
+        )
+        samples.append(
+            dict(
+                img_id=image,
+                ori_shape=IMAGE_SIZE[::-1],
+                pred_instances=predicted,
+            )
+        )
+    return samples
+
+
+def evaluators(cfg: Config) -> dict[str, dict]:
+    """Configs of the metrics that are compared."""
+    dataset = cfg.train_dataloader.dataset
+    names = list(dataset.metainfo.classes)
+    settings = {k: v for k, v in cfg.forgetting.steps.items() if k != 'type'}
+    requests = ClassOrder(**settings).steps(names)
+    plan = ForgettingPlan(tuple(names), tuple(map(tuple, requests)))
+    stock = dict(type='mmdet.CocoMetric', ann_file=dataset.ann_file)
+    own = {
+        **stock,
+        'type': 'gslora_mm.ForgettingCocoMetric',
+        'splits': plan.all_splits(),
+        'by_name': True,
+    }
+    return {
+        'evaluation by mmdet': stock,
+        'evaluation, all splits': own,
+        'evaluation, own images': {**own, 'only_split_images': True},
+    }
+
+
+def evaluate(evaluator: dict, samples: list[dict], cfg: Config) -> float:
+    """Evaluate; the CPU seconds of it, without reading annotations."""
+    metric = METRICS.build(evaluator)
+    metric.dataset_meta = dict(cfg.train_dataloader.dataset.metainfo)
+    metric.process({}, samples)
+    start = time.process_time()
+    metric.evaluate(len(samples))
+    return time.process_time() - start
+
+
 KINDS = {
     MMDET: build_stock_dataset,
     CHECKS: check_sequence,
@@ -165,8 +241,10 @@ def _measured(sender, function: Callable, cfg: Config) -> None:
     reset_peak_memory()
     start, cpu = time.perf_counter(), time.process_time()
     with no_prints():
-        function(cfg)
+        own = function(cfg)
     seconds = time.process_time() - cpu
+    if isinstance(own, float):  # it has a clock of its own
+        seconds = own
     wall = time.perf_counter() - start
     sender.send(dict(seconds=seconds, wall=wall, peak_mb=peak_memory_mb()))
 
@@ -175,13 +253,19 @@ def benchmark(args: argparse.Namespace, classes: int) -> dict[str, dict]:
     """Figures of each kind, for one number of classes."""
     with tempfile.TemporaryDirectory() as folder:
         cfg = make_sequence(Path(folder), args, classes)
-        found: dict[str, list] = {kind: [] for kind in KINDS}
+        kinds = dict(KINDS)
+        if args.detections:
+            samples = make_detections(cfg, args.detections)
+            for kind, evaluator in evaluators(cfg).items():
+                kinds[kind] = functools.partial(evaluate, evaluator, samples)
+        found: dict[str, list] = {kind: [] for kind in kinds}
         for _ in range(args.repeats):
-            for kind, function in KINDS.items():
+            for kind, function in kinds.items():
                 found[kind].append(measure(function, cfg))
     return {
         kind: dict(
             seconds=[each['seconds'] for each in each_time],
+            wall=[each['wall'] for each in each_time],
             median=statistics.median(each['seconds'] for each in each_time),
             peak_mb=max(each['peak_mb'] for each in each_time),
         )
@@ -189,18 +273,23 @@ def benchmark(args: argparse.Namespace, classes: int) -> dict[str, dict]:
     }
 
 
+def _reference(kind: str) -> str:
+    """What mmdet does in place of it."""
+    return 'evaluation by mmdet' if kind.startswith('evaluation') else MMDET
+
+
 def table(results: dict[int, dict[str, dict]]) -> str:
     """All figures, one line for a number of classes and a kind."""
     first = next(iter(results.values()))
     return markdown_table(
-        ['classes', 'what', 'seconds', '/ mmdet', '/ first', 'peak, MiB'],
+        ['classes', 'what', 'CPU seconds', '/ mmdet', '/ first', 'peak, MiB'],
         [
             [
                 str(classes),
                 kind,
                 f'{each["median"]:.1f} ({min(each["seconds"]):.1f} to '
                 f'{max(each["seconds"]):.1f})',
-                f'{each["median"] / kinds[MMDET]["median"]:.2f}',
+                f'{each["median"] / kinds[_reference(kind)]["median"]:.2f}',
                 f'{each["median"] / first[kind]["median"]:.2f}',
                 str(each['peak_mb']),
             ]
