@@ -64,6 +64,7 @@ class NamedCocoDataset(CocoDataset):
             self.seg_map_suffix,
             self.return_classes,
             self.caption_prompt,
+            self.backend_args,
         )
         vars(self).update(
             shared([self.ann_file], (type(self), repr(settings)), self._read)
