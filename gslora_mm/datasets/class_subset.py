@@ -196,9 +196,9 @@ class ClassSubset(Dataset):
         )
 
     def _count(self, labels: np.ndarray, table: LabelTable) -> dict[str, int]:
+        counts = np.bincount(labels, minlength=len(table.classes))
         return {
-            table.classes[label]: int((labels == label).sum())
-            for label in self.labels
+            table.classes[label]: int(counts[label]) for label in self.labels
         }
 
 
@@ -208,9 +208,9 @@ def _labels_of(
     """Labels of named classes, ascending and unique."""
     labels = []
     for name in [names] if isinstance(names, str) else names:
-        if name not in table.classes:
+        if name not in table.label_of:
             raise unknown_name(argument, name, table.classes)
-        labels.append(table.classes.index(name))
+        labels.append(table.label_of[name])
     return np.unique(np.array(labels, int))
 
 
