@@ -1,5 +1,7 @@
 """Building data sets, with errors that say what to change."""
 
+import collections
+
 from mmengine.dataset import BaseDataset
 
 from gslora_mm.registry import DATASETS
@@ -73,7 +75,8 @@ def check_class_names(dataset: BaseDataset) -> None:
             'metainfo',
             valid='no class names; set metainfo=dict(classes=[...])',
         )
-    twice = [name for name in classes if classes.count(name) > 1]
+    counts = collections.Counter(classes)
+    twice = [name for name in classes if counts[name] > 1]
     if twice:
         labels = [i for i, name in enumerate(classes) if name == twice[0]]
         raise ConfigError(

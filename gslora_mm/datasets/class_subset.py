@@ -234,10 +234,8 @@ class ClassSubset(Dataset):
 
     def _count(self, labels: np.ndarray) -> dict[str, int]:
         classes = self.metainfo['classes']
-        return {
-            classes[label]: int((labels == label).sum())
-            for label in self.labels
-        }
+        counts = np.bincount(labels, minlength=len(classes))
+        return {classes[label]: int(counts[label]) for label in self.labels}
 
 
 def _labels_of(
@@ -246,9 +244,9 @@ def _labels_of(
     """Labels of named classes, ascending and unique."""
     labels = []
     for name in [names] if isinstance(names, str) else names:
-        if name not in table.classes:
+        if name not in table.label_of:
             raise unknown_name(argument, name, table.classes)
-        labels.append(table.classes.index(name))
+        labels.append(table.label_of[name])
     return np.unique(np.array(labels, int))
 
 

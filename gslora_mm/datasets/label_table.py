@@ -1,11 +1,12 @@
 """Which image of a data set shows which classes."""
 
 import contextlib
-import itertools
+import functools
 import json
 import mmap
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -14,6 +15,45 @@ from mmengine.fileio import get_local_path
 from gslora_mm.utils.coco_annotations import lost_objects
 from gslora_mm.utils.errors import ConfigError
 from .build import parts_of_dataset
+
+
+class Objects(NamedTuple):
+    """Objects of a data set in the order of its images, one a row.
+
+    Attributes:
+        images (np.ndarray): Image index, shape (num_objects,), ascending.
+        labels (np.ndarray): Label, shape (num_objects,).
+        ignored (np.ndarray): Whether an object is not to be learned (crowd
+            regions), shape (num_objects,).
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    ignored: np.ndarray
+
+
+def first_places(names: Sequence[str]) -> dict[str, int]:
+    """Position of each name, the first if it is there several times."""
+    return {names[i]: i for i in reversed(range(len(names)))}
+
+
+def objects_of(infos: Iterable[dict]) -> Objects:
+    """Collect the objects of annotations as a data set gives them.
+
+    Args:
+        infos (Iterable[dict]): For detection (``instances`` with
+            ``bbox_label``, as in mmdet) or classification (``gt_label``, a
+            number or several, as in mmpretrain).
+    """
+    images, labels, ignored = [], [], []
+    for index, info in enumerate(infos):
+        found = list(_objects(info))
+        images += [index] * len(found)
+        labels += [label for label, _ in found]
+        ignored += [flag for _, flag in found]
+    return Objects(
+        np.array(images, int), np.array(labels, int), np.array(ignored, bool)
+    )
 
 
 @dataclass(frozen=True)
@@ -63,14 +103,15 @@ class LabelTable:
             )
         for part in parts_of_dataset(dataset):
             _check_order(part, classes)
-        rows = [
-            (index, int(label), bool(is_ignored))
-            for index, info in enumerate(_annotations(dataset))
-            for label, is_ignored in _objects(info)
-        ]
-        if all(is_ignored for _, _, is_ignored in rows):
+        objects = _scan(dataset)
+        if objects.ignored.all():
             raise _nothing_left(dataset, classes)
-        return cls(tuple(classes), *map(np.array, zip(*rows, strict=True)))
+        return cls(tuple(classes), *objects)
+
+    @functools.cached_property
+    def label_of(self) -> dict[str, int]:
+        """Label by class name; the first of several with one name."""
+        return first_places(self.classes)
 
     def num_images(self, names: Collection[str]) -> int:
         """Count the images that show an object of some classes.
@@ -78,18 +119,27 @@ class LabelTable:
         Args:
             names (Collection[str]): Names of the classes.
         """
+        names = set(names)
         labels = [i for i, name in enumerate(self.classes) if name in names]
         shown = np.isin(self.labels, labels) & ~self.ignored
         return len(np.unique(self.images[shown]))
 
 
-def _annotations(dataset: BaseDataset) -> Iterator[dict]:
-    """All annotations, without the deep copies of ``get_data_info``."""
+def _scan(dataset: BaseDataset) -> Objects:
+    """All objects, without the deep copies of ``get_data_info``."""
     if hasattr(dataset, 'parts'):
-        return itertools.chain.from_iterable(map(_annotations, dataset.parts))
-    if dataset.serialize_data:
-        return map(dataset.get_data_info, range(len(dataset)))
-    return iter(dataset.data_list)
+        found = list(map(_scan, dataset.parts))
+        starts = np.cumsum([0, *map(len, dataset.parts)])
+        images, labels, ignored = map(
+            np.concatenate, zip(*found, strict=True)
+        )
+        images += np.repeat(starts[:-1], [len(o.images) for o in found])
+        return Objects(images, labels, ignored)
+    if not dataset.serialize_data:
+        return objects_of(dataset.data_list)
+    if getattr(dataset, 'objects', None) is not None:
+        return dataset.objects
+    return objects_of(map(dataset.get_data_info, range(len(dataset))))
 
 
 def _objects(info: dict) -> Iterator[tuple[int, bool]]:
@@ -141,8 +191,9 @@ def _check_order(dataset: BaseDataset, classes: tuple[str, ...]) -> None:
     with _local_file(dataset) as path:
         names = _category_names(path)
     in_file = [names.get(category_id) for category_id in dataset.cat_ids]
+    label_of = first_places(classes)
     for label, name in enumerate(in_file):
-        if name in classes and classes.index(name) != label:
+        if label_of.get(name, label) != label:
             raise ConfigError(
                 'metainfo.classes',
                 list(classes),

@@ -1,5 +1,7 @@
 """Replay buffers: the few images of a set that a step may use."""
 
+import heapq
+import math
 from typing import Literal
 
 import numpy as np
@@ -56,10 +58,12 @@ def select_images(
         return _balanced(images, labels, size, shots, rng)
     if shots is None:
         return np.sort(rng.choice(candidates, size, replace=False))
+    by_class = np.argsort(labels, kind='stable')
+    starts = np.flatnonzero(np.diff(labels[by_class])) + 1
     return np.unique(
         [
-            rng.choice(images[labels == label], shots, replace=False)
-            for label in np.unique(labels)
+            rng.choice(own, shots, replace=False)
+            for own in np.split(images[by_class], starts)
         ]
     )
 
@@ -102,25 +106,32 @@ def _balanced(
         iter(queue.tolist())
         for queue in np.split(images_of_pairs[by_class], starts)
     ]
-    # Pairs come sorted by image: the classes that each image shows.
-    shown = np.split(
-        classes_of_pairs,
-        np.searchsorted(images_of_pairs, np.arange(1, len(candidates))),
-    )
+    # Pairs come sorted by image: where the classes that each shows begin.
+    begins = np.searchsorted(
+        images_of_pairs, np.arange(len(candidates) + 1)
+    ).tolist()
+    shown = classes_of_pairs.tolist()
 
     taken = np.zeros(len(candidates), bool)
-    counts = np.zeros(len(classes))  # infinite once a class has none left
     drawn = 0
-    target = np.inf if shots is None else shots
-    while drawn < size:
-        needy = counts.argmin()
-        if counts[needy] >= target:
+    target = math.inf if shots is None else shots
+    counts = [0] * len(classes)
+    # The neediest class first, of several the one with the lowest label. A
+    # count that has grown since it was put here is put here anew.
+    needy = [(0, label) for label in range(len(classes))]
+    while drawn < size and needy:
+        count, label = needy[0]
+        if count < counts[label]:
+            heapq.heapreplace(needy, (counts[label], label))
+            continue
+        if count >= target:
             break
-        image = next((i for i in queues[needy] if not taken[i]), None)
+        image = next((i for i in queues[label] if not taken[i]), None)
         if image is None:
-            counts[needy] = np.inf
+            heapq.heappop(needy)
             continue
         taken[image] = True
         drawn += 1
-        counts[shown[image]] += 1
+        for each in shown[begins[image] : begins[image + 1]]:
+            counts[each] += 1
     return candidates[taken]

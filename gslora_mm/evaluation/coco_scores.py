@@ -2,11 +2,10 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pycocotools.cocoeval import COCOeval, Params
-
-from gslora_mm.utils.quiet import no_prints
 
 # Names of mmdet's CocoMetric: (IoU threshold or None for all, area range).
 COCO_ITEMS = {
@@ -43,7 +42,7 @@ def average_precision(
 
 
 def precision_on_own_images(
-    evaluation: COCOeval, cat_ids: Sequence[int]
+    evaluation: COCOeval, cat_ids: Sequence[int], matches: dict
 ) -> np.ndarray:
     """Precision of some categories on the images that show one of them.
 
@@ -54,6 +53,7 @@ def precision_on_own_images(
     Args:
         evaluation (COCOeval): Evaluated on all categories and images.
         cat_ids (Sequence[int]): Categories, a sorted part of the evaluated.
+        matches (dict): Holds what has been gathered for other categories.
 
     Returns:
         np.ndarray: As ``COCOeval.eval['precision']`` of a run with these
@@ -61,22 +61,42 @@ def precision_on_own_images(
     """
     params = evaluation.params
     shown = set().union(*(evaluation.cocoGt.catToImgs[i] for i in cat_ids))
+    is_shown = np.array([i in shown for i in params.imgIds], bool)
+    if hasattr(evaluation, '_evalImgs_cpp'):  # faster-coco-eval
+        return _accumulated_by_package(evaluation, cat_ids, is_shown)
+    shape = len(params.recThrs), len(cat_ids), len(params.areaRng), 1
+    out = np.full((len(params.iouThrs), *shape), -1.0)
+    for k, cat_id in enumerate(cat_ids):
+        for a, area in enumerate(params.areaRngLbl):
+            if (cat_id, area) not in matches:
+                matches[cat_id, area] = Matches.of(evaluation, cat_id, area)
+            found = matches[cat_id, area]
+            positives = found.objects[is_shown].sum()
+            if positives:
+                out[:, :, k, a, 0] = found.precision(
+                    is_shown[found.images], positives, params.recThrs
+                )
+    return out
+
+
+def _accumulated_by_package(
+    evaluation: COCOeval, cat_ids: Sequence[int], is_shown: np.ndarray
+) -> np.ndarray:
+    """Let faster-coco-eval go through its matches of some images again."""
+    params = evaluation.params
     part = copy.copy(evaluation)
     part.params = copy.copy(params)
     part.params.catIds = list(cat_ids)
-    part.params.imgIds = [i for i in params.imgIds if i in shown]
-
-    matches = np.empty(len(evaluation.evalImgs), dtype=object)
-    matches[:] = evaluation.evalImgs
+    part.params.imgIds = np.array(params.imgIds)[is_shown].tolist()
+    part._paramsEval = part.params
+    matches = np.empty(len(evaluation._evalImgs_cpp), dtype=object)
+    matches[:] = evaluation._evalImgs_cpp
     matches = matches.reshape(
         len(params.catIds), len(params.areaRng), len(params.imgIds)
     )
-    matches = matches[np.isin(params.catIds, cat_ids)]
-    part.evalImgs = matches[:, :, np.isin(params.imgIds, list(shown))].ravel()
-    part.evalImgs = part.evalImgs.tolist()
-    part._paramsEval = part.params
-    with no_prints():
-        part.accumulate()
+    matches = matches[np.isin(params.catIds, cat_ids)][:, :, is_shown]
+    part._evalImgs_cpp = matches.ravel().tolist()
+    part.accumulate()
     return part.eval['precision']
 
 
@@ -96,50 +116,86 @@ def resampled_precision(
     Returns:
         np.ndarray: Shape (B, ), NaN without ground truth.
     """
-    params = evaluation.params
-    number = len(params.imgIds)
-    place = list(params.catIds).index(cat_id) * len(params.areaRng)
-    place += params.areaRngLbl.index('all')
-    by_image = evaluation.evalImgs[place * number : (place + 1) * number]
-    known = [i for i, found in enumerate(by_image) if found]
-    found = [by_image[i] for i in known]
-    if not found:
-        return np.full(len(counts), np.nan)
-    objects = np.array([np.sum(each['gtIgnore'] == 0) for each in found])
-    scores = np.concatenate([each['dtScores'] for each in found])
-    order = np.argsort(-scores, kind='mergesort')
-    hits, ignored = (
-        np.concatenate([each[key] for each in found], 1).astype(bool)[:, order]
-        for key in ('dtMatches', 'dtIgnore')
+    thresholds = evaluation.params.recThrs
+    found = Matches.of(evaluation, cat_id, 'all')
+    total = counts @ found.objects
+    return np.array(
+        [
+            found.precision(weights, positives, thresholds).mean()
+            if positives
+            else np.nan
+            for weights, positives in zip(
+                counts[:, found.images], total, strict=True
+            )
+        ]
     )
-    image = np.repeat(known, [len(each['dtScores']) for each in found])[order]
-    total = counts[:, known] @ objects
-    averages = []
-    for weights, positives in zip(counts[:, image], total, strict=True):
-        if not positives:
-            averages.append(np.nan)
-            continue
-        right = (weights * (hits & ~ignored)).cumsum(1)
-        wrong = (weights * (~hits & ~ignored)).cumsum(1)
-        precision = right / np.maximum(right + wrong, np.spacing(1))
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What an evaluation has matched, of one category and range of areas.
+
+    Detections and objects to be ignored count neither way.
+
+    Attributes:
+        objects (np.ndarray): Ground truth of each image, (images, ).
+        images (np.ndarray): Position of the image of each detection,
+            (detections, ), the highest score first.
+        right (np.ndarray): Whether it is one, (IoU thresholds, detections).
+        wrong (np.ndarray): Whether it is none.
+    """
+
+    objects: np.ndarray
+    images: np.ndarray
+    right: np.ndarray
+    wrong: np.ndarray
+
+    @classmethod
+    def of(cls, evaluation: COCOeval, cat_id: int, area: str) -> 'Matches':
+        """Gather what ``COCOeval.evaluate`` has found."""
+        params = evaluation.params
+        number = len(params.imgIds)
+        place = list(params.catIds).index(cat_id) * len(params.areaRng)
+        place += params.areaRngLbl.index(area)
+        by_image = evaluation.evalImgs[place * number : (place + 1) * number]
+        known = [i for i, found in enumerate(by_image) if found]
+        found = [by_image[i] for i in known]
+        objects = np.zeros(number, int)
+        objects[known] = [np.sum(e['gtIgnore'] == 0) for e in found]
+        none = np.zeros((len(params.iouThrs), 0))
+        scores = np.concatenate([none[0], *(e['dtScores'] for e in found)])
+        order = np.argsort(-scores, kind='mergesort')
+        hits, ignored = (
+            np.concatenate([none, *(e[key] for e in found)], 1)[:, order] != 0
+            for key in ('dtMatches', 'dtIgnore')
+        )
+        images = np.repeat(known, [len(e['dtScores']) for e in found])
+        images = images.astype(int)[order]
+        return cls(objects, images, hits & ~ignored, ~hits & ~ignored)
+
+    def precision(
+        self, weights: np.ndarray, positives: int, thresholds: np.ndarray
+    ) -> np.ndarray:
+        """Precision at recalls, as ``COCOeval.accumulate`` has it.
+
+        Args:
+            weights (np.ndarray): How often each detection counts.
+            positives (int): Objects, counted alike.
+            thresholds (np.ndarray): The recalls.
+
+        Returns:
+            np.ndarray: Shape (IoU thresholds, recalls), 0 beyond the highest
+            recall that is reached.
+        """
+        right = (weights * self.right).cumsum(1)
+        wrong = (weights * self.wrong).cumsum(1)
+        precision = right / (right + wrong + np.spacing(1))
         # The best precision at this recall or a higher one.
         precision = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
         recall = right / positives
-        averages.append(
-            np.mean(
-                [
-                    _interpolated(*curve, params.recThrs)
-                    for curve in zip(recall, precision, strict=True)
-                ]
-            )
-        )
-    return np.array(averages)
-
-
-def _interpolated(
-    recall: np.ndarray, precision: np.ndarray, thresholds: np.ndarray
-) -> float:
-    """Mean precision at recalls, 0 beyond the highest one reached."""
-    places = np.searchsorted(recall, thresholds)
-    reached = places < len(precision)
-    return precision[places[reached]].sum() / len(thresholds)
+        out = np.zeros((len(recall), len(thresholds)))
+        for row, reached, values in zip(out, recall, precision, strict=True):
+            places = np.searchsorted(reached, thresholds)
+            is_reached = places < len(values)
+            row[is_reached] = values[places[is_reached]]
+        return out

@@ -181,8 +181,9 @@ class FaceVerification(SplitMetric):
             [[identities[name] for name in side] for side in (firsts, seconds)]
         )
         metrics = verification_scores(scores, same, self.far, self.folds)
+        label_of = {name: label for label, name in enumerate(classes)}
         for split, names in self.splits.items():
-            members = [classes.index(name) for name in names]
+            members = [label_of[name] for name in names]
             own = np.isin(labels, members).all(axis=0)
             figures = verification_scores(
                 scores[own], same[own], self.far, self.folds

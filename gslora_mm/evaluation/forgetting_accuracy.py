@@ -102,8 +102,10 @@ class ForgettingAccuracy(SplitMetric):
                 {prefix + key: v for key, v in zip(keys, found, strict=True)}
             )
             rows.append((split or 'all', (len(names), len(shown)), found))
-        for label, name in enumerate(classes):
-            metrics[f'per_class/{name}'] = accuracy(places[labels == label], 1)
+        for name, own in zip(
+            classes, _by_label(labels, places, len(classes)), strict=True
+        ):
+            metrics[f'per_class/{name}'] = accuracy(own, 1)
         table = score_table(['classes', 'images'], keys, rows)
         MMLogger.get_current_instance().info('\n' + table)
         return metrics
@@ -112,14 +114,24 @@ class ForgettingAccuracy(SplitMetric):
         self, counts: np.ndarray, names: Iterable[str]
     ) -> dict[str, np.ndarray]:
         labels, places = np.array(self.results, int).reshape(-1, 2).T
-        classes, scores = list(self.dataset_meta['classes']), {}
+        classes, scores = self.dataset_meta['classes'], {}
+        label_of = {name: label for label, name in enumerate(classes)}
         for name in names:
-            label = classes.index(name)
+            label = label_of[name]
             weights = counts[:, labels == label]
             with np.errstate(invalid='ignore'):
                 hits = weights @ (places[labels == label] < 1)
                 scores[name] = hits / weights.sum(1)
         return scores
+
+
+def _by_label(
+    labels: np.ndarray, values: np.ndarray, count: int
+) -> list[np.ndarray]:
+    """The values of each label 0 ... count - 1, in their order."""
+    order = np.argsort(labels, kind='stable')
+    ends = np.searchsorted(labels[order], np.arange(1, count))
+    return np.split(values[order], ends)
 
 
 def true_places(

@@ -1,7 +1,9 @@
 """COCO AP of each split of a forgetting step, in one pass over the data."""
 
+import functools
+import importlib.util
 import os.path as osp
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -20,7 +22,9 @@ from gslora_mm.utils.coco_annotations import (
     put_in_order,
     read_annotations,
 )
+from gslora_mm.utils.garbage import no_search_for_garbage
 from gslora_mm.utils.quiet import no_prints
+from gslora_mm.utils.sharing import shared
 from .coco_scores import (
     COCO_ITEMS,
     average_precision,
@@ -58,6 +62,9 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         by_name (bool): Labels are positions in the classes of the dataset;
             otherwise, as in mmdet, among those of the annotation file, in
             its order. Defaults to False.
+        faster (bool): Let the package faster-coco-eval match, as mmdet's
+            ``FasterCocoMetric`` does; the figures are the same. Image ids
+            that are no integers are left to pycocotools. Defaults to False.
         **kwargs: Arguments of mmdet's ``CocoMetric``; ``ann_file`` may be a
             list. With ``classwise`` the table in the log lists the
             categories too.
@@ -65,7 +72,8 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
     Raises:
         ConfigError: If a split names an unknown category or one twice, if
             the annotation file is missing or malformed or lacks a category
-            of the dataset, or for a ``metric`` other than 'bbox'.
+            of the dataset, for a ``metric`` other than 'bbox', or without
+            the package that ``faster`` needs.
     """
 
     def __init__(
@@ -74,6 +82,7 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         only_split_images: bool = False,
         by_name: bool = False,
         ann_file: str | Sequence[str] | None = None,
+        faster: bool = False,
         **kwargs,
     ) -> None:
         metric = kwargs.get('metric', 'bbox')
@@ -83,17 +92,28 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
                 metric,
                 "is not supported by ForgettingCocoMetric; valid is 'bbox'",
             )
+        if faster and not importlib.util.find_spec('faster_coco_eval'):
+            raise ConfigError(
+                'val_evaluator.type',
+                'FasterCocoMetric',
+                'needs a package that is not installed; run pip install '
+                "faster-coco-eval, or use 'CocoMetric': its figures are the "
+                'same',
+            )
         super().__init__(**kwargs)
+        self.faster = faster
         self.splits = read_splits(splits)
         self.only_split_images = only_split_images
         self.by_name = by_name
         files = [ann_file] if isinstance(ann_file, str) else ann_file or []
         self.ann_file = ', '.join(files)
         if files:
-            self._read(files)
+            self._coco_api = shared(
+                files, 'COCO', functools.partial(self._read, files)
+            )
 
-    def _read(self, files: Sequence[str]) -> None:
-        """Read the ground truth."""
+    def _read(self, files: Sequence[str]) -> COCO:
+        """Read the ground truth; pycocotools only adds to it."""
         contents = []
         with config_path('val_evaluator'):
             for file in files:
@@ -112,10 +132,11 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
             if contents[1:]:
                 content = joined(contents)
                 put_in_order(content, self.ann_file)
-        self._coco_api = COCO()
-        self._coco_api.dataset = content
-        with no_prints():
-            self._coco_api.createIndex()
+        coco = COCO()
+        coco.dataset = content
+        with no_prints(), no_search_for_garbage():
+            coco.createIndex()
+        return coco
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute all figures from the collected results.
@@ -129,7 +150,7 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         """
         if self.format_only:
             return super().compute_metrics(results)
-        evaluation = self._match(results)
+        evaluation = self._match(results, self._evaluator())
         names = [
             category['name']
             for category in self._coco_api.load_cats(self.cat_ids)
@@ -142,7 +163,7 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
     def resampled_scores(
         self, counts: np.ndarray, names: Iterable[str]
     ) -> dict[str, np.ndarray]:
-        evaluation = self._match(self.results)
+        evaluation = self._match(self.results, COCOeval)
         places = {
             truth['img_id']: i for i, (truth, _) in enumerate(self.results)
         }
@@ -154,7 +175,19 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
             for name in names
         }
 
-    def _match(self, results: list) -> COCOeval:
+    def _evaluator(self) -> Callable[..., COCOeval]:
+        """What matches."""
+        if self.faster:
+            from faster_coco_eval import COCOeval_faster
+
+            return functools.partial(
+                COCOeval_faster, separate_eval=self.only_split_images
+            )
+        return COCOevalMP if self.use_mp_eval else COCOeval
+
+    def _match(
+        self, results: list, make: Callable[..., COCOeval]
+    ) -> COCOeval:
         """Match the predictions of all images to their ground truth."""
         ground_truths = [ground_truth for ground_truth, _ in results]
         predictions = [prediction for _, prediction in results]
@@ -162,7 +195,10 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
             self._prepare_ground_truth(ground_truths)
             if self.outfile_prefix is not None and predictions:
                 self.results2json(predictions, self.outfile_prefix)
-            return self._evaluate(self._load_detections(predictions))
+            detections = self._load_detections(predictions)
+            if not all(isinstance(each, int) for each in self.img_ids):
+                make = COCOeval
+            return self._evaluate(make(self._coco_api, detections, 'bbox'))
 
     def check_classes(self, classes: Sequence[str]) -> None:
         """Refuse splits and annotation files that do not fit the classes."""
@@ -271,11 +307,16 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
             # In the annotation file's order, mmdet's CocoDataset numbers its
             # labels, whatever the order of the dataset's class names.
             classes = self.dataset_meta['classes']
-            self.cat_ids = self._coco_api.get_cat_ids(cat_names=classes)
-            if self.by_name:
-                self.cat_ids = ids_by_name(
-                    self._coco_api.dataset, classes, self.ann_file
-                )
+            content, names = self._coco_api.dataset, set(classes)
+            self.cat_ids = (
+                ids_by_name(content, classes, self.ann_file)
+                if self.by_name
+                else [
+                    each['id']
+                    for each in content['categories']
+                    if each['name'] in names
+                ]
+            )
         if self.img_ids is None:
             # A file with more images than are evaluated is no miss.
             self.img_ids = [each['img_id'] for each in ground_truths]
@@ -304,10 +345,8 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         empty.createIndex()
         return empty
 
-    def _evaluate(self, detections: COCO) -> COCOeval:
+    def _evaluate(self, evaluation: COCOeval) -> COCOeval:
         """Match and accumulate all categories over all images."""
-        make = COCOevalMP if self.use_mp_eval else COCOeval
-        evaluation = make(self._coco_api, detections, 'bbox')
         evaluation.params.catIds = sorted(self.cat_ids)
         evaluation.params.imgIds = sorted(self.img_ids)
         # Their order says nothing: (100, 300, 1000) is mmdet's own, and
@@ -326,11 +365,14 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         params = evaluation.params
         precision = evaluation.eval['precision']
         cat_id_of = dict(zip(names, self.cat_ids, strict=True))
+        matches: dict = {}
 
         def of(members: Sequence[str], own_images: bool) -> dict[str, float]:
             cat_ids = sorted(cat_id_of[name] for name in members)
             if own_images:
-                chosen = precision_on_own_images(evaluation, cat_ids)
+                chosen = precision_on_own_images(
+                    evaluation, cat_ids, matches
+                )
             else:
                 places = np.searchsorted(params.catIds, cat_ids)
                 chosen = precision[:, :, places]

@@ -8,7 +8,6 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
-import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.optim import build_optim_wrapper
@@ -198,19 +197,18 @@ def _check_rows(plan: ForgettingPlan, rows: Tensor) -> None:
     The adapter leaves the class layer as it is. Rows that started equal, at
     zero, and that no image of theirs was ever trained on, are equal still.
     """
-    labels = [
-        plan.classes.index(name) for names in plan.learn for name in names
-    ]
-    for i, first in enumerate(labels):
-        for second in labels[i + 1 :]:
-            if torch.equal(rows[first], rows[second]):
-                raise ConfigError(
-                    'forgetting.learn',
-                    valid=f'it names {plan.classes[first]!r} and '
-                    f'{plan.classes[second]!r}, whose rows in the class '
-                    'layer of forgetting.pretrained are the same, so that '
-                    'nothing could tell them apart: pre-train with a class '
-                    'layer that starts at random (init_cfg=dict(type='
-                    "'TruncNormal', layer='Linear', std=0.02)), or learn "
-                    'one of them',
-                )
+    label_of = {name: label for label, name in enumerate(plan.classes)}
+    first_with: dict[tuple, str] = {}
+    for name in (name for names in plan.learn for name in names):
+        row = tuple(rows[label_of[name]].tolist())
+        first = first_with.setdefault(row, name)
+        if first != name:
+            raise ConfigError(
+                'forgetting.learn',
+                valid=f'it names {first!r} and {name!r}, whose rows in the '
+                'class layer of forgetting.pretrained are the same, so that '
+                'nothing could tell them apart: pre-train with a class layer '
+                'that starts at random (init_cfg=dict(type='
+                "'TruncNormal', layer='Linear', std=0.02)), or learn one of "
+                'them',
+            )

@@ -134,6 +134,8 @@ class ForgettingPlan:
                     'has to be retained',
                 )
             _check_missing(missing, classes)
+            missing = tuple(missing)
+            no_replay = set(missing)
             if learn and len(learn) != len(steps):
                 raise ConfigError(
                     'learn',
@@ -142,7 +144,7 @@ class ForgettingPlan:
                     'learned',
                 )
             for number, names in enumerate(learn, 1):
-                _check_learnable(names, number, step_of, missing, shown)
+                _check_learnable(names, number, step_of, no_replay, shown)
             accounted = shown.union(step_of, missing)
             absent = [name for name in classes if name not in accounted]
             if absent and is_replayed:
@@ -153,14 +155,14 @@ class ForgettingPlan:
                     f'named there, such as {absent[0]!r}; name them, or write '
                     "missing='rest' for all classes without a training image",
                 )
-            if not known - set(step_of) - set(missing):
+            if not known - set(step_of) - no_replay:
                 hint = '; the method needs none, so leave it out'
                 raise ConfigError(
                     'missing',
                     valid='it leaves no retained class with replay data'
                     + hint * (not is_replayed),
                 )
-        return cls(classes, steps, tuple(missing), learn if learned else ())
+        return cls(classes, steps, missing, learn if learned else ())
 
 
 def _union(steps: Iterable[Iterable[str]]) -> set[str]:
@@ -207,10 +209,11 @@ def _steps_of_classes(
 ) -> dict[str, int]:
     """The step that forgets a class, by name; each is known and there once."""
     step_of: dict[str, int] = {}
+    known = set(classes)
     for number, names in enumerate(steps, 1):
         path = f'steps[{number - 1}]'
         for name in names:
-            if name not in classes:
+            if name not in known:
                 raise unknown_name(path, name, classes)
             if name in step_of:
                 where = (
@@ -235,8 +238,9 @@ def _check_missing(missing: object, classes: Sequence[str]) -> None:
             "must be a list of class names, or 'rest' for all classes without "
             'a training image',
         )
+    known = set(classes)
     for name in missing:
-        if name not in classes:
+        if name not in known:
             raise unknown_name('missing', name, classes)
 
 
@@ -255,9 +259,10 @@ def _read_learn(
             "as [['cat'], []]",
         )
     seen: set[str] = set()
+    known = set(classes)
     for index, names in enumerate(learn):
         for name in names:
-            if name not in classes:
+            if name not in known:
                 raise unknown_name(f'learn[{index}]', name, classes)
             if name in seen:
                 raise ConfigError(

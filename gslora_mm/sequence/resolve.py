@@ -54,7 +54,7 @@ _SUBSET_PATHS = {
 
 
 def plain_config(entries: dict) -> Config:
-    """A config whose text is not formatted with yapf.
+    """A config of copies, whose text is not formatted with yapf.
 
     MMEngine makes the text of a config anew for its log, its dump, every
     visualizer backend and every checkpoint. With yapf that took a second each
@@ -64,7 +64,9 @@ def plain_config(entries: dict) -> Config:
 
 
 def _plain_values(value: Any) -> Any:
-    """Numbers of NumPy as Python's: their text would be no config."""
+    """A copy; numbers of NumPy as Python's: their text would be no config."""
+    if isinstance(value, str):
+        return value  # of thousands of classes
     if isinstance(value, dict):
         return {key: _plain_values(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -143,6 +145,7 @@ class ResolvedSequence:
         is_deleted = 'forget' in absent
         unseen = splits['forget'] + splits['old'] if is_deleted else []
         known = splits['retain'] + splits.get('learned', [])
+        not_seen = set(hidden)
         own = dict(
             forget=dict(
                 is_used=ratio > 0,
@@ -152,7 +155,7 @@ class ResolvedSequence:
             ),
             retain=dict(
                 is_used=ratio < 1,
-                classes=[name for name in known if name not in hidden],
+                classes=[name for name in known if name not in not_seen],
                 exclude=hidden + unseen,
                 seed=forgetting.seed + 2 * step + 1,
             ),
@@ -189,7 +192,7 @@ class ResolvedSequence:
             Config: To be run by :func:`gslora_mm.sequence.run_step`.
         """
         entries, iters = self.entries, self.max_iters[step - 1]
-        schedule, stock = entries.schedule, copy.deepcopy(self.stock)
+        schedule, stock = entries.schedule, self.stock
         seed = (stock.get('randomness') or {}).get('seed') or 0
         previous = self.work_dir.step(step - 1) if step > 1 else None
         out = self._common(
@@ -234,7 +237,7 @@ class ResolvedSequence:
             # The one evaluation of a step is that of the merged model.
             val_begin=iters + 1,
         )
-        out['optim_wrapper'] = copy.deepcopy(schedule.optim_wrapper)
+        out['optim_wrapper'] = schedule.optim_wrapper
         out['param_scheduler'] = schedule.schedulers(iters)
         out['default_hooks'] |= dict(
             logger=dict(
@@ -257,7 +260,7 @@ class ResolvedSequence:
                 later_iters=sum(self.max_iters[step:]),
                 interval=schedule.log_interval,
             ),
-            *copy.deepcopy(schedule.hooks),
+            *schedule.hooks,
         ]
         out['forgetting_step'] = dict(
             step=step,
@@ -272,7 +275,7 @@ class ResolvedSequence:
         self, work_dir: str, splits: dict[str, list[str]]
     ) -> dict[str, Any]:
         """What all configs share: the stock model and its evaluation."""
-        stock = copy.deepcopy(self.stock)
+        stock = self.stock
         out = {
             key: value
             for key, value in stock.items()
@@ -299,13 +302,13 @@ class ResolvedSequence:
         hooks.pop('visualization', None)
         out['default_hooks'] = {**hooks, 'checkpoint': None}
         evaluator = self.task.evaluator(
-            stock['val_evaluator'],
+            copy.deepcopy(stock['val_evaluator']),
             splits,
             self.entries.forgetting.only_split_images,
         )
         for stage in ('val', 'test'):
-            out[f'{stage}_dataloader'] = copy.deepcopy(stock['val_dataloader'])
-            out[f'{stage}_evaluator'] = copy.deepcopy(evaluator)
+            out[f'{stage}_dataloader'] = stock['val_dataloader']
+            out[f'{stage}_evaluator'] = evaluator
         out['val_cfg'] = dict(type='ValLoop')
         out['test_cfg'] = dict(type='TestLoop')
         return out
@@ -405,8 +408,8 @@ def _check_label_order(*datasets: BaseDataset) -> None:
     if any(part.file_order == classes for part in named):
         return
     for part in named:
-        order = part.file_order
-        if order != tuple(name for name in classes if name in order):
+        order, listed = part.file_order, set(part.file_order)
+        if order != tuple(name for name in classes if name in listed):
             raise ConfigError(
                 'metainfo.classes of train_dataloader.dataset',
                 list(classes),

@@ -21,6 +21,7 @@ from gslora_mm.utils.atomic import remove_leftovers
 from gslora_mm.utils.checkpoint import local_path
 from gslora_mm.utils.distributed import model_of
 from gslora_mm.utils.locks import lock_file
+from gslora_mm.utils.sharing import read_once
 from gslora_mm.utils.text import percent, shortened
 from gslora_mm.work_dir import WorkDir
 from .dry_run import check_sequence
@@ -79,7 +80,7 @@ class ForgettingSequence:
         from gslora_mm.reports import write_report  # imports Matplotlib
 
         self._fetch_pretrained()
-        with self._locked():
+        with self._locked(), read_once():
             sequence = check_sequence(self.cfg, self.estimates)
             self._claim_work_dir(sequence)
             self._announce(sequence)

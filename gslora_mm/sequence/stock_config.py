@@ -14,7 +14,7 @@ from gslora_mm.utils import ConfigError, config_path
 #: Loaders of a sequence.
 LOADERS = ('train_dataloader', 'val_dataloader')
 #: Metrics that read the annotation file of the loader's data set.
-COCO_METRICS = ('CocoMetric', 'ForgettingCocoMetric')
+COCO_METRICS = ('CocoMetric', 'FasterCocoMetric', 'ForgettingCocoMetric')
 #: Hooks that MMEngine gives to every run; others would act on a step as if
 #: it were the training of the stock model.
 _DEFAULT_HOOKS = (

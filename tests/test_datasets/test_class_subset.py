@@ -1,4 +1,5 @@
 import copy
+import time
 
 import numpy as np
 import pytest
@@ -248,3 +249,23 @@ def test_wrappers_are_refused(make_dataset):
         ConfigError, match="^dataset.type = 'RepeatDataset': must be a data "
     ):
         ClassSubset(RepeatDataset(make_dataset(IMAGES), 2), ['dog'])
+
+
+@pytest.mark.parametrize(
+    'draw', [dict(share=0.5), dict(shots=1, sampling='random')]
+)
+def test_many_classes_cost_what_few_do(make_dataset, draw):
+    """The same objects, as few classes and as those of V3Det."""
+    dataset, number = make_dataset([[0]]), 150_000
+
+    def seconds(num_classes):
+        classes = [f'class {label}' for label in range(num_classes)]
+        labels = np.arange(number) % num_classes
+        images, none = np.arange(number), np.zeros(number, bool)
+        table = LabelTable(tuple(classes), images, labels, none)
+        start = time.process_time()
+        subset = ClassSubset(dataset, classes, table=table, **draw)
+        assert set(subset.class_counts) == set(classes)
+        return time.process_time() - start
+
+    assert min(seconds(13_204) for _ in range(2)) < 1 + 2 * seconds(80)

@@ -102,3 +102,25 @@ def test_unique_pairs():
     assert labels.tolist() == [1, 9, 0, 4]
     empty = np.array([], int)
     assert [len(array) for array in unique_pairs(empty, empty)] == [0, 0]
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_the_neediest_class_is_always_served_first(pairs, seed):
+    """Against the rule itself, asked anew for each image."""
+    images, labels = pairs
+    rank = np.random.RandomState(seed).permutation(200)
+    queues = [
+        sorted(images[labels == k], key=lambda i: rank[(i - 1000) // 2])
+        for k in range(5)
+    ]
+    taken, counts = set(), np.zeros(5)
+    while len(taken) < 60:
+        needy = counts.argmin()
+        left = [image for image in queues[needy] if image not in taken]
+        if not left:
+            counts[needy] = np.inf
+            continue
+        taken.add(left[0])
+        counts[labels[images == left[0]]] += 1
+    found = select_images(*pairs, share=0.3, seed=seed)
+    assert found.tolist() == sorted(taken)

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from mmengine.logging import MMLogger
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from gslora_mm.evaluation import ForgettingCocoMetric
+from gslora_mm.evaluation import ForgettingCocoMetric, coco_scores
 from gslora_mm.registry import METRICS
 from gslora_mm.utils import ConfigError
+from gslora_mm.utils.sharing import read_once
 
 # Ids as in COCO: with gaps, and not in the order of the dataset's classes.
 CATEGORIES = {'dog': 7, 'person': 1, 'car': 3, 'zebra': 24, 'tie': 32}
@@ -505,3 +507,89 @@ def test_scores_of_repeated_images_are_those_of_pycocotools(tmp_path):
                 expected['mAP'], abs=1e-9, nan_ok=True
             ), (sample, name)
     assert len({round(float(v), 9) for v in found[CLASSES[0]]}) > 1
+
+
+def test_what_is_to_be_ignored_counts_neither_way(tmp_path):
+    """Two on a crowd, one of another size alone, one on an object."""
+    boxes = np.array([[0, 0, 50, 50], [200, 200, 50, 50]])
+    truth, _ = make_data(0, num_images=1)
+    truth['annotations'] = [
+        dict(
+            id=number,
+            image_id=1000,
+            category_id=1,
+            bbox=box.tolist(),
+            area=2500,
+            iscrowd=number - 1,
+        )
+        for number, box in enumerate(boxes, 1)
+    ]
+    where = [[200, 200, 250, 250], [202, 202, 248, 248], [300, 300, 310, 310]]
+    where = np.array([*where, [0, 0, 50, 50]])
+    detections = {1000: (where, np.array([0.9, 0.8, 0.7, 0.6]), [1] * 4)}
+    path = tmp_path / 'truth.json'
+    path.write_text(json.dumps(truth))
+    metric = ForgettingCocoMetric(splits=SPLITS, ann_file=str(path))
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.evaluate, evaluate_later = lambda size: None, metric.evaluate
+    evaluate(metric, detections)
+    found = metric.resampled_scores(np.array([[1], [2], [0]]), ['person'])
+    # The third is wrong, as its size does not matter here.
+    assert found['person'] == pytest.approx([0.5, 0.5, np.nan], nan_ok=True)
+
+    evaluation = metric._match(metric.results, COCOeval)
+    for area, counted in dict(all=[0, 0, 1, 1], medium=[0, 0, 0, 1]).items():
+        matches = coco_scores.Matches.of(evaluation, 1, area)
+        assert matches.objects.tolist() == [1]
+        assert (matches.right | matches.wrong)[0].tolist() == counted
+        assert matches.right[0].tolist() == [0, 0, 0, 1]
+    metric.evaluate = evaluate_later
+    own = metric.evaluate(1)
+    assert own['coco/bbox_mAP_m'] == pytest.approx(1)
+
+
+@pytest.mark.parametrize('own_images', [False, True])
+def test_evaluations_share_the_file(tmp_path, own_images):
+    data = make_data(2)
+    expected = run_metric(tmp_path, *data, only_split_images=own_images)
+    path = str(tmp_path / 'truth.json')
+    with read_once():
+        metrics = [
+            ForgettingCocoMetric(SPLITS, own_images, ann_file=path)
+            for _ in range(2)
+        ]
+        assert metrics[0]._coco_api is metrics[1]._coco_api
+        for metric in metrics:
+            metric.dataset_meta = dict(classes=CLASSES)
+            found = evaluate(metric, data[1])
+            assert found == pytest.approx(expected, abs=0, nan_ok=True)
+
+
+@pytest.mark.parametrize('found', ['all', 'not zebra', 'nothing'])
+@pytest.mark.parametrize('own_images', [False, True])
+def test_the_faster_package_gives_the_same(tmp_path, found, own_images):
+    pytest.importorskip('faster_coco_eval')
+    truth, detections = make_data(1, absent=['tie'])
+    zebra = list(CATEGORIES).index('zebra')
+    for image, (boxes, scores, labels) in detections.items():
+        kept = dict(all=labels >= 0, nothing=labels < 0).get(
+            found, labels != zebra
+        )
+        detections[image] = boxes[kept], scores[kept], labels[kept]
+    data = truth, detections
+    expected, found = (
+        run_metric(
+            tmp_path, *data, only_split_images=own_images, faster=faster
+        )
+        for faster in (False, True)
+    )
+    assert found.keys() == expected.keys()
+    assert found == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_the_faster_package_is_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'faster_coco_eval', None)
+    with pytest.raises(
+        ConfigError, match="'FasterCocoMetric': needs .* pip install faster-"
+    ):
+        ForgettingCocoMetric(splits=SPLITS, faster=True)

@@ -190,3 +190,28 @@ def test_classes_to_learn_need_images():
 def test_bad_steps_are_named(steps, settings, message):
     with pytest.raises(ConfigError, match=message):
         plan(steps, **settings)
+
+
+def test_names_are_looked_up_not_searched_for():
+    """A class of 13,204 costs what a class of 80 does."""
+    asked = 0
+
+    class Name(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            nonlocal asked
+            asked += 1
+            return str.__eq__(self, other)
+
+    def names(start, stop):  # objects of their own, as a config has them
+        return [Name(f'class {number}') for number in range(start, stop)]
+
+    settings = dict(
+        steps=[names(0, 200), names(200, 400)],
+        learn=[names(400, 600), []],
+        missing=names(600, 800),
+    )
+    made = make(settings, names(0, 1000), names(0, 600) + names(800, 1000))
+    assert len(made.splits(2)['retain']) == 400
+    assert asked < 20 * 1000

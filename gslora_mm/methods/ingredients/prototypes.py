@@ -80,12 +80,13 @@ class Prototypes:
 
     def missing(self, dataset: ForgetRetainDataset) -> list[str]:
         """Names of the classes with replay images and without a prototype."""
-        classes = list(dataset.metainfo['classes'])
+        classes = dataset.metainfo['classes']
+        label_of = {name: label for label, name in enumerate(classes)}
         return [
             name
             for subset in dataset.datasets
             for name, images in subset.class_counts.items()
-            if images and not self.known[classes.index(name)]
+            if images and not self.known[label_of[name]]
         ]
 
     def divergence(

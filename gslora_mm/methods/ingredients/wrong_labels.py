@@ -28,13 +28,14 @@ class WrongLabels:
     """
 
     def __init__(self, model: TaskModel, dataset: ForgetRetainDataset) -> None:
-        classes = list(dataset.metainfo['classes'])
+        classes = dataset.metainfo['classes']
+        label_of = {name: label for label, name in enumerate(classes)}
         forget, retain = dataset.datasets
         self._to_background = model.task.has_background
         self._forgotten = torch.as_tensor(forget.labels)
         self._choices = torch.tensor(
             [
-                classes.index(name)
+                label_of[name]
                 for name, count in retain.class_counts.items()
                 if count
             ]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from gslora_mm.registry import TASKS
 from gslora_mm.utils import ConfigError
-from ..base import BaseTask, pick_metric
+from ..base import BaseTask, is_of_type, pick_metric
 from ..half_batch import ROLES, HalfBatch
 from ..object_rows import ObjectRows
 
@@ -204,12 +204,13 @@ class DetectionTask(BaseTask):
         """See :meth:`BaseTask.evaluator`.
 
         Boxes are scored, whatever else the metric of the config scores, and
-        always: ``format_only`` would leave a step without a figure. Further
-        metrics of a list are passed on.
+        always: ``format_only`` would leave a step without a figure. With
+        ``FasterCocoMetric`` its package matches them. Further metrics of a
+        list are passed on.
         """
         coco, others = pick_metric(
             evaluator,
-            ('CocoMetric', 'ForgettingCocoMetric'),
+            ('CocoMetric', 'FasterCocoMetric', 'ForgettingCocoMetric'),
             'detection is scored by COCO AP, so it must be '
             "dict(type='CocoMetric', ann_file=...), or a list with one of "
             'these and other metrics',
@@ -231,6 +232,8 @@ class DetectionTask(BaseTask):
             # All data sets of a sequence number their labels so.
             'by_name': True,
         }
+        if is_of_type(coco, 'FasterCocoMetric'):
+            own['faster'] = True
         return [own, *others] if others else own
 
     def picture_hook(

@@ -164,6 +164,8 @@ def test_evaluators_that_people_have():
     assert task.evaluator(stock, splits, True) == ours
     assert task.evaluator([stock], splits, True) == ours
     assert task.evaluator(ours, splits, True) == ours
+    faster = {**stock, 'type': 'mmdet.FasterCocoMetric'}
+    assert task.evaluator(faster, splits, True) == {**ours, 'faster': True}
     # Only boxes are scored, and they always are.
     for more in (
         dict(metric=['bbox', 'segm']),
