@@ -84,7 +84,7 @@ class ClassSubset(Dataset):
         with config_path('dataset'):
             self.dataset = build_dataset(dataset)
             table = table or LabelTable.scan(self.dataset)
-        self.role = role
+        self.role, self._classes = role, table.classes
         self.other_annotations = other_annotations
         for name, value, known in (
             ('other_annotations', other_annotations, ('drop', 'keep')),
@@ -233,9 +233,10 @@ class ClassSubset(Dataset):
         self.class_counts = self._count(self._pairs[1])
 
     def _count(self, labels: np.ndarray) -> dict[str, int]:
-        classes = self.metainfo['classes']
-        counts = np.bincount(labels, minlength=len(classes))
-        return {classes[label]: int(counts[label]) for label in self.labels}
+        counts = np.bincount(labels, minlength=len(self._classes))
+        return {
+            self._classes[label]: int(counts[label]) for label in self.labels
+        }
 
 
 def _labels_of(
