@@ -85,6 +85,8 @@ class LabelTable:
 
 def _annotations(dataset: BaseDataset) -> Iterator[dict]:
     """All annotations, without the deep copies of ``get_data_info``."""
+    if getattr(dataset, 'share', None) is not None:
+        return map(dataset.get_data_info, range(len(dataset)))
     if hasattr(dataset, 'parts'):
         return itertools.chain.from_iterable(map(_annotations, dataset.parts))
     if dataset.serialize_data:
