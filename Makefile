@@ -135,7 +135,7 @@ fashion: $(STAMP)
 # The theme has a note on its own future for whoever builds a site.
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(STAMP)
-	$(BIN)/python -m mkdocs build -q
+	$(BIN)/python -m mkdocs build
 	@echo "The site is build/site/index.html"
 
 # The pre-training writes this file as its last act; until then it resumes.
