@@ -2,6 +2,8 @@
 # make test      the tests; make test-all: with the slow ones
 # make demo      pre-train a small detector, forget 3 x 2 categories, report
 # make mini-coco, mini-digits, mini-faces: the small data sets
+# make fashion   the same with photographs of clothing and a classifier
+# make docs      the documentation as a site, build/site/index.html
 # make lint      ruff; make clean: remove caches and build folders
 #
 # Every target works as the very first command on a fresh machine.
@@ -25,6 +27,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SITE := $(VENV)/lib*/python*/site-packages
 DEMO := work_dirs/demo
+FASHION := work_dirs/fashion_mnist
 PRETRAINED := $(DEMO)/pretrain/pretrained.pth
 
 # The build of mmcv looks for ninja on the PATH.
@@ -35,6 +38,7 @@ HAS_PIP = $(BIN)/python -m pip --version >/dev/null 2>&1
 HAS_OPS = $(BIN)/python -c 'import torch, mmcv._ext' 2>/dev/null
 
 .PHONY: install test test-all demo lint clean mini-coco mini-digits mini-faces
+.PHONY: docs fashion
 .PHONY: check-python check-compiler
 
 install: $(STAMP)
@@ -117,6 +121,22 @@ mini-digits: $(STAMP)
 
 mini-faces: $(STAMP)
 	$(BIN)/python tools/dataset_tools/make_mini_faces.py
+
+fashion: export OMP_NUM_THREADS = $(DEMO_THREADS)
+fashion: $(STAMP)
+	$(BIN)/python tools/dataset_tools/prepare_fashion_mnist.py
+	test -e $(FASHION)/pretrain/pretrained.pth || \
+		$(BIN)/python tools/train.py configs/mini/vit_fashion-mnist.py \
+			--work-dir $(FASHION)/pretrain --resume
+	$(BIN)/python tools/train.py \
+		configs/mini/gs-lora_vit_fashion-mnist_3x2.py \
+		--work-dir $(FASHION) --resume
+
+# The theme has a note on its own future for whoever builds a site.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(STAMP)
+	$(BIN)/python -m mkdocs build
+	@echo "The site is build/site/index.html"
 
 # The pre-training writes this file as its last act; until then it resumes.
 $(PRETRAINED): | mini-coco

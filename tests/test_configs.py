@@ -31,6 +31,8 @@ from gslora_mm.toy_data import (
 from gslora_mm.utils import load_json
 from gslora_mm.utils.checkpoint import save_stock_checkpoint
 from gslora_mm.utils.face_pairs import face_pairs, list_images, save_pairs
+from tests.fashion_files import make_packed
+from tests.test_tools.helpers import load_tool
 
 CONFIGS = Path(__file__).parent.parent / 'configs'
 NAMES_OF_SEQUENCES = ('gs-lora', 'knowledge-swapping', 'masked-')
@@ -153,6 +155,8 @@ def data(tmp_path_factory):
         num_tune=0,
         num_test=0,
     )
+    tool = load_tool('dataset_tools/prepare_fashion_mnist')
+    tool.prepare(root / 'fashion_mnist', make_packed(root / 'packed'))
     make_casia(root / 'casia_100')
     make_imagenet(root / 'imagenet')
     return root

@@ -42,7 +42,12 @@ PAGES = sorted(
     ]
 )
 #: Files that the pages tell the reader to make.
-EXAMPLES = ('configs/my_detector/', 'capped_ascent', 'capped-ascent')
+EXAMPLES = (
+    'configs/my_detector/',
+    'configs/my_vit/',
+    'capped_ascent',
+    'capped-ascent',
+)
 REQUIRED = object()
 FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
@@ -115,7 +120,7 @@ def test_pages_are_plain_text_of_a_readable_width(page):
 
 
 def test_quoted_messages_are_those_of_the_code():
-    """Each message that the FAQ explains is part of a string somewhere."""
+    """Each message that is explained is part of a string somewhere."""
     sources = [*(ROOT / 'gslora_mm').rglob('*.py')]
     strings = [
         node.value
@@ -127,15 +132,17 @@ def test_quoted_messages_are_those_of_the_code():
     spec = importlib.util.find_spec('mmengine.config.config')
     strings.append(Path(spec.origin).read_text(encoding='utf-8'))
     strings = [' '.join(string.split()) for string in strings]
-    faq = prose_of(ROOT / 'docs/en/faq.md')
-    quotes = [
-        quote
-        for start in re.findall(r'^\*\*`.*?\*\*(?:, \*\*.*?\*\*)*', faq, re.M)
-        for quote in re.findall('`([^`]+)`', start)
-    ]
-    assert len(quotes) > 15
-    for quote in quotes:
-        assert any(quote in string for string in strings), quote
+    for name, least in dict(faq=12, errors=25).items():
+        page = prose_of(ROOT / f'docs/en/{name}.md')
+        starts = r'^\*\*`.*?\*\*(?:, \*\*.*?\*\*)*'
+        quotes = [
+            quote
+            for start in re.findall(starts, page, re.M)
+            for quote in re.findall('`([^`]+)`', start)
+        ]
+        assert len(quotes) > least
+        for quote in quotes:
+            assert any(quote in string for string in strings), quote
 
 
 # Commands -----------------------------------------------------------------
@@ -213,13 +220,17 @@ def test_python_imports_what_exists(code):
 
 @pytest.fixture(scope='module')
 def configs(tmp_path_factory):
-    """A copy of ``configs/`` with a user's own detector in it."""
+    """A copy of ``configs/`` with models of a user in it."""
     folder = tmp_path_factory.mktemp('docs') / 'configs'
     shutil.copytree(CONFIGS, folder)
     (folder / 'my_detector').mkdir()
     (folder / 'my_detector' / 'my_detector.py').write_text(
         "_base_ = 'mmdet::deformable_detr/"
         "deformable-detr_r50_16xb2-50e_coco.py'\n"
+    )
+    (folder / 'my_vit').mkdir()
+    (folder / 'my_vit' / 'my_vit.py').write_text(
+        "_base_ = 'mmpretrain::deit/deit-tiny_4xb256_in1k.py'\n"
     )
     return folder
 

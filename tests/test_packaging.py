@@ -5,11 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from gslora_mm.__main__ import main
+from gslora_mm.utils import load_json
 from gslora_mm.utils.env_checks import TESTED
 from gslora_mm.version import __version__
 
@@ -105,12 +108,94 @@ def test_a_development_install_links_to_the_checkout(checkout):
     assert (mim / 'configs').is_symlink()
 
 
+@pytest.fixture
+def installed(checkout, tmp_path):
+    """A new environment with the wheel; returns what calls it elsewhere."""
+    wheel = build(checkout, 'wheel')
+    shutil.move(wheel, tmp_path / wheel.name)
+    shutil.rmtree(checkout)
+    home = tmp_path / 'venv'
+    venv = [sys.executable, '-m', 'venv', '--without-pip', str(home)]
+    subprocess.run(venv, check=True)
+    pip = [sys.executable, '-m', 'pip', '--python', str(home / 'bin/python')]
+    pip += ['install', '-q', '--no-deps', '--no-index']
+    subprocess.run([*pip, tmp_path / wheel.name], check=True)
+    # The stack is that of these tests, without this package: a path in a
+    # file *.pth does not bring what its own such files point to.
+    (site,) = home.glob('lib/python*/site-packages')
+    (site / 'stack.pth').write_text(sysconfig.get_path('purelib') + '\n')
+    folder = tmp_path / 'elsewhere'
+    folder.mkdir()
+
+    def call(program, *args):
+        env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+        done = subprocess.run(
+            [home / 'bin' / program, *args],
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    code = 'import gslora_mm; print(gslora_mm.__file__)'
+    assert call('python', '-c', code).startswith(str(site))
+    return folder, call
+
+
+@pytest.mark.slow
+def test_a_wheel_runs_its_tools_and_the_demos(installed):
+    folder, call = installed
+    short = ['--cfg-options', 'schedule.max_iters=2']
+    model = 'gslora_mm::mini/vit_mini-digits.py'
+    call('gslora', 'make_mini_digits', '--max-scans', '8')
+    call(
+        'gslora', 'train', model,
+        '--work-dir', 'work_dirs/mini_digits/pretrain',
+        '--cfg-options', 'train_cfg.max_epochs=1',
+    )  # fmt: skip
+    demo = 'gslora_mm::mini/gs-lora_vit_mini-digits_3x2.py'
+    call('gslora', 'train', demo, *short)
+    name = 'work_dirs/gs-lora_vit_mini-digits_3x2'
+    report = load_json(folder / name / 'report.json')
+    assert len(report['steps']) == 3
+    checkpoint = 'work_dirs/mini_digits/pretrain/pretrained.pth'
+    own = folder / 'my_vit.py'
+    own.write_text(f"_base_ = '{model}'\n")
+    out = call(
+        'python', '-m', 'gslora_mm', 'forget', 'my_vit.py', checkpoint,
+        '--forget', 'zero', '--method', 'gs_lora', '--work-dir', 'run', *short,
+    )  # fmt: skip
+    assert out.endswith('report: run/report.md\n')
+    written = (folder / 'run/forget.py').read_text()
+    assert "'gslora_mm::_base_/methods/gs_lora.py'" in written
+    assert (folder / 'run/step_01/merged.pth').is_file()
+
+
+def test_every_tool_is_called_by_its_name(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['gslora'])
+    main()
+    listed = re.findall(r'^  (\w+)  ', capsys.readouterr().out, re.M)
+    files = [path.stem for path in (ROOT / 'tools').rglob('*.py')]
+    assert sorted(listed) == sorted(files) and 'forget' in listed
+    monkeypatch.setattr(sys, 'argv', ['gslora', 'make_mini_digits', '-h'])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+    assert 'make_mini_digits.py [-h]' in capsys.readouterr().out
+    monkeypatch.setattr(sys, 'argv', ['gslora', 'forgte'])
+    with pytest.raises(SystemExit, match="error: no tool 'forgte'\nusage:"):
+        main()
+
+
 def test_versions_are_the_same_everywhere():
     pins = dict(line.split('==') for line in requirements('tested'))
     assert TESTED.items() <= pins.items()
     for name in ('runtime', 'optional', 'tests'):
         names = {line.partition('>=')[0] for line in requirements(name)}
         assert names <= set(pins)
+    assert {*requirements('docs')} <= {*requirements('tests')}
     for requirement in requirements('mminstall'):
         name, version = requirement.split('>=')
         assert pins[name] == version
@@ -147,6 +232,8 @@ def test_make_says_when_python_is_too_old(tmp_path):
         ('test-all', '-m pytest -q -n 2 --dist loadfile -m ""\n'),
         ('demo', 'tools/train.py'),
         ('lint', 'ruff check'),
+        ('docs', '-m mkdocs build'),
+        ('fashion', 'gs-lora_vit_fashion-mnist_3x2.py'),
     ],
 )
 def test_every_target_installs_first(tmp_path, target, command):

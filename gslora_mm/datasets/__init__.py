@@ -8,7 +8,7 @@ from .image_files import check_images
 from .imagenet_100 import ImageNet100
 from .joined import JoinedDataset
 from .label_table import LabelTable
-from .plain_config import parts_of, plain_dataset, type_name
+from .plain_config import drawn_dataset, parts_of, plain_dataset, type_name
 from .replay import select_images
 from .sampler import ForgetRetainSampler
 
@@ -24,6 +24,7 @@ __all__ = [
     'check_class_names',
     'check_images',
     'class_order',
+    'drawn_dataset',
     'parts_of',
     'parts_of_dataset',
     'plain_dataset',

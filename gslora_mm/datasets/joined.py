@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 
+import numpy as np
 from mmengine.dataset import BaseDataset
 
 from gslora_mm.registry import DATASETS
@@ -19,17 +20,27 @@ class JoinedDataset(BaseDataset):
             pipeline of its own.
         pipeline (list, optional): One pipeline for all in place of theirs.
             Defaults to None.
+        share (float, optional): Share of all images to use, in (0, 1]. Which
+            these are depends on how many there are, and on nothing else.
+            Defaults to None: all of them.
 
     Attributes:
         parts (list[BaseDataset]): The data sets.
 
     Raises:
-        ConfigError: If one cannot be built, or has other classes.
+        ConfigError: If one cannot be built, or has other classes, or the
+            share is out of range.
     """
 
     def __init__(
-        self, datasets: Sequence[dict], pipeline: list | None = None
+        self,
+        datasets: Sequence[dict],
+        pipeline: list | None = None,
+        share: float | None = None,
     ) -> None:
+        if share is not None and not 0 < share <= 1:
+            raise ConfigError('share', share, 'must be in (0, 1]')
+        self.share = share
         own = {} if pipeline is None else dict(pipeline=pipeline)
         self.parts: list[BaseDataset] = []
         for number, config in enumerate(datasets):
@@ -56,11 +67,17 @@ class JoinedDataset(BaseDataset):
 
     def load_data_list(self) -> list[tuple[int, int]]:
         """Which part and which image of it, for all images."""
-        return [
+        found = [
             (number, index)
             for number, part in enumerate(self.parts)
             for index in range(len(part))
         ]
+        if self.share is None:
+            return found
+        count = max(1, round(self.share * len(found)))
+        rng = np.random.RandomState(0)
+        chosen = np.sort(rng.choice(len(found), count, replace=False))
+        return [found[index] for index in chosen]
 
     def get_data_info(self, idx: int) -> dict:
         """Read an annotation of one of the parts, a copy."""

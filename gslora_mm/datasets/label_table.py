@@ -127,6 +127,8 @@ class LabelTable:
 
 def _scan(dataset: BaseDataset) -> Objects:
     """All objects, without the deep copies of ``get_data_info``."""
+    if getattr(dataset, 'share', None) is not None:
+        return objects_of(map(dataset.get_data_info, range(len(dataset))))
     if hasattr(dataset, 'parts'):
         found = list(map(_scan, dataset.parts))
         starts = np.cumsum([0, *map(len, dataset.parts)])

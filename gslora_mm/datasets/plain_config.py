@@ -74,6 +74,18 @@ def plain_dataset(config: Mapping) -> dict:
     return config
 
 
+def drawn_dataset(config: Mapping, share: float) -> dict:
+    """Config of a data set that has a share of another one's images.
+
+    Args:
+        config (Mapping): What :func:`plain_dataset` gives.
+        share (float): The share, in (0, 1].
+    """
+    is_joined = type_name(config) == 'JoinedDataset'
+    parts = config['datasets'] if is_joined else [config]
+    return dict(type='gslora_mm.JoinedDataset', datasets=parts, share=share)
+
+
 def parts_of(config: Mapping) -> list[Mapping]:
     """Configs of the data sets that a loader's one is made of.
 

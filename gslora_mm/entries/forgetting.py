@@ -27,6 +27,8 @@ class ForgettingEntry(Entry):
             other classes, or one of these for each half.
         only_split_images (bool): Whether a split is scored on the images
             that show one of its classes alone.
+        validation_share (float | None): Share of the validation images to
+            score; None: all of them.
         allow_pickle (bool): Whether the checkpoint may hold pickled code.
         seed (int): Seed of the draw of images.
     """
@@ -41,6 +43,7 @@ class ForgettingEntry(Entry):
     sampling: str = 'balanced'
     other_annotations: Any = 'drop'
     only_split_images: bool = False
+    validation_share: float | None = None
     allow_pickle: bool = False
     seed: int = 0
 

@@ -78,8 +78,9 @@ class GSLoRAPP(GSLoRA):
     :class:`~gslora_mm.training.AdapterEMAHook`.
 
     Args:
-        beta, bound, alpha_s, warmup_iters, warmup_epochs, sparsity,
-            loss_forget, loss_structure: As in :class:`GSLoRA`.
+        beta, bound, alpha_s: As in :class:`GSLoRA`.
+        warmup_iters, warmup_epochs, sparsity: As there.
+        loss_forget, loss_structure: As there.
         form: ``'relative'`` or ``'published'``; says what the next three and
             ``loss_prototype`` are where they are None, see :data:`FORMS`.
         w_f: Weight of the push.

@@ -45,8 +45,8 @@ class KnowledgeSwapping(GSLoRA):
         alpha_s: Weight of the group sparsity, for classifiers (COCO: 1e-2).
         learn_share: Share of a step's iterations before forgetting begins,
             0 where nothing is learned.
-        bound, warmup_iters, warmup_epochs, sparsity, loss_forget,
-            loss_structure: As in :class:`GSLoRA`.
+        bound, warmup_iters, warmup_epochs, sparsity: As in :class:`GSLoRA`.
+        loss_forget, loss_structure: As there.
     """
 
     name = 'knowledge_swapping'

@@ -37,10 +37,10 @@ class NoiseAndDistil(CounterfactualDistillation):
             those found keep theirs, and are trained all the same. None for
             none.
         seed: Of the initial weights.
-        alpha_s, warmup_iters, warmup_epochs, sparsity, loss_structure, beta,
-            margin, w_hold, w_layers, w_labels, unit, overshoot, teacher_of:
-            As in
+        alpha_s, warmup_iters, warmup_epochs, sparsity, loss_structure: As in
             :class:`CounterfactualDistillation`.
+        beta, margin, w_hold, w_layers, w_labels, unit, overshoot: As there.
+        teacher_of: As there.
     """
 
     name = 'noise_and_distil'

@@ -69,6 +69,7 @@ def report_context(
         model=report.get('model'),
         pretrained=pretrained,
         score=score_name,
+        scored=_scored(report),
         mean_before=sum(scores) / len(scores) if scores else None,
         splits=splits,
         figures=figures,
@@ -85,6 +86,19 @@ def report_context(
             classes=_classes(report),
             timing=_timing(report),
         ),
+    )
+
+
+def _scored(report: Mapping) -> str:
+    """Which images the scores are of; an older run does not say."""
+    if 'validation_images' not in report:
+        return 'the validation images'
+    scored, found = report['validation_images']
+    if scored == found:
+        return f'all {found:,} validation images'
+    return (
+        f'{scored:,} of {found:,} validation images, drawn at random, the '
+        'same ones before and after each step'
     )
 
 

@@ -62,7 +62,7 @@ def build_report(work_dir: str | os.PathLike) -> dict:
         ),
         steps=run.read_results(),
     )
-    for key in ('model', 'annotations_sha256'):
+    for key in ('model', 'annotations_sha256', 'validation_images'):
         if key in record:
             report[key] = record[key]
     return report

@@ -41,7 +41,13 @@ _NOT_OF_SCORES_IN_FORGETTING = (
     'shots',
 )
 #: What runs side by side have in common of it.
-_OF_THE_SUBJECT = ('pretrained', 'steps', 'learn', 'missing')
+_OF_THE_SUBJECT = (
+    'pretrained',
+    'steps',
+    'learn',
+    'missing',
+    'validation_share',
+)
 
 
 def run_identity(
@@ -145,7 +151,9 @@ def subject_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     return dict(
         config=dict(
             forgetting={
-                key: config['forgetting'][key] for key in _OF_THE_SUBJECT
+                # An older version may not have known it.
+                key: config['forgetting'].get(key)
+                for key in _OF_THE_SUBJECT
             },
             val_dataloader=dict(dataset=config['val_dataloader']['dataset']),
         ),

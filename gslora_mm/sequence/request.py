@@ -32,6 +32,12 @@ from gslora_mm.utils import (
     unknown_name,
     usable,
 )
+from gslora_mm.utils.config_file import (
+    INSTALLED,
+    OWN,
+    located,
+    own_configs,
+)
 from gslora_mm.utils.quiet import no_prints
 from gslora_mm.utils.text import shortened
 from gslora_mm.work_dir import WorkDir
@@ -74,8 +80,6 @@ OF_ALL_QUERIES = (
     'scrub_s',
 )
 
-_PACKAGE = Path(__file__).parents[1]
-_INSTALLED = _PACKAGE / '.mim' / 'configs'
 
 
 def write_request(
@@ -94,7 +98,8 @@ def write_request(
 
     Args:
         config (str | os.PathLike): Config that the model was trained with,
-            of mmdet or mmpretrain, from anywhere. The entries ``method``
+            of mmdet or mmpretrain, from anywhere, or one of this package,
+            ``'gslora_mm::...'``. The entries ``method``
             (with ``adapter``), ``schedule`` and ``task`` are kept if it has
             them.
         checkpoint (str | os.PathLike): Path or URL of the stock checkpoint.
@@ -124,7 +129,7 @@ def write_request(
     _check_one_of('method', method, 'level', level)
     if not os.fspath(config).endswith(('.py', '.json', '.yaml', '.yml')):
         raise ConfigError('config', config, 'must be a config file, *.py')
-    source = _absolute(config)
+    source = _absolute(located(config))
     with usable('config'):
         stock = _read_stock(source)
     bases = [source, *_bases(stock, level, method)]
@@ -304,7 +309,7 @@ def _bases(stock: Config, level: str | None, method: str | None) -> list[str]:
 
 def _method_file(level: str | None, method: str | None) -> str:
     """Name of a file of ``_base_/methods``."""
-    folder = _configs() / '_base_' / 'methods'
+    folder = own_configs() / '_base_' / 'methods'
     files = {path.stem: path.stem for path in sorted(folder.glob('*.py'))}
     if method is not None:
         by_class = {
@@ -322,17 +327,10 @@ def _method_file(level: str | None, method: str | None) -> str:
     return LEVELS[level]
 
 
-def _configs() -> Path:
-    """Folder of the configs of this package."""
-    return _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / 'configs'
-
-
 def _shipped(folder: str, name: str) -> str:
     """One of our configs as a base; by its path if nothing is installed."""
     file = f'_base_/{folder}/{name}.py'
-    return (
-        f'gslora_mm::{file}' if _INSTALLED.is_dir() else str(_configs() / file)
-    )
+    return OWN + file if INSTALLED.is_dir() else str(own_configs() / file)
 
 
 def _class_names(cfg: Config) -> list[str]:

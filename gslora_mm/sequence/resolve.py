@@ -14,7 +14,9 @@ from gslora_mm.datasets import (
     LabelTable,
     build_dataset,
     check_class_names,
+    drawn_dataset,
     parts_of_dataset,
+    type_name,
 )
 from gslora_mm.entries import NAMES, SequenceEntries, read_entries
 from gslora_mm.registry import TASKS, init_scope
@@ -95,7 +97,8 @@ class ResolvedSequence:
         replay (list[ForgetRetainDataset]): These images, all over one data
             set that is read once; to be tried out before the first step.
         validation (BaseDataset | None): The validation set, read, as well.
-        num_validation (int): Its images.
+        num_validation (int): Its images that are scored.
+        all_validation (int): All of its images.
         image_seconds (float | None): How long an image takes to be scored,
             if that has been measured.
     """
@@ -111,6 +114,7 @@ class ResolvedSequence:
     replay: list[ForgetRetainDataset] = field(default_factory=list)
     validation: BaseDataset | None = None
     num_validation: int = 0
+    all_validation: int = 0
     image_seconds: float | None = None
 
     @property
@@ -332,9 +336,13 @@ def resolve(cfg: Config) -> ResolvedSequence:
     training = _read_dataset(stock, 'train_dataloader')
     with config_path('train_dataloader.dataset'):
         table = LabelTable.scan(training)
+    share = entries.forgetting.validation_share
+    if share is not None:
+        _draw_validation(stock, share)
     validation = _read_dataset(stock, 'val_dataloader')
     with config_path('val_dataloader.dataset'):
-        LabelTable.scan(validation)  # refuses labels in another order
+        # Refuses labels in another order.
+        scored = LabelTable.scan(validation)
     if tuple(validation.metainfo['classes']) != tuple(table.classes):
         raise ConfigError(
             'val_dataloader.dataset.metainfo.classes and those of '
@@ -348,6 +356,8 @@ def resolve(cfg: Config) -> ResolvedSequence:
         {table.classes[label] for label in set(table.labels.tolist())},
         is_replayed=entries.forget_ratio < 1,
     )
+    if share is not None:
+        _check_drawn(scored, plan, share)
     pretrained = local_path(entries.forgetting.pretrained)
     sequence = ResolvedSequence(
         cfg,
@@ -357,6 +367,7 @@ def resolve(cfg: Config) -> ResolvedSequence:
         sha256_of(pretrained),
         validation=validation,
         num_validation=len(validation),
+        all_validation=sum(map(len, parts_of_dataset(validation))),
     )
     for step in range(1, len(plan) + 1):
         with config_path(renamed=_SUBSET_PATHS, context=f'step {step}'):
@@ -393,6 +404,38 @@ def _read_dataset(stock: dict, loader: str) -> BaseDataset:
         dataset = build_dataset(stock[loader]['dataset'])
         check_class_names(dataset)
     return dataset
+
+
+def _draw_validation(stock: dict, share: float) -> None:
+    """Let a share of the validation images be all there are."""
+    path = 'forgetting.validation_share'
+    metrics = stock['val_evaluator']
+    for metric in [metrics] if isinstance(metrics, dict) else metrics:
+        if type_name(metric) == 'FaceVerification':
+            raise ConfigError(
+                path,
+                share,
+                'FaceVerification in val_evaluator compares pairs of images '
+                'that all have to be there; leave out one of the two',
+            )
+    if not 0 < share <= 1:
+        raise ConfigError(path, share, 'must be in (0, 1]')
+    loader = stock['val_dataloader']
+    loader['dataset'] = drawn_dataset(loader['dataset'], share)
+
+
+def _check_drawn(
+    table: LabelTable, plan: ForgettingPlan, share: float
+) -> None:
+    """Refuse a draw without an image of a class that is to be forgotten."""
+    for name in (name for names in plan.steps for name in names):
+        if not table.num_images([name]):
+            raise ConfigError(
+                'forgetting.validation_share',
+                share,
+                f'none of the validation images that it draws shows {name!r},'
+                ' so nobody could tell whether it is forgotten; take more',
+            )
 
 
 def _check_label_order(*datasets: BaseDataset) -> None:

@@ -172,6 +172,10 @@ class ForgettingSequence:
                     steps=[list(names) for names in sequence.plan.steps],
                     pretrained_path=str(forgetting.pretrained),
                     checkpoint_sha256=sequence.checkpoint_sha256,
+                    validation_images=[
+                        sequence.num_validation,
+                        sequence.all_validation,
+                    ],
                     annotations_sha256=identity['annotations_sha256'],
                     identity=identity,
                 )

@@ -19,6 +19,9 @@ NOISE = (
     'Setting MKL_NUM_THREADS',
     'Setting OMP_NUM_THREADS',
     'checkpoint is None, use COCO classes',
+    # mmpretrain's MNIST data sets.
+    'The given NumPy array is not writable',
+    "__array__ implementation doesn't accept a copy keyword",
 )
 
 

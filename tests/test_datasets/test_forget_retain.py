@@ -227,7 +227,9 @@ def test_from_config(mini_coco):
 def test_what_is_set_aside_is_in_no_half(make_dataset):
     """Images 0 to 9 show a person, 5 to 19 a bicycle; five show both."""
     images = [[0]] * 5 + [[0, 1]] * 5 + [[1]] * 10
-    halves = dict(forget=dict(classes=['person']), retain=dict(classes=['bicycle']))
+    halves = dict(
+        forget=dict(classes=['person']), retain=dict(classes=['bicycle'])
+    )
     whole = ForgetRetainDataset(make_dataset(images), **halves)
     split = ForgetRetainDataset(make_dataset(images), **halves, held_out=0.3)
     assert [len(half) for half in whole.held_out] == [0, 0]
@@ -244,6 +246,8 @@ def test_what_is_set_aside_is_in_no_half(make_dataset):
 
 @pytest.mark.parametrize('share', [-0.1, 1])
 def test_only_a_part_can_be_set_aside(make_dataset, share):
-    halves = dict(forget=dict(classes=['person']), retain=dict(classes=['bicycle']))
+    halves = dict(
+        forget=dict(classes=['person']), retain=dict(classes=['bicycle'])
+    )
     with pytest.raises(ConfigError, match=rf'^held_out = {share}: must be in'):
         ForgetRetainDataset(make_dataset([[0], [1]]), **halves, held_out=share)

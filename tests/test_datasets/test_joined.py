@@ -49,3 +49,24 @@ def test_the_classes_have_to_be_the_same(make_dataset, monkeypatch):
     )
     with pytest.raises(ConfigError, match=r'datasets\[1\].metainfo.classes'):
         JoinedDataset(parts)
+
+
+def test_a_share_of_the_images(joined):
+    labels = [[number % 4] for number in range(40)]
+    whole, drawn = joined(labels, [[1]] * 10), joined(
+        labels, [[1]] * 10, share=0.2
+    )  # fmt: skip
+    assert len(drawn) == 10
+    # The same ones each time, in their order, wherever they come from.
+    again = joined(labels, [[1]] * 10, share=0.2)
+    assert drawn.data_list == again.data_list == sorted(drawn.data_list)
+    assert set(drawn.data_list) < set(whole.data_list)
+    table = LabelTable.scan(drawn)
+    assert table.images.tolist() == list(range(10))
+    for image, label in zip(table.images, table.labels, strict=True):
+        instances = drawn.get_data_info(image)['instances']
+        assert instances[0]['bbox_label'] == label
+    number, _ = drawn.data_list[-1]
+    assert drawn[9]['inputs'] == number
+    with pytest.raises(ConfigError, match='share = 0: must be in'):
+        joined(labels, share=0)

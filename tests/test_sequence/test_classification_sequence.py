@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from gslora_mm.datasets import build_dataset
 from gslora_mm.reports import comparable
 from gslora_mm.sequence import ForgettingSequence, check_sequence, run_step
 from gslora_mm.sequence.step import without_prefix
@@ -440,3 +441,61 @@ def test_a_search_goes_on_where_it_was(found, tmp_path, monkeypatch, saves):
         patch.setattr(StepCheckpointHook, 'after_train_iter', hook)
         ForgettingSequence(cfg).run()
     assert same(report, ForgettingSequence(cfg, resume=True).run())
+
+
+def test_scores_a_share_of_the_validation_images(inputs, tmp_path):
+    cfg = tiny_class_sequence(
+        inputs, tmp_path / 'run', forgetting__validation_share=0.4
+    )
+    report = ForgettingSequence(cfg).run()
+    assert report['validation_images'] == [12, 30]
+    text = (tmp_path / 'run/report.md').read_text()
+    assert '- Scored on 12 of 30 validation images, drawn at ran' in text
+    configs = [
+        Config.fromfile(tmp_path / 'run' / step / 'config.py')
+        for step in ('pretrained', 'step_01', 'step_02')
+    ]
+    datasets = [build_dataset(each.val_dataloader.dataset.to_dict())
+                for each in configs]  # fmt: skip
+    chosen = [each.data_list for each in datasets]
+    assert len(chosen[0]) == 12 and chosen[0] == chosen[1] == chosen[2]
+    # No other seed draws other images, so seeds can be compared.
+    other = tiny_class_sequence(
+        inputs,
+        tmp_path / 'other',
+        forgetting__validation_share=0.4,
+        forgetting__seed=7,
+        randomness=dict(seed=7),
+    )
+    stock = check_sequence(other).stock['val_dataloader']['dataset']
+    assert build_dataset(stock).data_list == chosen[0]
+
+
+@pytest.mark.parametrize(
+    ('share', 'message'),
+    [
+        (0, r'forgetting.validation_share = 0: must be in \(0, 1\]'),
+        (0.04, 'validation_share = 0.04: none of .* that it draws shows'),
+    ],
+)
+def test_shares_of_the_validation_images_that_cannot_be(
+    inputs, tmp_path, share, message
+):
+    cfg = tiny_class_sequence(
+        inputs, tmp_path / 'run', forgetting__validation_share=share
+    )
+    with pytest.raises(ConfigError, match=message):
+        check_sequence(cfg)
+
+
+def test_pairs_of_faces_need_all_validation_images(inputs, tmp_path):
+    cfg = tiny_class_sequence(
+        inputs, tmp_path / 'run', forgetting__validation_share=0.5
+    )
+    pairs = [('red/0.png', 'red/1.png', 1)]
+    cfg.val_evaluator = [
+        cfg.val_evaluator,
+        dict(type='gslora_mm.FaceVerification', pairs=pairs),
+    ]
+    with pytest.raises(ConfigError, match='validation_share = 0.5: FaceVer'):
+        check_sequence(cfg)

@@ -74,3 +74,13 @@ def test_other_mistakes_stay_what_they_are(tmp_path):
     path.write_text('lr = nope\n')
     with pytest.raises(NameError, match='nope'):
         read_config(str(path))
+
+
+def test_configs_of_this_package_by_name():
+    cfg = read_config('gslora_mm::mini/vit_mini-digits.py')
+    assert cfg.model.type == 'ImageClassifier'
+    name = 'gslora_mm::mini/vit_mini-digit.py'
+    with pytest.raises(ConfigError, match="mean 'gslora_mm::mini/vit_mini-d"):
+        read_config(name)
+    with pytest.raises(ConfigError, match="CONFIG = 'no.py': no such file"):
+        read_config('no.py')

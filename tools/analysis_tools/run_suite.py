@@ -8,9 +8,12 @@ keep the others from running.
     python tools/analysis_tools/run_suite.py rank --seeds 0,10,20 --resume
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.config import DictAction
 
@@ -24,9 +27,6 @@ from gslora_mm.utils.quiet import hush, no_prints
 
 hush()
 with no_prints():
-    import mmdet.datasets  # noqa: F401  (greets on import)
-
-    from gslora_mm.bench.run import Outcome, read_seeds, run_all
     from gslora_mm.bench.suite import (
         Run,
         Suite,
@@ -34,8 +34,10 @@ with no_prints():
         find_suite,
         load_suite,
     )
-    from gslora_mm.reports.comparison import SCORES_AND_COST, comparison_table
     from gslora_mm.work_dir import WorkDir
+
+if TYPE_CHECKING:
+    from gslora_mm.bench.run import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = Path(__file__).resolve().parents[1] / 'train.py'
@@ -97,6 +99,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def render(suite: Suite, outcomes: list[Outcome]) -> str:
     """The table of what is finished, and what failed, as Markdown."""
+    from gslora_mm.reports.comparison import SCORES_AND_COST, comparison_table
+
     reports: dict[str, list[dict]] = {}
     for outcome in outcomes:
         if outcome.error is None:
@@ -140,11 +144,16 @@ def main(argv: list[str] | None = None) -> None:
         folders = (ROOT / 'configs' / name for name in FOLDERS)
         suite = load_suite(find_suite(args.suite, *folders), args.base)
         runs = suite.selected(args.only)
-        seeds = read_seeds(args.seeds)
         if args.list:
             for run in runs:
                 print(f'{run.name}: {run.settings}')
             return
+        # Not before: it takes longer than a list.
+        with no_prints():
+            import mmdet.datasets  # noqa: F401  (greets on import)
+
+            from gslora_mm.bench.run import read_seeds, run_all
+        seeds = read_seeds(args.seeds)
         if args.dump:
             dump(runs, Path(args.dump), seeds[0], args.cfg_options)
             return
