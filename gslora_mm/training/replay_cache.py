@@ -165,12 +165,13 @@ def _trunk_cache(
         raise _Refusal('the trunk is trained, and what it gives changes')
     if not model.frozen_modules:
         return None, 0
+    model.train()  # not all of it: a fresh module is, its norms included
     cache = TrunkCache(model, kept)
     dataset = loader.dataset
     batch = loader.collate_fn([dataset[batches[0][0]]])
     data = model.data_preprocessor(batch, training=True)
-    row = cache.compute(data['inputs'], data['data_samples'])
-    of_one = sum(each.numel() * each.element_size() for each in row)
+    found = cache.compute(data['inputs'], data['data_samples'])
+    of_one = sum(each.numel() * each.element_size() for each in found)
     divisor = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
     placed = {
         (key, shape)

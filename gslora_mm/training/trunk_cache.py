@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 class TrunkCache:
     """What the frozen part of a model gives for an image, computed once.
 
-    Each image is computed alone, at the size that its batch is padded to:
-    what is kept follows from the two, not from the images beside it or from
-    when it was first seen, so that a resumed run has the same numbers.
+    A batch of which an image is missing is computed as a whole, as it would
+    be without a cache: kernels round otherwise for another number of images,
+    but the same for an image whatever stands beside it. So what is kept
+    follows from the image and the size that it is padded to, and neither
+    leaving the cache out nor resuming a run changes a number.
 
     Args:
         model (TaskModel): With frozen modules at its beginning.
@@ -40,44 +42,47 @@ class TrunkCache:
             inputs (Tensor): Preprocessed images, shape (N, C, H, W).
             data_samples (Sequence): N data samples.
         """
-        rows = []
-        for i, sample in enumerate(data_samples):
-            key = sample.metainfo.get(KEY)
-            key = key and (key, tuple(inputs.shape[1:]), inputs.dtype)
-            row = self._store.get(key)
-            if row is None:
-                row = self.compute(inputs[i : i + 1], data_samples[i : i + 1])
-                if key:
-                    self._store.put(key, row)
-            rows.append(row)
-        outputs = tuple(
-            _joined(parts, inputs.device) for parts in zip(*rows, strict=True)
-        )
-        return outputs[0] if self._is_tensor else outputs
+        keys = [
+            (sample.metainfo[KEY], inputs.shape[1:], inputs.dtype)
+            for sample in data_samples
+        ]
+        rows = [self._store.get(key) for key in keys]
+        if any(row is None for row in rows):
+            outputs = self.compute(inputs, data_samples)
+            for i, (key, row) in enumerate(zip(keys, rows, strict=True)):
+                if row is None:
+                    self._store.put(key, [each[i] for each in outputs])
+        else:
+            outputs = [
+                _batch_of(parts, inputs.device)
+                for parts in zip(*rows, strict=True)
+            ]
+        return outputs[0] if self._is_tensor else tuple(outputs)
 
     @torch.no_grad()
-    def compute(self, inputs: Tensor, data_samples: Sequence) -> list[Tensor]:
-        """The same for one image, computed.
+    def compute(
+        self, inputs: Tensor, data_samples: Sequence
+    ) -> Sequence[Tensor]:
+        """The same, always computed and always a sequence.
 
         Raises:
             ValueError: If the output has no part of its own for an image.
         """
         task, model = self._model.task, self._model.model
-        output = task.extract_frozen(model, inputs, data_samples)
-        self._is_tensor = torch.is_tensor(output)
-        row = [output] if self._is_tensor else list(output)
-        if not all(torch.is_tensor(each) and len(each) == 1 for each in row):
+        found = task.extract_frozen(model, inputs, data_samples)
+        self._is_tensor = torch.is_tensor(found)
+        outputs = [found] if self._is_tensor else found
+        if not all(len(output) == len(inputs) for output in outputs):
             raise ValueError(
                 f'extract_frozen of {type(task).__name__} has to give '
                 'tensors with the images along their first dimension'
             )
-        return row
+        return outputs
 
 
-def _joined(parts: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Rows of one image each, in a batch."""
-    first = parts[0]
-    batch = first.new_empty((len(parts), *first.shape[1:]), device=device)
-    for i, part in enumerate(parts):
-        batch[i : i + 1].copy_(part, non_blocking=True)
+def _batch_of(rows: Sequence[Tensor], device: torch.device) -> Tensor:
+    """A batch of rows that are kept on the CPU."""
+    batch = rows[0].new_empty((len(rows), *rows[0].shape), device=device)
+    for i, row in enumerate(rows):
+        batch[i].copy_(row, non_blocking=True)
     return batch
