@@ -38,7 +38,7 @@ class ScheduleEntry(Entry):
     checkpoint_interval: int = 100
     log_interval: int = 50
     hooks: list = field(default_factory=list)
-    cache: Any = field(default_factory=dict)
+    cache: Any = field(default_factory=lambda: dict(use='auto'))
 
     meanings: ClassVar = dict(
         batch_size='images of a batch, both halves together',

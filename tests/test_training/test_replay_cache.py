@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
@@ -55,10 +56,10 @@ class Images(BaseDataset):
 @pytest.fixture
 def said(caplog):
     """What the cache has said of itself."""
-    logger = logging.getLogger('mmengine')
+    logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
-    caplog.set_level(logging.INFO, 'mmengine')
-    yield caplog.messages
+    caplog.handler.setLevel(logging.INFO)
+    yield caplog
     logger.removeHandler(caplog.handler)
 
 
@@ -124,7 +125,7 @@ def test_training_is_the_same_bit_for_bit(tmp_path, store, widths, said):
     assert images.reads == 6 + 4  # a batch more, to see whether it is random
     assert equal(train(model, cached), expected)
     assert images.reads == 6 + 4
-    assert 'cache: 6 samples' in said[-1] and 'is frozen' in said[-1]
+    assert 'cache: 6 samples' in said.messages[-1] and 'is frozen' in said.messages[-1]
     assert not list(tmp_path.iterdir())
 
 
@@ -163,7 +164,7 @@ def test_auto_trains_on_as_ever_and_says_why(
     found = cache_replay(model, loader, iterations, tmp_path, **settings)
     assert found is loader and model.trunk_cache is None
     assert loader.sampler.variants is None
-    assert said[-1].startswith('cache: nothing') and reason in said[-1]
+    assert said.messages[-1].startswith('cache: nothing') and reason in said.messages[-1]
     if iterations == 9:
         with pytest.raises(ConfigError, match=reason) as error:
             cache_replay(model, loader, 9, tmp_path, use='on', **settings)
@@ -181,7 +182,7 @@ def test_auto_keeps_images_where_there_is_no_room_for_more(
     )
     expected = train(make_model(), make_loader(Images()))
     assert model.trunk_cache is None
-    assert 'what is frozen gives about' in said[-1]
+    assert 'what is frozen gives about' in said.messages[-1]
     assert equal(train(model, cached), expected)
     with pytest.raises(ConfigError, match='limit_gib leaves'):
         cache_replay(
@@ -192,7 +193,7 @@ def test_auto_keeps_images_where_there_is_no_room_for_more(
 def test_a_trained_trunk_is_computed_every_time(tmp_path, said, images):
     model = make_model(adapter=False)
     cached = cache_replay(model, make_loader(images), 9, tmp_path)
-    assert model.trunk_cache is None and 'trunk is trained' in said[-1]
+    assert model.trunk_cache is None and 'trunk is trained' in said.messages[-1]
     reads = images.reads
     next(iter(cached))
     assert images.reads == reads
