@@ -3,13 +3,14 @@
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 
 from mmengine.dist import all_gather_object
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
 
+from gslora_mm.datasets import ForgetRetainDataset
 from gslora_mm.datasets.remembered import Key, RememberedDataset, draws_numbers
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.tensor_store import TensorStore
@@ -69,7 +70,8 @@ def cache_replay(
     )
     sampler.variants = variants or 1
     try:
-        _check_pipeline(model, loader, variants)
+        first = next(_batches(loader, 1))
+        _check_pipeline(model, loader.dataset, first, variants)
         batches = list(_batches(loader, iterations))
         dataset = _read(loader, batches, kept, use)
         sizes = f'{len(dataset)} samples, {_mib(kept.size)}'
@@ -81,12 +83,7 @@ def cache_replay(
         reason = str(refusal)
     reasons = all_gather_object(reason)
     if use == 'on' and any(reasons):
-        raise ConfigError(
-            'schedule.cache.use',
-            'on',
-            f"{max(reasons)}; valid are 'auto', to keep what can be kept, "
-            "and 'off'",
-        )
+        raise _refused(max(reasons))
     if cached is loader:
         sampler.variants = None
         sizes = 'nothing'
@@ -97,19 +94,61 @@ def cache_replay(
     return cached
 
 
+def check_replay_cache(
+    model: ForgettingModel,
+    dataset: ForgetRetainDataset,
+    use: str,
+    variants: int | None = None,
+) -> None:
+    """Find out before training what can be known before it.
+
+    Args:
+        model (ForgettingModel): Of any step.
+        dataset (ForgetRetainDataset): Replay images of any step.
+        use (str): See :func:`cache_replay`.
+        variants (int, optional): See :func:`cache_replay`.
+
+    Raises:
+        ConfigError: If ``use`` is ``'on'`` and something is not the same
+            every time.
+    """
+    if use != 'on':
+        return
+    try:
+        _check_trunk(model)
+        _check_pipeline(model, dataset, [(0, 0)], variants)
+    except _Refusal as refusal:
+        raise _refused(str(refusal)) from None
+
+
+def _refused(reason: str) -> ConfigError:
+    return ConfigError(
+        'schedule.cache.use',
+        'on',
+        f"{reason}; valid are 'auto', to keep what can be kept, and 'off'",
+    )
+
+
+def _check_trunk(model: ForgettingModel) -> None:
+    """Refuse a trunk that gives something else after each iteration."""
+    if model.task.trunk and not model.trunk_is_frozen:
+        raise _Refusal('the trunk is trained, and what it gives changes')
+
+
 def _check_pipeline(
-    model: ForgettingModel, loader: DataLoader, variants: int | None
+    model: ForgettingModel,
+    dataset: ForgetRetainDataset,
+    keys: Iterable[Key],
+    variants: int | None,
 ) -> None:
     """Refuse samples that would not be the same every time."""
     if getattr(model.data_preprocessor, 'batch_augments', None):
         raise _Refusal('data_preprocessor.batch_augments changes batches')
-    if variants is None:
-        for key in next(_batches(loader, 1)):
-            if draws_numbers(loader.dataset, key):
-                raise _Refusal(
-                    'the training pipeline is random; schedule.cache.variants '
-                    'keeps some augmentations of each image'
-                )
+    if variants is None and any(draws_numbers(dataset, key) for key in keys):
+        raise _Refusal(
+            'the training pipeline is random; schedule.cache.variants keeps '
+            'some augmentations of each image'
+        )
 
 
 def _batches(loader: DataLoader, iterations: int) -> Iterator[list[Key]]:
@@ -161,8 +200,7 @@ def _trunk_cache(
     Raises:
         _Refusal: If it has no room for all.
     """
-    if model.task.trunk and not model.trunk_is_frozen:
-        raise _Refusal('the trunk is trained, and what it gives changes')
+    _check_trunk(model)
     if not model.frozen_modules:
         return None, 0
     model.train()  # not all of it: a fresh module is, its norms included

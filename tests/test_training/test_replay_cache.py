@@ -15,7 +15,10 @@ from torch.utils.data import DataLoader
 
 from gslora_mm.datasets import ForgetRetainDataset, ForgetRetainSampler
 from gslora_mm.training import ForgettingModel
-from gslora_mm.training.replay_cache import cache_replay
+from gslora_mm.training.replay_cache import (
+    cache_replay,
+    check_replay_cache,
+)
 from gslora_mm.utils import ConfigError
 from tests.detectors import (
     random_batch,
@@ -125,7 +128,8 @@ def test_training_is_the_same_bit_for_bit(tmp_path, store, widths, said):
     assert images.reads == 6 + 4  # a batch more, to see whether it is random
     assert equal(train(model, cached), expected)
     assert images.reads == 6 + 4
-    assert 'cache: 6 samples' in said.messages[-1] and 'is frozen' in said.messages[-1]
+    (line,) = said.messages
+    assert line.startswith('cache: 6 samples') and 'is frozen' in line
     assert not list(tmp_path.iterdir())
 
 
@@ -164,8 +168,12 @@ def test_auto_trains_on_as_ever_and_says_why(
     found = cache_replay(model, loader, iterations, tmp_path, **settings)
     assert found is loader and model.trunk_cache is None
     assert loader.sampler.variants is None
-    assert said.messages[-1].startswith('cache: nothing') and reason in said.messages[-1]
+    (line,) = said.messages
+    assert line.startswith('cache: nothing') and reason in line
     if iterations == 9:
+        if 'limit_gib' not in settings:
+            with pytest.raises(ConfigError, match=reason):
+                check_replay_cache(model, loader.dataset, 'on')
         with pytest.raises(ConfigError, match=reason) as error:
             cache_replay(model, loader, 9, tmp_path, use='on', **settings)
         assert error.value.path == 'schedule.cache.use'
@@ -193,10 +201,13 @@ def test_auto_keeps_images_where_there_is_no_room_for_more(
 def test_a_trained_trunk_is_computed_every_time(tmp_path, said, images):
     model = make_model(adapter=False)
     cached = cache_replay(model, make_loader(images), 9, tmp_path)
-    assert model.trunk_cache is None and 'trunk is trained' in said.messages[-1]
+    assert model.trunk_cache is None
+    assert 'trunk is trained' in said.messages[-1]
     reads = images.reads
     next(iter(cached))
     assert images.reads == reads
+    with pytest.raises(ConfigError, match='trunk is trained'):
+        check_replay_cache(model, Images(), 'on')
     with pytest.raises(ConfigError, match='trunk is trained'):
         cache_replay(model, make_loader(images), 9, tmp_path, use='on')
 
