@@ -1,5 +1,6 @@
 """Samples of a data set that have been read before."""
 
+import copy
 import random
 from collections.abc import Iterable
 from typing import Any
@@ -63,17 +64,23 @@ class RememberedDataset(Dataset):
             batch_size=None,
             sampler=list(keys),
             num_workers=num_workers,
+            collate_fn=_as_it_is,
         )
         for key, sample in zip(loader.sampler, loader, strict=True):
             if not self._store.put((KEY, key), [sample['inputs']]):
                 return False
-            sample['data_samples'].set_metainfo({KEY: key})
-            self._samples[key] = {**sample, 'inputs': None}
+            # Copied: each tensor of a worker would hold a file open.
+            self._samples[key] = copy.deepcopy({**sample, 'inputs': None})
+            self._samples[key]['data_samples'].set_metainfo({KEY: key})
         return True
 
     def shape(self, key: Key) -> tuple[int, ...]:
         """Shape of the image of a sample that is kept."""
         return tuple(self._store.get((KEY, key))[0].shape)
+
+
+def _as_it_is(sample: dict) -> dict:
+    return sample
 
 
 def draws_numbers(dataset: ForgetRetainDataset, key: Key) -> bool:

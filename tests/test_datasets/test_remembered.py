@@ -75,3 +75,23 @@ def test_what_has_no_room_is_read_anew(make):
 )
 def test_tells_whether_a_pipeline_is_random(make, draw, is_random):
     assert draws_numbers(make(draw), (4, 7)) == is_random
+
+
+def test_what_workers_have_read_holds_no_file_open(make):
+    dataset = make(lambda: torch.rand(2))
+    remembered = RememberedDataset(dataset, TensorStore(1_000))
+    keys = [(i, i) for i in range(7)]
+    pipeline = dataset.datasets[0].dataset.pipeline
+
+    def with_labels(info):
+        sample = pipeline(info)
+        sample['data_samples'].labels = torch.ones(3)
+        return sample
+
+    dataset.datasets[0].dataset.pipeline = with_labels
+    assert remembered.read(keys, num_workers=1)
+    for key in keys:
+        sample = remembered[key]
+        assert torch.equal(sample['inputs'], dataset[key]['inputs'])
+        assert not sample['inputs'].is_shared()
+        assert not sample['data_samples'].labels.is_shared()
