@@ -23,6 +23,7 @@ from gslora_mm.entries import (
     ScheduleEntry,
     read_entries,
 )
+from gslora_mm.entries.cache import CacheEntry
 from gslora_mm.lora import inject_lora
 from gslora_mm.methods import GSLoRA, GSLoRAPP
 from gslora_mm.registry import HOOKS, METHODS, MODELS, TASKS
@@ -348,6 +349,10 @@ def test_entries_of_forgetting():
 
 def test_entries_of_schedule():
     assert documented('## schedule') == entries_of(ScheduleEntry)
+
+
+def test_entries_of_the_cache():
+    assert documented('### schedule.cache') == entries_of(CacheEntry)
 
 
 def test_entries_of_the_adapter():

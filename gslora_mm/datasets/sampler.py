@@ -32,6 +32,11 @@ class ForgetRetainSampler(Sampler):
         seed (int, optional): Seed of orders and augmentations; with None one
             is drawn and shared among the processes. Defaults to 0.
 
+    Attributes:
+        variants (int | None): Times around after which the seeds of an image
+            are repeated, so that a sample with the same index and seed comes
+            again; None for new ones every time.
+
     Raises:
         ConfigError: One half of the batch, or the set that it is drawn from,
             would be empty.
@@ -70,9 +75,12 @@ class ForgetRetainSampler(Sampler):
         self.seed = sync_random_seed() if seed is None else seed
         self.rank, self.world_size = get_dist_info()
         self.half_sizes = half_sizes
+        self.variants: int | None = None
         self._start = 0
         # Order of each set, with the time around that it is for.
         self._orders: list[tuple[int, np.ndarray] | None] = [None, None]
+        # Places of the images of a set in it, of the first times around.
+        self._places: dict[tuple[int, int], np.ndarray] = {}
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield ``(index, seed)``, for ever.
@@ -122,8 +130,13 @@ class ForgetRetainSampler(Sampler):
         # Position in what all processes together draw from this set.
         turn = iteration * self.world_size + self.rank
         joint = turn * self.half_sizes[half] + slot
-        round_, place = divmod(joint, len(self.dataset.datasets[half]))
+        size = len(self.dataset.datasets[half])
+        round_, place = divmod(joint, size)
         index = int(self._order(half, round_)[place])
+        if self.variants and round_ >= self.variants:
+            # As it was drawn in one of the first times around.
+            round_ %= self.variants
+            joint = round_ * size + int(self._places_in(half, round_)[index])
         if half:
             index += self.dataset.cumulative_sizes[0]
         seed = np.random.SeedSequence([self.seed, half, joint])
@@ -132,9 +145,19 @@ class ForgetRetainSampler(Sampler):
     def _order(self, half: int, round_: int) -> np.ndarray:
         cached = self._orders[half]
         if cached is None or cached[0] != round_:
-            order = np.arange(len(self.dataset.datasets[half]))
-            if self.shuffle:
-                rng = np.random.RandomState([self.seed, half, round_])
-                rng.shuffle(order)
+            order = self._shuffled(half, round_)
             self._orders[half] = cached = (round_, order)
         return cached[1]
+
+    def _places_in(self, half: int, round_: int) -> np.ndarray:
+        if (half, round_) not in self._places:
+            places = np.argsort(self._shuffled(half, round_))
+            self._places[half, round_] = places
+        return self._places[half, round_]
+
+    def _shuffled(self, half: int, round_: int) -> np.ndarray:
+        order = np.arange(len(self.dataset.datasets[half]))
+        if self.shuffle:
+            rng = np.random.RandomState([self.seed, half, round_])
+            rng.shuffle(order)
+        return order

@@ -3,7 +3,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from gslora_mm.methods import BaseMethod
-from gslora_mm.utils import ConfigError
+from gslora_mm.utils import ConfigError, config_path
+from .cache import CacheEntry
 from .entry import Entry
 
 
@@ -28,6 +29,8 @@ class ScheduleEntry(Entry):
         checkpoint_interval (int): Iterations between two saves.
         log_interval (int): Iterations between two lines of progress.
         hooks (list): More hooks.
+        cache (CacheEntry): What is kept of the replay images; in a config
+            its fields.
     """
 
     batch_size: Any
@@ -40,6 +43,7 @@ class ScheduleEntry(Entry):
     checkpoint_interval: int = 100
     log_interval: int = 50
     hooks: list = field(default_factory=list)
+    cache: Any = field(default_factory=lambda: dict(use='auto'))
 
     meanings: ClassVar = dict(
         batch_size='images of a batch, both halves together',
@@ -80,6 +84,8 @@ class ScheduleEntry(Entry):
             )
         self._check_annealing()
         self.schedulers(1)
+        with config_path('cache'):
+            object.__setattr__(self, 'cache', CacheEntry.read(self.cache))
 
     def _check_annealing(self) -> None:
         """Refuse a learning rate that would end above where it began."""

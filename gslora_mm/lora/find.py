@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from gslora_mm.utils import ConfigError
+from gslora_mm.utils import ConfigError, unknown_name
 
 FFN_CLASSES = frozenset({'FFN', 'DeiT3FFN', 'MixFFN', 'SwiGLUFFN'})
 # 'Atten' rather than 'Attention': XCiT has a class ClassAttntion beside XCA,
@@ -64,7 +64,10 @@ def transformer_blocks(model: nn.Module) -> list[TransformerBlock]:
 
 
 def find_linears(
-    model: nn.Module, target: str, exclude: Sequence[str] = ()
+    model: nn.Module,
+    target: str,
+    exclude: Sequence[str] = (),
+    within: Sequence[str] = (),
 ) -> list[str]:
     """Names of the linear layers that a target means.
 
@@ -75,13 +78,19 @@ def find_linears(
             'all' (both), or a regular expression that is searched in the
             names of all linear layers.
         exclude: Modules to leave out with all they hold, by name.
+        within: Modules to look into, by name; into all if there are none.
 
     Returns:
         list[str]: Names in the order of the modules.
 
     Raises:
-        ConfigError: If the expression is malformed or nothing is found.
+        ConfigError: If the expression is malformed, a module does not exist
+            or nothing is found.
     """
+    known = dict(model.named_modules())
+    for name in within:
+        if name not in known:
+            raise unknown_name('adapter.within', name, filter(None, known))
     linears = [n for n, m in model.named_modules() if n and is_linear(m)]
     if isinstance(target, str) and target in TARGETS:
         holders = [
@@ -103,11 +112,15 @@ def find_linears(
             ) from error
         found = [name for name in linears if pattern.search(name)]
     found = [name for name in found if not is_inside(name, exclude)]
+    if within:
+        found = [name for name in found if is_inside(name, within)]
     if not found:
         raise ConfigError(
             'adapter.target',
             target,
-            f'no linear layer fits, with {tuple(exclude)} left out. Linear '
+            'no linear layer fits'
+            + f' within {tuple(within)}' * bool(within)
+            + f', with {tuple(exclude)} left out. Linear '
             f'layers are held by: {_holder_classes(model, linears)}. Valid '
             f'are {tuple(TARGETS)} and a regular expression that is searched '
             'in the names of the layers, such as '

@@ -18,6 +18,7 @@ def inject_lora(
     dropout: float = 0.0,
     target: str = 'ffn',
     exclude: Sequence[str] = (),
+    within: Sequence[str] = (),
 ) -> list[str]:
     """Give linear layers of a model an adapter and freeze all the rest.
 
@@ -40,6 +41,8 @@ def inject_lora(
             the names of the linear layers. Defaults to 'ffn'.
         exclude: Names of modules that get no adapter, such as 'backbone'.
             Defaults to ().
+        within: Names of the modules that alone get one, such as 'decoder'.
+            Defaults to (), all.
 
     Returns:
         list[str]: Names of the adapted layers, in the order of the modules.
@@ -54,8 +57,11 @@ def inject_lora(
             'the model has LoRA adapters already: fold them in with '
             'merge_lora(model) before another injection'
         )
-    exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
-    names = find_linears(model, target, exclude)
+    exclude, within = (
+        (names,) if isinstance(names, str) else tuple(names)
+        for names in (exclude, within)
+    )
+    names = find_linears(model, target, exclude, within)
     _refuse_tied(model, names, target)
 
     frozen = [n for n, p in model.named_parameters() if p.requires_grad]

@@ -18,6 +18,7 @@ from gslora_mm.datasets import check_images
 from gslora_mm.methods import BaseMethod
 from gslora_mm.registry import HOOKS, METHODS, METRICS, MODELS, registered
 from gslora_mm.training import ForgettingModel
+from gslora_mm.training.replay_cache import check_replay_cache
 from gslora_mm.utils import ConfigError, config_path, usable
 from gslora_mm.utils.quiet import no_prints
 from .method_state import load_own_file, state_identity
@@ -66,6 +67,9 @@ def check_sequence(cfg: Config, timed: bool = False) -> ResolvedSequence:
     _check_num_classes(sequence, model)
     model.task.try_model(model.model)
     _try_optimization(configs, model, sequence.images[0])
+    cache = sequence.entries.schedule.cache
+    for replay in sequence.replay:
+        check_replay_cache(model, replay, cache.use, cache.variants)
     if sequence.plan.learn:
         _check_learner(model.method, sequence.plan)
         _check_rows(sequence.plan, model.task.class_weights(model.model))

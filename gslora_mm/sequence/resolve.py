@@ -1,7 +1,7 @@
 """From one sequence config to the ordinary configs that run."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,12 @@ from .plan import ForgettingPlan
 from .stock_config import stock_config
 
 #: Modules whose log records reach the console during a sequence.
-CONSOLE = ('progress_hook', 'early_stop_hook', 'auto_schedule_hook')
+CONSOLE = (
+    'progress_hook',
+    'early_stop_hook',
+    'auto_schedule_hook',
+    'replay_cache',
+)
 
 #: Entries of a training config that a step does not inherit.
 _NOT_INHERITED = (
@@ -266,6 +271,7 @@ class ResolvedSequence:
             ),
             *schedule.hooks,
         ]
+        out['replay_cache'] = asdict(schedule.cache)
         out['forgetting_step'] = dict(
             step=step,
             splits=self.plan.splits(step),

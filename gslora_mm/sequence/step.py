@@ -3,12 +3,14 @@
 import copy
 import gc
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 
+from gslora_mm.entries.cache import CacheEntry
 from gslora_mm.evaluation import step_result
 from gslora_mm.lora import (
     count_parameters,
@@ -18,6 +20,7 @@ from gslora_mm.lora import (
 )
 from gslora_mm.registry import RUNNERS, init_scope
 from gslora_mm.training.hooks.progress_hook import TRAIN_SECONDS
+from gslora_mm.training.replay_cache import cache_replay
 from gslora_mm.utils import ConfigError, atomic_path, load_json, save_json
 from gslora_mm.utils.atomic import remove_leftovers
 from gslora_mm.utils.checkpoint import save_stock_checkpoint
@@ -66,7 +69,8 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
     runner = RUNNERS.build(cfg)
     model = model_of(runner)
     # Read here, so that reading it does not count as prepare_seconds.
-    dataset = runner.train_dataloader.dataset
+    loader = runner.open_train_dataloader()
+    dataset = loader.dataset
     start = time.perf_counter()
     prepare_method(
         model,
@@ -76,8 +80,14 @@ def run_step(cfg: Config, resume: bool = False) -> dict:
         files,
         resume=bool(cfg.get('resume')),
     )
+    settings = CacheEntry.read(cfg.get('replay_cache') or dict(use='off'))
+    iterations = cfg.train_cfg.max_iters
+    runner.train_on(
+        cache_replay(model, loader, iterations, files.path, **asdict(settings))
+    )
     prepare_seconds = time.perf_counter() - start
     runner.train()
+    model.trunk_cache = None
     peak_memory = peak_memory_mb()
     trainable, total = count_parameters(model.model)
     facts = dict(

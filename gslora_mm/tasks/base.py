@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gslora_mm.models.stock_keys import is_frozen
 from gslora_mm.utils import ConfigError
 from .half_batch import HalfBatch
 from .object_rows import ObjectRows
@@ -143,6 +144,40 @@ class BaseTask(metaclass=ABCMeta):
             inputs themselves where there is no trunk.
         """
         return inputs
+
+    def frozen_modules(self, model: nn.Module) -> list[nn.Module]:
+        """Modules before the first one that is trained.
+
+        They compute as at test time while the rest is trained: for an image
+        they always give the same.
+
+        Args:
+            model (nn.Module): The (adapted) stock model.
+
+        Returns:
+            list[nn.Module]: By default the trunk, if nothing of it is
+            trained.
+        """
+        names = [name for name in self.trunk if hasattr(model, name)]
+        modules = [getattr(model, name) for name in names]
+        return modules if is_frozen(modules) else []
+
+    def extract_frozen(
+        self, model: nn.Module, inputs: Tensor, data_samples: Sequence
+    ) -> Any:
+        """Run all :meth:`frozen_modules`, for a cache to keep.
+
+        Args:
+            model (nn.Module): The (adapted) stock model.
+            inputs (Tensor): As for :meth:`extract`.
+            data_samples (Sequence): N data samples.
+
+        Returns:
+            Any: What :meth:`half` takes as ``trunk_output``: a tensor or a
+            tuple of tensors, the N images along their first dimension. By
+            default that of :meth:`extract`.
+        """
+        return self.extract(model, inputs)
 
     @abstractmethod
     def half(

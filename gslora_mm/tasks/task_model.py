@@ -23,6 +23,8 @@ class TaskModel(AdaptedModel):
     Attributes:
         task (BaseTask): The task.
         trunk_is_frozen (bool): Whether nothing of the trunk is trained.
+        frozen_modules (list[nn.Module]): What stands before the first module
+            that is trained.
     """
 
     # In a sequence config ``adapter`` is an entry of its own.
@@ -47,6 +49,7 @@ class TaskModel(AdaptedModel):
             adapter = {'exclude': self.task.trunk, **adapter}
         super().__init__(model, adapter, checkpoint, allow_pickle)
         self.trunk_is_frozen = is_frozen(self.trunk_modules())
+        self.frozen_modules = self.task.frozen_modules(self.model)
 
     def check_stock_model(self) -> None:
         self.task.check_model(self.model)
@@ -60,9 +63,9 @@ class TaskModel(AdaptedModel):
         return [getattr(self.model, name) for name in names]
 
     def train(self, mode: bool = True) -> 'TaskModel':
-        """Switch to training mode, but not a frozen trunk."""
+        """Switch to training mode, but nothing before what is trained."""
         super().train(mode)
-        if mode and self.trunk_is_frozen:
-            for module in self.trunk_modules():
+        if mode:
+            for module in self.frozen_modules:
                 module.eval()
         return self

@@ -14,6 +14,7 @@ from gslora_mm.utils.distributed import (
     mean_over_processes,
     share_gradients,
 )
+from .trunk_cache import TrunkCache
 
 
 @MODELS.register_module()
@@ -31,12 +32,17 @@ class ForgettingModel(TaskModel):
         *args: See :class:`~gslora_mm.tasks.TaskModel`: ``adapter``,
             ``checkpoint``, ``allow_pickle`` and ``data_preprocessor``.
         **kwargs: The same by name.
+
+    Attributes:
+        trunk_cache (TrunkCache | None): Has what the frozen part of the
+            model gives for the images of a batch, if there is one.
     """
 
     def __init__(
         self, model: dict, task: dict, method: dict, *args, **kwargs
     ) -> None:
         super().__init__(model, task, *args, **kwargs)
+        self.trunk_cache: TrunkCache | None = None
         self.method = METHODS.build(method)
         self.method.setup(self)
 
@@ -68,7 +74,7 @@ class ForgettingModel(TaskModel):
         """
         with optim_wrapper.optim_context(self):
             data = self.data_preprocessor(data, training=True)
-            trunk_output = self._extract(data['inputs'])
+            trunk_output = self._extract(**data)
         trunk = DetachedOutput(trunk_output)
         parts = self._parts(trunk.output, **data)
         log: dict[str, Tensor] = {}
@@ -118,10 +124,14 @@ class ForgettingModel(TaskModel):
             are summed up and trained on, the others only logged. Their
             values are means over all processes.
         """
-        yield from self._parts(self._extract(inputs), inputs, data_samples)
+        yield from self._parts(
+            self._extract(inputs, data_samples), inputs, data_samples
+        )
 
-    def _extract(self, inputs: Tensor) -> Any:
-        """Run the trunk on the whole batch."""
+    def _extract(self, inputs: Tensor, data_samples: Sequence = ()) -> Any:
+        """Run the trunk on the whole batch, or look up what it gave."""
+        if self.trunk_cache is not None:
+            return self.trunk_cache.extract(inputs, data_samples)
         with torch.set_grad_enabled(
             torch.is_grad_enabled() and not self.trunk_is_frozen
         ):

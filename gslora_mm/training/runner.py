@@ -63,6 +63,20 @@ class Runner(StockRunner):
         with no_prints():
             return StockRunner.build_dataloader(dataloader, *args, **kwargs)
 
+    def open_train_dataloader(self) -> DataLoader:
+        """Build the loader to train on, before the loop that reads it."""
+        # As MMEngine's loops do.
+        by_rank = self._randomness_cfg.get('diff_rank_seed', False)
+        loader = self.build_dataloader(
+            self._train_dataloader, seed=self.seed, diff_rank_seed=by_rank
+        )
+        self.train_on(loader)
+        return loader
+
+    def train_on(self, dataloader: DataLoader) -> None:
+        """Train on another loader than that of the config."""
+        self._train_dataloader = dataloader
+
     def train(self) -> nn.Module:
         """Train the model; see the base class.
 

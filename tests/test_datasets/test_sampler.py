@@ -170,3 +170,18 @@ def test_in_a_runner_data_loader(dataset):
     assert loader(seed=0).sampler.seed == 0
     assert isinstance(loader(seed=None).sampler.seed, int)
     assert len(loader().sampler) == 19
+
+
+@pytest.mark.parametrize('variants', [1, 2, 3])
+def test_repeats_the_samples_of_the_first_times_around(dataset, variants):
+    """The order stays, and so do the first seeds of each image."""
+    free, bound = (ForgetRetainSampler(dataset, 4) for _ in range(2))
+    bound.variants = variants
+    drawn, repeated = take(free, 4 * 42), take(bound, 4 * 42)
+    assert [i for i, _ in drawn] == [i for i, _ in repeated]
+    for image in range(19):
+        seeds = [seed for i, seed in drawn if i == image]
+        again = [seed for i, seed in repeated if i == image]
+        assert again == [seeds[n % variants] for n in range(len(again))]
+    bound.skip(50)
+    assert take(bound, 30) == repeated[50:80]

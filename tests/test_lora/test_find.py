@@ -107,3 +107,14 @@ def test_only_plain_linear_layers():
     assert not is_linear(Normalised(2, 2))
     assert not is_linear(parametrizations.weight_norm(nn.Linear(2, 2)))
     assert not is_linear(nn.Bilinear(2, 2, 2))
+
+
+def test_within_modules_alone(toy):
+    found = find_linears(toy, 'all', within=['blocks.1'])
+    assert len(found) == 3
+    assert all(name.startswith('blocks.1.') for name in found)
+    assert len(find_linears(toy, 'ffn', ['blocks.0'], ['blocks'])) == 2
+    with pytest.raises(ConfigError, match="within: unknown name 'block'"):
+        find_linears(toy, 'ffn', within=['block'])
+    with pytest.raises(ConfigError, match=r"within \('stem',\)"):
+        find_linears(toy, 'ffn', within=['stem'])

@@ -11,6 +11,7 @@ from gslora_mm.utils.precision import in_full_precision, without_autocast
 from ..half_batch import HalfBatch, Seen, View
 from ..object_rows import recorded
 from .class_token import class_token_only
+from .first_blocks import frozen_blocks, going_on_from, tokens_after
 from .rows import block_depths
 
 
@@ -27,12 +28,15 @@ class ClassificationHalf(HalfBatch):
         inputs (Tensor): Preprocessed images of this half, (n, C, H, W).
         data_samples (list[DataSample]): Samples of this half.
         role (str): ``'forget'`` or ``'retain'``.
+        tokens (Tensor, optional): What the first, frozen blocks give for
+            them, (n, tokens, C), if that is known. Defaults to None.
     """
 
     model: nn.Module
     inputs: Tensor
     data_samples: list
     role: str
+    tokens: Tensor | None = None
     _blocks: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -41,8 +45,12 @@ class ClassificationHalf(HalfBatch):
     @cached_property
     def _embedded(self) -> Any:
         """What the backbone and the neck give to the head."""
-        depths = block_depths(self.model)
-        with class_token_only(self.model.backbone), recorded(depths) as found:
+        depths, backbone = block_depths(self.model), self.model.backbone
+        with (
+            class_token_only(backbone),
+            going_on_from(self.tokens, frozen_blocks(backbone)),
+            recorded(depths) as found,
+        ):
             embedded = self.model.extract_feat(self.inputs)
         self._blocks = found
         return in_full_precision(embedded)
@@ -81,16 +89,26 @@ class ClassificationHalf(HalfBatch):
 
     def seen_by(self, model: nn.Module) -> Seen:
         # The same images anew: another half of the same kind.
-        other = replace(self, model=model)
+        tokens = self.tokens if model is self.model else None
+        other = replace(self, model=model, tokens=tokens)
         return Seen(other.features, other.logits)
 
     @property
     def layers(self) -> dict[str, Tensor]:
         features = self.features  # runs all of them
-        return {**self._blocks, 'embedding': features}
+        found = self._blocks
+        if self.tokens is not None:
+            # What the first blocks give is not kept.
+            blocks = frozen_blocks(self.model.backbone)
+            with torch.no_grad(), recorded(
+                dict(list(block_depths(self.model).items())[: len(blocks)])
+            ) as first:
+                tokens_after(self.model.backbone, self.inputs, blocks)
+            found = {**found, **first}
+        return {**found, 'embedding': features}
 
     def view_of(self, model: nn.Module) -> View:
-        other = replace(self, model=model)
+        other = replace(self, model=model, tokens=None)
         return View(other.logits, other.layers)
 
     def relabelled(

@@ -11,6 +11,7 @@ from gslora_mm.utils import ConfigError
 from ..base import BaseTask, pick_metric
 from ..object_rows import ObjectRows
 from ..temporary import temporarily
+from .first_blocks import frozen_blocks, tokens_after
 from .half import ClassificationHalf
 from .rows import classification_rows
 
@@ -45,8 +46,9 @@ class ClassificationTask(BaseTask):
     There is no trunk. What comes before the first adapter - patch embedding
     and the first attention - needs no gradients, and autograd keeps none;
     to run it once for both halves would cost as much as twice for one half
-    each. Batch augmentations (Mixup, CutMix), which would blend images to
-    forget with images to retain, are left out.
+    each. Whole blocks of a ViT before it can be kept in a cache. Batch
+    augmentations (Mixup, CutMix), which would blend images to forget with
+    images to retain, are left out.
     """
 
     name = 'classification'
@@ -126,6 +128,19 @@ class ClassificationTask(BaseTask):
     def object_rows(self, model: nn.Module, batch: dict) -> ObjectRows:
         return classification_rows(model, batch)
 
+    def frozen_modules(self, model: nn.Module) -> list[nn.Module]:
+        blocks = frozen_blocks(model.backbone)
+        if not blocks:
+            return []
+        names = ('patch_embed', 'drop_after_pos', 'pre_norm')
+        return [*(getattr(model.backbone, name) for name in names), *blocks]
+
+    def extract_frozen(
+        self, model: nn.Module, inputs: Tensor, data_samples: Sequence
+    ) -> Tensor:
+        blocks = frozen_blocks(model.backbone)
+        return tokens_after(model.backbone, inputs, blocks)
+
     def half(
         self,
         model: nn.Module,
@@ -140,6 +155,8 @@ class ClassificationTask(BaseTask):
             inputs[index],
             [data_samples[i] for i in index.tolist()],
             role,
+            # Not the inputs themselves, where there are frozen blocks.
+            trunk_output[index] if trunk_output is not inputs else None,
         )
 
     def evaluator(

@@ -12,6 +12,7 @@ from gslora_mm.models.losses import distillation_loss
 from gslora_mm.utils.precision import in_full_precision, without_autocast
 from ..half_batch import HalfBatch, Seen, View, kept_columns, presence_loss
 from ..object_rows import recorded
+from .encoder import is_encoded, without_encoder
 from .losses import (
     HeadLosses,
     all_losses,
@@ -47,7 +48,8 @@ class DetectionHalf(HalfBatch):
         model (nn.Module): A ``DetectionTransformer`` of mmdet.
         inputs (Tensor): Preprocessed images of this half, (n, 3, H, W).
         feature_maps (tuple[Tensor]): Those of the whole batch,
-            (N, C, H, W).
+            (N, C, H, W), or what a frozen encoder makes of them, see
+            :func:`~gslora_mm.tasks.detection.encoder.encoded`.
         index (Tensor): Which of these are of this half, shape (n, ).
         data_samples (list[DetDataSample]): Samples of this half.
         role (str): ``'forget'`` or ``'retain'``.
@@ -90,14 +92,14 @@ class DetectionHalf(HalfBatch):
             compute = partial(emptied_losses, classes=self.emptied)
         elif self.queries == 'matched':
             compute = matched_losses
+        without, maps = without_encoder(self.model, self._own_feature_maps())
         with (
+            without,
             computing_losses(self.model),
             recording_proposals(self.model, self._proposals),
             recorded(layer_depths(self.model)) as self._layers,
         ):
-            inputs = self.model.forward_transformer(
-                self._own_feature_maps(), self.data_samples
-            )
+            inputs = self.model.forward_transformer(maps, self.data_samples)
         inputs = in_full_precision(inputs)
         inputs['batch_data_samples'] = self.data_samples
         with without_autocast(self.inputs):
@@ -165,10 +167,18 @@ class DetectionHalf(HalfBatch):
     @property
     def layers(self) -> dict[str, Tensor]:
         num_queries = self._outputs.is_matched.shape[1]
-        return _without_denoising(self._layers, num_queries)
+        layers = _without_denoising(self._layers, num_queries)
+        if is_encoded(self.feature_maps):
+            # The encoder is frozen, and what its layers give is not kept.
+            with torch.no_grad():
+                found = self._queries_of(self.model, from_image=True).layers
+            layers = {**found, **layers}
+        return layers
 
     def view_of(self, model: nn.Module) -> View:
-        _, scores, boxes, layers = self._queries_of(model)
+        _, scores, boxes, layers = self._queries_of(
+            model, from_image=is_encoded(self.feature_maps)
+        )
         return View((scores, boxes), layers)
 
     def without_objects(self) -> 'DetectionHalf':
@@ -251,12 +261,14 @@ class DetectionHalf(HalfBatch):
             self.model.bbox_head, weights.sum(), 0, scores
         )
 
-    def _queries_of(self, model: nn.Module) -> 'Queries':
+    def _queries_of(
+        self, model: nn.Module, from_image: bool = False
+    ) -> 'Queries':
         """What another model makes of all queries of this half."""
         num_queries = self._outputs.is_matched.shape[1]  # chooses them, too
         # A trunk that is trained, too, is not what it was.
         is_trained = any(maps.requires_grad for maps in self.feature_maps)
-        if model is not self.model or is_trained:
+        if model is not self.model or is_trained or from_image:
             maps = model.extract_feat(self.inputs)
         else:
             maps = self._own_feature_maps()
@@ -346,12 +358,15 @@ def queries_of(
 
     Args:
         model (nn.Module): A ``DetectionTransformer`` of mmdet.
-        maps (tuple[Tensor]): Its feature maps, (n, C, H, W).
+        maps (tuple[Tensor]): Its feature maps, (n, C, H, W), or what its
+            encoder makes of them.
         data_samples (list[DetDataSample]): Samples of the images.
         proposals (list[Tensor]): See :func:`replaying_proposals`.
         num_queries (int): Queries that are not for denoising.
     """
+    without, maps = without_encoder(model, maps)
     with (
+        without,
         computing_losses(model),
         replaying_proposals(model, proposals),
         recorded(layer_depths(model)) as layers,

@@ -9,6 +9,7 @@ from gslora_mm.utils import ConfigError
 from ..base import BaseTask, is_of_type, pick_metric
 from ..half_batch import ROLES, HalfBatch
 from ..object_rows import ObjectRows
+from .encoder import encoded, encoder_is_frozen
 
 QUERIES = ('all', 'matched')
 #: Entries of detectors whose classes are texts.
@@ -170,6 +171,20 @@ class DetectionTask(BaseTask):
 
     def extract(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, ...]:
         return model.extract_feat(inputs)
+
+    def frozen_modules(self, model: nn.Module) -> list[nn.Module]:
+        modules = super().frozen_modules(model)
+        if encoder_is_frozen(model):
+            modules.append(model.encoder)
+        return modules
+
+    def extract_frozen(
+        self, model: nn.Module, inputs: Tensor, data_samples: Sequence
+    ) -> tuple[Tensor, ...]:
+        maps = self.extract(model, inputs)
+        if not encoder_is_frozen(model):
+            return maps
+        return encoded(model, maps, data_samples)
 
     def half(
         self,

@@ -144,7 +144,8 @@ class AutoScheduleHook(Hook):
             for group in optimizer.param_groups
         ]
         self._weight = getattr(method, method.forget_weight or '', None)
-        dataset = runner.train_dataloader.dataset
+        # Of the sampler: that of the loader may be a cache of it.
+        dataset = runner.train_dataloader.sampler.dataset
         is_new = not (self.plan or self.schedule.looks)
         self.schedule.fit_into(runner.max_iters)
         if is_new:
