@@ -39,15 +39,18 @@ class RememberedDataset(Dataset):
         return len(self._samples)
 
     def __getitem__(self, key: Key) -> dict:
-        """A sample; what is in it is not to be changed.
+        """A sample, whose tensors are not to be changed.
 
-        The data preprocessors of MMEngine make new ones. What has not been
-        read, or could not be kept, is read anew.
+        Its data sample is one of its own: that of mmpretrain's preprocessor
+        gets scores. What has not been read, or could not be kept, is read
+        anew.
         """
         if key not in self._samples:
             return self.dataset[key]
         (inputs,) = self._store.get((KEY, key))
-        return {**self._samples[key], 'inputs': inputs}
+        sample = self._samples[key]
+        own = sample['data_samples'].clone()
+        return {**sample, 'inputs': inputs, 'data_samples': own}
 
     def read(self, keys: Iterable[Key], num_workers: int = 0) -> bool:
         """Read samples and keep them.
