@@ -155,7 +155,7 @@ def test_every_target_installs_first(tmp_path, target, command):
     steps = [
         ' -m venv ',
         'torch torchvision',
-        'onedl-mmcv\n',
+        'build_mmcv.py auto\n',
         '-e .',
         'check_env',
         f'touch {venv}/.installed',
