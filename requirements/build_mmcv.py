@@ -35,6 +35,8 @@ TESTED = Path(__file__).resolve().with_name('tested.txt')
 PIP = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
 #: A module of mmcv that only the fast build has; check_env looks for it.
 MARKER = '_ext_build'
+#: By these, setup.py of mmcv is told to build for a device that is not there.
+FORCED = {f'FORCE_{name}' for name in ('CUDA', 'MLU', 'MPS', 'MUSA', 'NPU')}
 #: Loads the operators, not mmcv, which needs OpenCV and others; prints them.
 LOAD = """
 import sys, torch
@@ -246,7 +248,7 @@ def find_cuda() -> bool:
         torch.cuda.is_available()
         or bool(torch.version.cuda and CUDA_HOME)
         or bool(torch.version.hip and ROCM_HOME)
-        or any(name.startswith('FORCE_') for name in os.environ)
+        or not FORCED.isdisjoint(os.environ)
     )
 
 
