@@ -1,4 +1,4 @@
-"""tools/analysis_tools/benchmark.py: what it measures of a classifier."""
+"""tools/analysis_tools/stopwatch.py: what it measures of a classifier."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 
 from tests.test_tools.helpers import load_tool
 
-tool = load_tool('analysis_tools/benchmark')
+tool = load_tool('analysis_tools/stopwatch')
 
 
 @pytest.fixture
