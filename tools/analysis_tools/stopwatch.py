@@ -25,32 +25,36 @@ import statistics  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 
-import torch  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
-
-from gslora_mm.bench.iterations import (  # noqa: E402
-    ADAPTER,
-    AMP,
-    FORWARD,
-    FULL,
-    make_step,
-    measure,
-    save_trace,
-    with_defaults,
-)
-from gslora_mm.bench.stopwatch import Stopwatch  # noqa: E402
-from gslora_mm.bench.whole_way import (  # noqa: E402
-    iteration_table,
-    time_sequence,
-    whole_table,
-)
-from gslora_mm.registry import init_scope  # noqa: E402
 from gslora_mm.utils import load_json, save_json  # noqa: E402
 from gslora_mm.utils.memory import (  # noqa: E402
     peak_memory_mb,
     reset_peak_memory,
 )
 from gslora_mm.utils.quiet import hush, no_prints  # noqa: E402
+
+hush()
+with no_prints():
+    import mmdet.datasets  # noqa: F401  (greets on import)
+    import torch
+    from mmengine.config import Config, DictAction
+
+    from gslora_mm.bench.iterations import (
+        ADAPTER,
+        AMP,
+        FORWARD,
+        FULL,
+        make_step,
+        measure,
+        save_trace,
+        with_defaults,
+    )
+    from gslora_mm.bench.stopwatch import Stopwatch
+    from gslora_mm.bench.whole_way import (
+        iteration_table,
+        time_sequence,
+        whole_table,
+    )
+    from gslora_mm.registry import init_scope
 
 DEFAULT = (
     os.path.dirname(__file__) + '/../../configs/deformable_detr/'
@@ -171,8 +175,7 @@ def compare_steps(work_dir: str) -> None:
 
 
 def main() -> None:
-    hush()
-    logging.disable(logging.INFO)  # a line per parameter
+    logging.disable(logging.WARNING)  # a line per parameter
     args = parse_args()
     if args.run:
         compare_steps(args.run)
@@ -181,10 +184,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
-    with no_prints():
-        import mmdet.datasets  # noqa: F401  (greets on import)
-
-        init_scope(cfg)
+    init_scope(cfg)
     start = time.perf_counter() - BEGIN
     with_defaults(args, cfg)
     if args.memory_of:
@@ -279,7 +279,8 @@ def report(args, found, memory, trainable, total, groups, run) -> None:
             f'the sequence itself: {run["steps"]} steps, '
             f'{run["iterations"]} iterations in all\n'
         )
-    print(whole_table(run))
+    if args.steps:
+        print(whole_table(run))
     if args.out:
         save_json(figures, args.out)
 
