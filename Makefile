@@ -14,7 +14,7 @@ TORCH_ARGS ?=
 # How mmcv is built: fast (operators for CPUs), full, or auto, which is full
 # where CUDA is found; requirements/build_mmcv.py says more.
 MMCV_BUILD ?= auto
-# Jobs that compile mmcv; each takes about 1 GB of memory.
+# Jobs that compile mmcv; each takes up to 1.2 GB of memory.
 MAX_JOBS ?= 2
 # Processes that share the tests.
 TEST_JOBS ?= 2

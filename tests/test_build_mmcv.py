@@ -128,7 +128,7 @@ class Pip:
     def __init__(self, script, monkeypatch, tmp_path, cuda=False):
         self.calls, self.installed, self.files = [], set(), None
         self.kept, self.full = [], {'nms'}
-        self.fails = False
+        self.fails, self.broken = False, 0
         self.cache = tmp_path / 'cache'
         monkeypatch.setattr(script, 'run_pip', self.run)
         monkeypatch.setattr(script, 'ask_pip', self.ask)
@@ -144,7 +144,8 @@ class Pip:
         self.files = [Path('mmcv/version.py')]
         if what == WHEEL:
             self.files.append(Path('mmcv/_ext_build.py'))
-            self.installed = {'nms'}
+            self.installed = set() if self.broken else {'nms'}
+            self.broken = 0
         elif '--no-cache-dir' in args:
             self.installed = {'nms'}
         else:
@@ -217,9 +218,9 @@ torch.save((names, docs, [o.detach() for o in out], grads), sys.argv[1])
 def test_the_fast_build_equals_the_installed_one(
     script, tmp_path, monkeypatch
 ):
-    def run_pip(*args, run=script.run_pip):
+    def run_pip(*args, run=script.run_pip, **env):
         try:
-            run(*args)
+            run(*args, **env)
         except subprocess.CalledProcessError:
             if args[0] == 'download':
                 pytest.skip('there is no package index')
@@ -262,6 +263,20 @@ def test_a_wheel_is_built_once_and_kept(script, pip):
     pip.installed, pip.files = set(), None  # a new environment
     script.main()
     assert pip.calls[2:] == [(WHEEL, False)]
+
+
+def test_a_kept_wheel_that_does_not_load_is_built_anew(script, pip):
+    script.main()
+    pip.installed, pip.files = set(), None
+    pip.broken = 1
+    script.main()
+    assert pip.calls[2:] == [(WHEEL, False), 'build', (WHEEL, True)]
+
+
+def test_a_full_disk_is_no_failure(script, pip):
+    pip.cache.write_text('no folder can be made here')
+    script.main()
+    assert pip.calls == ['build', (WHEEL, False)]
 
 
 def test_nothing_is_kept_where_pip_keeps_nothing(script, pip):
