@@ -172,6 +172,14 @@ def test_nothing_is_installed_twice(tmp_path):
     assert 'pip' not in make('-n', 'test', f'VENV={venv}').stdout
 
 
+def test_another_build_of_mmcv_may_be_asked_for(tmp_path):
+    venv = tmp_path / 'venv'
+    venv.mkdir()
+    (venv / '.installed').touch()
+    commands = make('-n', 'install', f'VENV={venv}', 'MMCV_BUILD=full').stdout
+    assert 'build_mmcv.py full\n' in commands
+
+
 @pytest.fixture
 def run_script(tmp_path):
     """Run a launch script with programs that only print their arguments."""
