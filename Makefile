@@ -13,7 +13,10 @@ PYTHON ?= python3
 # (which is where another package index chooses the build for CPU or CUDA).
 PIP_ARGS ?=
 TORCH_ARGS ?=
-# Jobs that compile mmcv; each takes about 1 GB of memory.
+# How mmcv is built: fast (operators for CPUs), full, or auto, which is full
+# where CUDA is found; requirements/build_mmcv.py says more.
+MMCV_BUILD ?= auto
+# Jobs that compile mmcv; each takes up to 1.2 GB of memory.
 MAX_JOBS ?= 2
 # Processes that share the tests.
 TEST_JOBS ?= 2
@@ -30,10 +33,12 @@ DEMO := work_dirs/demo
 FASHION := work_dirs/fashion_mnist
 PRETRAINED := $(DEMO)/pretrain/pretrained.pth
 
-# The build of mmcv looks for ninja on the PATH.
-INSTALL = PATH="$(abspath $(BIN)):$$PATH" MAX_JOBS=$(MAX_JOBS) \
-	$(BIN)/python -m pip install -q --disable-pip-version-check \
+INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check \
 	-c requirements/tested.txt $(PIP_ARGS)
+# The build of mmcv looks for ninja on the PATH, and for these two.
+INSTALL_MMCV = PATH="$(abspath $(BIN)):$$PATH" \
+	$(BIN)/python requirements/build_mmcv.py $(MMCV_BUILD)
+export MAX_JOBS PIP_ARGS
 HAS_PIP = $(BIN)/python -m pip --version >/dev/null 2>&1
 HAS_OPS = $(BIN)/python -c 'import torch, mmcv._ext' 2>/dev/null
 
@@ -42,6 +47,11 @@ HAS_OPS = $(BIN)/python -c 'import torch, mmcv._ext' 2>/dev/null
 .PHONY: check-python check-compiler
 
 install: $(STAMP)
+
+# Another build than the installed one may be asked for by name.
+ifeq ($(origin MMCV_BUILD),command line)
+.PHONY: $(STAMP)
+endif
 
 # Steps whose result is there take a second, so an interrupted install goes
 # on where it stopped. What pip did not finish has to go first: a package
@@ -58,10 +68,7 @@ $(STAMP): $(wildcard requirements/*.txt) setup.py
 	@$(INSTALL) -r requirements/build.txt
 	@$(INSTALL) $(TORCH_ARGS) torch torchvision
 	@$(HAS_OPS) || $(MAKE) --no-print-directory check-compiler
-	@$(INSTALL) --no-build-isolation onedl-mmcv
-	@# What pip found in its cache may have been built without the ops.
-	@$(HAS_OPS) || $(INSTALL) --no-build-isolation --no-deps \
-		--no-cache-dir --force-reinstall onedl-mmcv
+	@$(INSTALL_MMCV)
 	@echo "Installing mmdet, mmpretrain and the tools ..."
 	@$(INSTALL) --no-build-isolation onedl-mmdetection onedl-mmpretrain
 	@$(INSTALL) -r requirements/runtime.txt -r requirements/optional.txt \
@@ -91,8 +98,7 @@ check-compiler:
 		echo "mmcv is built from source and needs Python's headers" \
 			"(Debian, Ubuntu: apt install python3-dev)." >&2; \
 		exit 1; }
-	@echo "Installing mmcv; built from source, about 12 minutes on 2 cores," \
-		"unless pip has kept the wheel of an earlier build ..."
+	@echo "Installing mmcv ..."
 
 test: export OMP_NUM_THREADS = $(TEST_THREADS)
 test: $(STAMP)

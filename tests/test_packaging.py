@@ -242,7 +242,7 @@ def test_every_target_installs_first(tmp_path, target, command):
     steps = [
         ' -m venv ',
         'torch torchvision',
-        'onedl-mmcv\n',
+        'build_mmcv.py auto\n',
         '-e .',
         'check_env',
         f'touch {venv}/.installed',
@@ -257,6 +257,14 @@ def test_nothing_is_installed_twice(tmp_path):
     venv.mkdir()
     (venv / '.installed').touch()
     assert 'pip' not in make('-n', 'test', f'VENV={venv}').stdout
+
+
+def test_another_build_of_mmcv_may_be_asked_for(tmp_path):
+    venv = tmp_path / 'venv'
+    venv.mkdir()
+    (venv / '.installed').touch()
+    commands = make('-n', 'install', f'VENV={venv}', 'MMCV_BUILD=full').stdout
+    assert 'build_mmcv.py full\n' in commands
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def describe_versions(env: Environment) -> str:
 
     Returns:
         str: One line per package, with the tested version if another one is
-        installed.
+        installed, and which build of mmcv's operators there is.
     """
     versions = list_versions(env)
     width = max(map(len, versions))
@@ -49,6 +49,10 @@ def describe_versions(env: Environment) -> str:
         same = version.partition('+')[0] == tested.partition('+')[0]
         note = '' if same else f'tested: {tested}'
         lines.append(f'  {name:{width}}  {version:12} {note}'.rstrip())
+    if env.has_fast_ops():
+        lines.append("  mmcv's operators: all of those for CPUs (fast)")
+    elif not env.import_error('mmcv._ext'):
+        lines.append("  mmcv's operators: the ordinary build (full)")
     return '\n'.join(lines)
 
 

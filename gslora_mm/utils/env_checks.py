@@ -103,6 +103,10 @@ class Environment:
             return f'{type(error).__name__}: {lines[0]}'
         return None
 
+    def has_fast_ops(self) -> bool:
+        """Whether ``requirements/build_mmcv.py`` built mmcv's operators."""
+        return self.import_error('mmcv._ext_build') is None
+
     def providers(self, *modules: str) -> list[str]:
         """List the installed distributions that provide mm* modules."""
         return [
@@ -249,6 +253,18 @@ def check_mm_packages(env: Environment) -> Iterator[Finding]:
         blocked = blocked or bool(error and module in ('mmengine', 'mmcv'))
 
 
+def check_gpu_ops(env: Environment) -> Iterator[Finding]:
+    """mmcv has operators for the GPU, if there is one."""
+    if env.has_fast_ops() and not env.import_error('torch'):
+        if env.import_module('torch').cuda.is_available():
+            yield Finding(
+                'mmcv has its operators for CPUs alone (the fast build), but '
+                'there is a GPU.',
+                'make install MMCV_BUILD=full',
+                broken=False,
+            )
+
+
 #: In the order in which to mend what they find.
 CHECKS = (
     check_python,
@@ -257,6 +273,7 @@ CHECKS = (
     check_cv2,
     check_families,
     check_mm_packages,
+    check_gpu_ops,
 )
 
 

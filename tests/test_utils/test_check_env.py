@@ -1,19 +1,23 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gslora_mm
 from gslora_mm.utils.check_env import collect_env, describe_versions, main
 from gslora_mm.utils.env_checks import TESTED, Environment
 
 
-def environment(shim='unneeded', **changes):
-    return Environment(
-        {k: v for k, v in {**TESTED, **changes}.items() if v},
-        lambda name: None,
-        lambda: shim,
-        (3, 11),
-    )
+def environment(shim='unneeded', fast=False, **changes):
+    def import_module(name):
+        if name == 'mmcv._ext_build' and not fast:
+            raise ModuleNotFoundError(name)
+        return SimpleNamespace(
+            cuda=SimpleNamespace(is_available=lambda: False)
+        )
+
+    versions = {k: v for k, v in {**TESTED, **changes}.items() if v}
+    return Environment(versions, import_module, lambda: shim, (3, 11))
 
 
 def test_a_good_environment(capsys):
@@ -61,6 +65,16 @@ def test_versions_that_differ_from_the_tested_ones():
     assert rows['mmdet'] == ['3.3.0']
     assert rows['onedl-mmpretrain'] == ['missing', 'tested:', '1.3.6']
     assert 'onedl-mmdetection' not in rows
+
+
+def test_the_two_builds_of_mmcv_are_told_apart():
+    fast, full = (
+        describe_versions(environment(fast=fast)) for fast in (True, False)
+    )
+    assert fast.endswith("mmcv's operators: all of those for CPUs (fast)")
+    assert full.endswith("mmcv's operators: the ordinary build (full)")
+    nothing = Environment({}, lambda name: __import__('no_such_module'))
+    assert 'operators' not in describe_versions(nothing)
 
 
 def test_collect_env(capsys):

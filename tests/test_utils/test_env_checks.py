@@ -31,6 +31,7 @@ def environment(
     """
     versions = {k: v for k, v in GOOD.items() if k not in remove}
     failing = {
+        'mmcv._ext_build': ModuleNotFoundError('an ordinary build'),
         **{name: ModuleNotFoundError(f'No {name}') for name in remove},
         **(failing or {}),
     }
@@ -274,3 +275,14 @@ def test_what_reports_and_runs_need(package, module):
     finding = only(environment(remove=[package], failing=missing))
     assert finding.broken and finding.problem == f'{package} is missing.'
     assert finding.command == f'{PIP} install {package}'
+
+
+@pytest.mark.parametrize('gpu', [True, False])
+def test_operators_for_cpus_beside_a_gpu(gpu):
+    torch = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: gpu))
+    env = Environment(GOOD, {'torch': torch}.get, lambda: 'unneeded', (3, 11))
+    findings = check(env)
+    assert [finding.broken for finding in findings] == [False] * gpu
+    if gpu:
+        assert 'operators for CPUs alone' in findings[0].problem
+        assert findings[0].command == 'make install MMCV_BUILD=full'

@@ -1,4 +1,4 @@
-"""tools/analysis_tools/benchmark.py: what it measures of a classifier."""
+"""tools/analysis_tools/stopwatch.py: what it measures of a classifier."""
 
 import argparse
 
@@ -7,9 +7,11 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from gslora_mm.bench.stopwatch import Stopwatch
+from gslora_mm.utils import load_json
 from tests.test_tools.helpers import load_tool
 
-tool = load_tool('analysis_tools/benchmark')
+tool = load_tool('analysis_tools/stopwatch')
 
 
 @pytest.fixture
@@ -61,10 +63,13 @@ def test_defaults_follow_the_model(cfg):
     assert (args.images, args.size, args.amp) == (4, 384, False)
 
 
-@pytest.mark.parametrize('variant', [tool.FULL, tool.ADAPTER, tool.AMP])
+@pytest.mark.parametrize(
+    'variant', [tool.FORWARD, tool.FULL, tool.ADAPTER, tool.AMP]
+)
 def test_a_step_of_each_variant_trains_what_it_should(cfg, variant):
     args = argparse.Namespace(images=4, size=16)
-    step, model = tool.make_step(variant, cfg, args)
+    watch = Stopwatch()
+    step, model = tool.make_step(variant, cfg, args, watch)
     before = {k: v.detach().clone() for k, v in model.named_parameters()}
     for _ in range(2):  # A has no gradient while B is 0
         step()
@@ -73,9 +78,46 @@ def test_a_step_of_each_variant_trains_what_it_should(cfg, variant):
         for name, parameter in model.named_parameters()
         if not torch.equal(parameter, before[name])
     }
-    if variant == tool.FULL:
+    trained = {'backward', 'optimizer'} & {*watch.seconds}
+    assert len(trained) == (0 if variant == tool.FORWARD else 2)
+    assert {'data', 'trunk', 'head and loss'} <= {*watch.seconds}
+    if variant == tool.FORWARD:
+        assert not moved
+    elif variant == tool.FULL:
         assert 'head.norm_product.weight' in moved
         assert 'backbone.cls_token' in moved
     else:
         adapter = {name for name in before if 'lora_' in name}
         assert len(adapter) == 8 and moved == adapter
+
+
+def test_figures_of_a_classifier_in_files(cfg, tmp_path, monkeypatch, capsys):
+    for name in ('forgetting', 'schedule'):
+        cfg.setdefault(name, {})
+    cfg.forgetting.steps = [['a']]
+    cfg.dump(tmp_path / 'config.py')
+    out, trace = tmp_path / 'out.json', tmp_path / 'trace.json'
+    monkeypatch.setattr(tool, 'peak_of', lambda variant: 8)
+    monkeypatch.setattr(
+        'sys.argv',
+        ['stopwatch.py', str(tmp_path / 'config.py'), '--images', '4',
+         '--iters', '2', '--out', str(out), '--trace', str(trace)],
+    )  # fmt: skip
+    tool.main()
+    figures = load_json(out)
+    assert figures['size'] == 16 and figures['device']
+    assert [*figures['seconds']] == [
+        tool.FORWARD,
+        tool.FULL,
+        tool.ADAPTER,
+        tool.AMP,
+    ]
+    assert all(len(found) == 2 for found in figures['seconds'].values())
+    parts = figures['median_parts'][tool.ADAPTER]
+    assert parts['trunk'] > 0 and 'Transformer' not in parts
+    # It lacks data and weights, which is said, and leaves dashes.
+    assert 'reason' in figures['whole_way']
+    printed = capsys.readouterr().out
+    assert 'the sequence itself: not measured (' in printed
+    assert '| evaluation    |       - |' in printed
+    assert 'traceEvents' in load_json(trace)
