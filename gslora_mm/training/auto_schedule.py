@@ -170,7 +170,7 @@ class AutoSchedule:
                 now = Course(done, 'push', self.kept_lr * lr, start=done)
             elif done < FORGETTING_SHARE * limit:
                 return now
-        elif not is_gone and self._stands_still(look):
+        elif not is_gone and self._stands_still(done, look):
             now = self._harder(now)
         if is_gone or done >= FORGETTING_SHARE * limit:
             end = min(done + max(done, self.min_repair), limit)
@@ -181,9 +181,13 @@ class AutoSchedule:
     def _is_unsure(self, look: Look) -> bool:
         return look.surety <= self.looks[0][1].surety / 2
 
-    def _stands_still(self, look: Look) -> bool:
-        """Whether a look shows no progress over the one before."""
-        return look.named > NO_PROGRESS * self.looks[-2][1].named
+    def _stands_still(self, done: int, look: Look) -> bool:
+        """Whether a look shows no progress over one an interval before."""
+        before = [
+            each for at, each in self.looks if at <= done - self.interval
+        ]
+        has_begun = done - self.now.start >= self.interval
+        return has_begun and look.named > NO_PROGRESS * before[-1].named
 
     def _harder(self, now: Course) -> Course:
         weight = min(now.weight * self.raise_weight, self.max_weight)

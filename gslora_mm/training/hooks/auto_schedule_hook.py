@@ -197,7 +197,10 @@ class AutoScheduleHook(Hook):
         return min(runner.max_iters, max(1, int(60 * self.minutes / seconds)))
 
     def _look(self, runner, done: int) -> Look:
-        look = self.images.look(model_of(runner))
+        is_rising = done and self.schedule.now.phase == 'rise'
+        look = self.images.look(model_of(runner), retained=not is_rising)
+        if is_rising:
+            return look
         kind = 'held-out' if self.images.is_spared else 'replayed'
         loss = '' if look.loss is None else f', retain loss {look.loss:.3f}'
         runner.logger.info(
