@@ -16,6 +16,9 @@ FORGETTING_SHARE = 2 / 3
 #: A share of objects still recognised that is not below this part of the one
 #: at the look before counts as no progress.
 NO_PROGRESS = 0.7
+#: How sure a model may be of what it should have forgotten, in units of the
+#: share that it may still recognise: of 45 images, none says little.
+SURETY_TIMES = 2.0
 #: What the learning rate falls to, as a part of that found.
 LAST_RATE = 0.01
 
@@ -154,7 +157,10 @@ class AutoSchedule:
 
     def _next(self, done: int, look: Look, limit: int) -> Course:
         now = self.now
-        is_gone = look.named <= self.target
+        is_gone = (
+            look.named <= self.target
+            and look.surety <= SURETY_TIMES * self.target
+        )
         if done >= limit:
             return replace(now, phase='end')
         if now.phase == 'repair' and done < now.end:

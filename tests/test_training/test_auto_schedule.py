@@ -51,7 +51,7 @@ def test_the_rate_rises_is_found_and_falls():
 def test_the_rate_is_found_where_the_model_is_half_as_sure():
     schedule, rates = walk(
         lambda done: max(0.0, 1 - done / 80),
-        surety_at=lambda done: 1 - done / 100,
+        surety_at=lambda done: max(0.0, 1 - done / 100) * (done < 80),
         rise=120,
     )
     push = schedule.course[1]
@@ -70,7 +70,7 @@ def test_the_rate_ends_at_the_highest_allowed():
 def test_forgetting_weighs_more_while_nothing_moves():
     schedule, _ = walk(
         lambda done: 0.5 if done < 100 else 0.0,
-        surety_at=lambda done: 1.0 if done < 20 else 0.1,
+        surety_at=lambda done: 1.0 if done < 20 else 0.1 * (done < 100),
     )
     weights = [(course.since, course.weight) for course in schedule.course]
     assert weights[:2] == [(0, 1.0), (20, 1.0)]
@@ -132,3 +132,12 @@ def test_a_short_step_rises_faster():
     schedule.fit_into(35)
     assert schedule.rise == 5
     assert schedule.rate(5) == schedule.rate(9) == pytest.approx(0.03)
+
+
+def test_what_is_not_recognised_but_likely_is_not_gone():
+    schedule, _ = walk(
+        lambda done: float(done < 40),
+        surety_at=lambda done: 0.021 if 40 <= done < 100 else done < 40,
+    )
+    repair = next(c for c in schedule.course if c.phase == 'repair')
+    assert repair.since == 100

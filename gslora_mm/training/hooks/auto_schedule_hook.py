@@ -26,8 +26,8 @@ class AutoScheduleHook(Hook):
       ``schedule.optim_wrapper.optimizer.lr`` is taken as it is.
     * The *weight of forgetting* is the multiplier of a constraint: that at
       most ``target`` of the held-out objects to forget are still given their
-      name. It rises from look to look as long as that is not so and gets no
-      better.
+      name, with a mean probability of at most twice as much. It rises from
+      look to look as long as that is not so and gets no better.
     * The *end*: once the constraint holds, the rate falls along a cosine, and
       what is retained recovers, for as many iterations as forgetting took.
       If classes are back by then, it goes another round.
@@ -42,7 +42,8 @@ class AutoScheduleHook(Hook):
 
     Args:
         target (float): Share of the held-out objects of the step's classes
-            that may still be given their name. Defaults to 0.01.
+            that may still be given their name; half of the probability that
+            they may have for it on average. Defaults to 0.01.
         interval (int): Iterations between two looks. Defaults to 20.
         start_lr (float): Learning rate of the first iteration.
             Defaults to 1e-4.
