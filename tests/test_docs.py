@@ -296,6 +296,8 @@ def check_sequence_entries(cfg, complete):
         assert set(cfg['adapter']) <= known
     if 'schedule' in cfg:
         schedule = cfg['schedule']
+        if schedule.get('batch_size') == 'own':  # read with the loader's
+            schedule['batch_size'] = 2
         if not complete:
             schedule = {'batch_size': 2, 'optim_wrapper': {}, **schedule}
             if 'max_epochs' not in schedule:

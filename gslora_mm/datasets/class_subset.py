@@ -200,11 +200,13 @@ class ClassSubset(Dataset):
             'paths and the random crops'
         )
 
-    def set_aside(self, share: float) -> 'ClassSubset':
+    def set_aside(self, share: float, first: np.ndarray) -> 'ClassSubset':
         """Choose a share of the images, evenly among classes.
 
         Args:
-            share (float): In (0, 1).
+            share (float): In [0, 1).
+            first (np.ndarray): Indices in the whole data set of images that
+                are chosen before all others.
 
         Returns:
             ClassSubset: These images; none where a class would be left with
@@ -212,9 +214,13 @@ class ClassSubset(Dataset):
         """
         chosen = copy.copy(self)
         images, labels = self._pairs
-        part = images[:0]
-        if share:
-            part = select_images(images, labels, share)
+        part = np.intersect1d(images, first)
+        more = round(share * len(self.indices)) - len(part)
+        others = ~np.isin(images, part)
+        if more > 0:
+            rest = images[others], labels[others]
+            among = len(np.unique(rest[0]))
+            part = np.union1d(part, select_images(*rest, more / among))
         left = self._count(labels[~np.isin(images, part)])
         if min(left.values(), default=0) < FEWEST_LEFT:
             part = part[:0]

@@ -131,10 +131,11 @@ def hold_out(
     """
     if not 0 <= share < 1:
         raise ConfigError('held_out', share, 'must be in [0, 1)')
-    aside = [
-        each.set_aside(share if len(each) else 0.0) for each in subsets
-    ]
-    taken = np.concatenate([each.indices for each in aside])
+    aside: list[ClassSubset] = []
+    taken = np.zeros(0, int)
+    for each in subsets:
+        aside.append(each.set_aside(share if len(each) else 0.0, taken))
+        taken = np.union1d(taken, aside[-1].indices)
     for each in subsets:
         each.keep_only(np.setdiff1d(each.indices, taken))
     return aside
