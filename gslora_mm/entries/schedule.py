@@ -84,6 +84,13 @@ class ScheduleEntry(Entry):
             )
         self._check_annealing()
         self.schedulers(1)
+        if found and 'AutoScheduleHook' in self._hook_names:
+            raise ConfigError(
+                'param_scheduler',
+                found,
+                'AutoScheduleHook in schedule.hooks sets the learning rate; '
+                'leave out one of the two, this one with None',
+            )
         with config_path('cache'):
             object.__setattr__(self, 'cache', CacheEntry.read(self.cache))
 
@@ -146,8 +153,12 @@ class ScheduleEntry(Entry):
     @property
     def may_end_early(self) -> bool:
         """Whether a hook ends a step when it is done."""
-        names = [str(hook.get('type')).split('.')[-1] for hook in self.hooks]
-        return bool({'AutoScheduleHook', 'ForgettingEarlyStopHook'} & {*names})
+        enders = {'AutoScheduleHook', 'ForgettingEarlyStopHook'}
+        return bool(enders & self._hook_names)
+
+    @property
+    def _hook_names(self) -> set[str]:
+        return {str(hook.get('type')).split('.')[-1] for hook in self.hooks}
 
     def num_iterations(self, per_epoch: int) -> int:
         """How long a step is trained.

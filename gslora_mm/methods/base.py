@@ -189,6 +189,14 @@ class BaseMethod(nn.Module):
             dataset (ForgetRetainDataset): The replay images of the step.
         """
 
+    @classmethod
+    def forgets_at_once(cls) -> bool:
+        """Whether the first iterations push what is to be forgotten.
+
+        A schedule that watches it go has nothing to see otherwise.
+        """
+        return cls.needs != ('retain',)
+
     def find_settings(
         self, model: TaskModel, dataset: ForgetRetainDataset
     ) -> dict[str, float]:

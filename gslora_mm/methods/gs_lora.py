@@ -58,9 +58,10 @@ class GSLoRA(GroupSparse):
 
     def take_settings(self, settings):
         super().take_settings(settings)
-        self.forgetting_loss = build_loss(
-            'method.loss_forget', self.loss_forget, bound=self.bound
-        )
+        if 'bound' in settings:
+            self.forgetting_loss = build_loss(
+                'method.loss_forget', self.loss_forget, bound=self.bound
+            )
 
     def losses(self, forget, retain):
         yield bounded_forgetting(forget, self.forgetting_loss, self.beta)

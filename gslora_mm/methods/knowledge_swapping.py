@@ -54,6 +54,10 @@ class KnowledgeSwapping(GSLoRA):
     alpha_s: PerStep[NonNegative] = 5e-3
     learn_share: PerStep[LearnShare] = 0.5
 
+    @classmethod
+    def forgets_at_once(cls):
+        return False
+
     @property
     def is_learning(self) -> bool:
         """Whether the present iteration comes before any forgetting."""

@@ -55,8 +55,9 @@ LEVELS = dict(
 #: File of _base_/schedules that finds its settings, whatever the task.
 AUTO = 'auto'
 
-#: Those of methods that see nothing of what is to be forgotten, so that there
-#: is nothing to find settings by; by task: for a LoRA, and for all weights.
+#: Those of methods that do not forget from the first iteration on, so that
+#: there is nothing to find settings by; by task: for a LoRA, and for all
+#: weights.
 SCHEDULES = dict(
     detection=('detector', 'detector_full'),
     classification=('mini_classifier', 'mini_classifier_full'),
@@ -295,7 +296,7 @@ def _bases(stock: Config, level: str | None, method: str | None) -> list[str]:
             )
         of_lora, of_all = SCHEDULES[task]
         name = LEVEL_SCHEDULES.get(cls.level, AUTO)
-        if cls.needs == ('retain',):
+        if not cls.forgets_at_once():
             name = of_all if cfg.get('adapter') is None else of_lora
         bases.append(_shipped('schedules', name))
     if (

@@ -1,11 +1,14 @@
 """Values that have to be the same on all processes."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
 from mmengine import dist
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
+
+Value = TypeVar('Value')
 
 
 def model_of(runner) -> nn.Module:
@@ -97,3 +100,14 @@ def share_tensors(tensors: Iterable[Tensor]) -> None:
     """
     for tensor in tensors:
         dist.broadcast(tensor.data)
+
+
+def of_first_process(value: Value) -> Value:
+    """What the first process has, for all of them to decide the same by.
+
+    Args:
+        value (Any): Plain data, of this process.
+    """
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]

@@ -226,6 +226,17 @@ def test_schedulers_count_the_iterations_of_the_step():
         ScheduleEntry(**SCHEDULE, param_scheduler=by_epoch)
 
 
+def test_a_hook_that_sets_the_rate_wants_no_scheduler():
+    schedule = dict(
+        SCHEDULE,
+        param_scheduler=dict(type='LinearLR', start_factor=0.1, end=1),
+        hooks=[dict(type='gslora_mm.AutoScheduleHook')],
+    )
+    with pytest.raises(ConfigError, match='AutoScheduleHook in schedule.ho'):
+        ScheduleEntry(**schedule)
+    assert ScheduleEntry(**{**schedule, 'param_scheduler': None})
+
+
 @pytest.mark.parametrize(
     'lengths, message',
     [

@@ -151,6 +151,10 @@ randomness = dict(seed=3)
             dict(method='fine_tune'),
             ['methods/fine_tune', 'schedules/mini_classifier_full'],
         ),
+        (  # learns first
+            dict(method='knowledge_swapping'),
+            ['methods/knowledge_swapping', 'schedules/mini_classifier'],
+        ),
         (
             dict(level='features'),
             ['methods/counterfactual', 'schedules/features'],

@@ -1,14 +1,19 @@
+import time
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from gslora_mm.methods import GSLoRA, KnowledgeSwapping
+from gslora_mm.training.held_out import Look
 from gslora_mm.training.hooks import (
     AdapterEMAHook,
+    AutoScheduleHook,
     ForgettingEarlyStopHook,
     MethodHook,
 )
 from gslora_mm.utils import ConfigError
+from tests.processes import on_two_processes
 
 
 class Runner:
@@ -158,3 +163,94 @@ def test_iterations_that_do_not_forget_do_not_count():
 
 def test_never_stops_before_the_minimum():
     assert stopped_at([0.0] * 9, [1.0] * 9, window=1, min_iters=7) == 7
+
+
+def auto_runner(method, *groups, given_lr=None, **config):
+    """A runner with a model that is trained in groups of parameters."""
+    model = torch.nn.Linear(1, 1)
+    model.method = method
+    runner = Runner(model, max_iters=10**6)
+    runner.train_dataloader = SimpleNamespace(
+        sampler=SimpleNamespace(dataset=None)
+    )
+    optimizer = torch.optim.AdamW(
+        [
+            {'params': [parameter], 'lr': lr}
+            for parameter, lr in zip(model.parameters(), groups, strict=True)
+        ],
+        lr=groups[0],
+    )
+    runner.optim_wrapper = SimpleNamespace(optimizer=optimizer)
+    runner.cfg = SimpleNamespace(
+        model=SimpleNamespace(method=config),
+        optim_wrapper=SimpleNamespace(optimizer=dict(lr=given_lr)),
+    )
+    return runner
+
+
+def rates(runner):
+    return [g['lr'] for g in runner.optim_wrapper.optimizer.param_groups]
+
+
+def test_groups_keep_their_share_of_the_rate():
+    """Those of ``paramwise_cfg``, also of a run that goes on."""
+    course = [dict(since=0, phase='push', lr=0.08)]
+    found = dict(settings={}, course=course)
+    runner = auto_runner(GSLoRA(), 0.02, 0.002)
+    hook = AutoScheduleHook(found=found)
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0)
+    assert rates(runner) == pytest.approx([0.08, 0.008])
+    saved = runner.optim_wrapper.optimizer.state_dict()
+    resumed = auto_runner(GSLoRA(), 0.02, 0.002)
+    resumed.optim_wrapper.optimizer.load_state_dict(saved)
+    hook = AutoScheduleHook(found=found)
+    hook.before_train(resumed)
+    hook.before_train_iter(resumed, 0)
+    assert rates(resumed) == pytest.approx([0.08, 0.008])
+
+
+def test_a_given_setting_of_the_method_is_kept(monkeypatch):
+    monkeypatch.setattr(GSLoRA, 'find_settings', lambda *_: {'bound': 3.0})
+    monkeypatch.setattr(AutoScheduleHook, '_look', lambda *_: Look(1, 1, None))
+    monkeypatch.setattr(
+        'gslora_mm.training.hooks.auto_schedule_hook.HeldOut', lambda *_: None
+    )
+    for given, settings in (({}, {'bound': 3.0}), ({'bound': 7.0}, {})):
+        method = GSLoRA(**given)
+        hook = AutoScheduleHook()
+        hook.before_train(auto_runner(method, 0.1, 0.1, **given))
+        assert hook.settings == settings
+        assert method.bound == {**given, **settings}['bound']
+        assert method.forgetting_loss.bound == method.bound
+
+
+def test_a_loss_is_built_anew_for_another_bound_alone():
+    method = GSLoRA()
+    loss = method.forgetting_loss
+    method.take_settings({'beta': 0.3})
+    assert method.forgetting_loss is loss
+    method.take_settings({'bound': 3.0})
+    assert method.forgetting_loss.bound == 3.0
+
+
+def decided(rank):
+    """The limit and the look of a process that is slower and sees more."""
+    hook, runner = AutoScheduleHook(minutes=1.0), Runner(max_iters=10**6)
+    hook._start = time.perf_counter() - 10.0 * (rank + 1), 0
+    look = Look(rank / 2, rank / 2, None)
+    hook.images = SimpleNamespace(is_spared=True, look=lambda _: look)
+    return [hook._limit(runner, 10), *hook._look(runner, 10)[:2]]
+
+
+def test_all_processes_decide_the_same(tmp_path):
+    first, second = on_two_processes(decided, tmp_path)
+    assert first == second
+    assert first[0] == pytest.approx(60, abs=2)
+    assert first[1:] == [0, 0]
+
+
+def test_a_method_that_learns_first_has_nothing_to_watch():
+    AutoScheduleHook.check_method(GSLoRA())
+    with pytest.raises(ConfigError, match="'KnowledgeSwapping' pushes none"):
+        AutoScheduleHook.check_method(KnowledgeSwapping())

@@ -8,7 +8,7 @@ from gslora_mm.methods import BaseMethod
 from gslora_mm.methods.settings import Count, Positive, check_setting
 from gslora_mm.registry import HOOKS
 from gslora_mm.utils import ConfigError, usable
-from gslora_mm.utils.distributed import model_of
+from gslora_mm.utils.distributed import model_of, of_first_process
 from ..auto_schedule import AutoSchedule, Course
 from ..held_out import HeldOut, Look
 
@@ -32,7 +32,8 @@ class AutoScheduleHook(Hook):
       what is retained recovers, for as many iterations as forgetting took.
       If classes are back by then, it goes another round.
     * Settings of the *method* that depend on the scale of the model's
-      losses, see :meth:`~gslora_mm.methods.BaseMethod.find_settings`.
+      losses, see :meth:`~gslora_mm.methods.BaseMethod.find_settings`. Those
+      that stand in its config are taken as they are.
 
     ``schedule.max_iters`` is the most that a step takes; forgetting gets two
     thirds of it. A method for a deeper level than behaviour takes all of it,
@@ -97,18 +98,18 @@ class AutoScheduleHook(Hook):
 
     @staticmethod
     def check_method(method: BaseMethod) -> None:
-        """Refuse a method that sees nothing of what is to be forgotten.
+        """Refuse a method that does not forget from the first iteration on.
 
         Raises:
             ConfigError: If so.
         """
-        if method.needs == ('retain',):
+        if not method.forgets_at_once():
             raise ConfigError(
                 'schedule.hooks',
                 valid='AutoScheduleHook watches classes go, and method.type '
-                f'= {type(method).__name__!r} sees no image of them; take '
-                'a schedule with fixed settings, such as '
-                '_base_/schedules/mini.py',
+                f'= {type(method).__name__!r} pushes none of them from the '
+                'first iteration on; take a schedule with fixed settings, '
+                'such as _base_/schedules/mini.py',
             )
 
     @staticmethod
@@ -140,9 +141,11 @@ class AutoScheduleHook(Hook):
         method = model.method
         optimizer = runner.optim_wrapper.optimizer
         base = optimizer.defaults['lr']
+        for group in optimizer.param_groups:
+            # Saved with the optimizer: a resumed one has other rates by now.
+            group.setdefault('initial_lr', group['lr'])
         self._shares = [
-            group.get('initial_lr', base) / base
-            for group in optimizer.param_groups
+            group['initial_lr'] / base for group in optimizer.param_groups
         ]
         self._weight = getattr(method, method.forget_weight or '', None)
         # Of the sampler: that of the loader may be a cache of it.
@@ -153,15 +156,26 @@ class AutoScheduleHook(Hook):
             lr = runner.cfg.optim_wrapper.optimizer.get('lr')
             if lr is not None:
                 self.schedule.course = [Course(0, 'push', lr)]
-            self.settings = method.find_settings(model, dataset)
+            self.settings = self._find_settings(runner, dataset)
         method.take_settings(self.settings)
+        # A part of it may have been built anew.
+        method.to(next(model.parameters()).device)
         self.schedule.is_whole = method.level != 'behaviour'
+        if not self.plan:
+            self.images = HeldOut(dataset, self.most_images)
+            if is_new:
+                self.schedule.looks.append((0, self._look(runner, 0)))
         self._start = time.perf_counter(), runner.iter
-        if self.plan:
-            return
-        self.images = HeldOut(dataset, self.most_images)
-        if is_new:
-            self.schedule.looks.append((0, self._look(runner, 0)))
+
+    @staticmethod
+    def _find_settings(runner, dataset) -> dict[str, float]:
+        model = model_of(runner)
+        found = of_first_process(model.method.find_settings(model, dataset))
+        given = runner.cfg.model.method
+        found = {name: x for name, x in found.items() if name not in given}
+        for name, value in found.items():
+            runner.logger.info(f'method.{name} found: {value:.3g}')
+        return found
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         lr = self.schedule.rate(runner.iter)
@@ -195,11 +209,15 @@ class AutoScheduleHook(Hook):
             return runner.max_iters
         start, first = self._start
         seconds = (time.perf_counter() - start) / (done - first)
-        return min(runner.max_iters, max(1, int(60 * self.minutes / seconds)))
+        fitting = max(1, int(60 * self.minutes / seconds))
+        # No two processes take the same time.
+        return of_first_process(min(runner.max_iters, fitting))
 
     def _look(self, runner, done: int) -> Look:
         is_rising = done and self.schedule.now.phase == 'rise'
         look = self.images.look(model_of(runner), retained=not is_rising)
+        # Statistics of normalisations that are trained differ by process.
+        look = of_first_process(look)
         if is_rising:
             return look
         kind = 'held-out' if self.images.is_spared else 'replayed'
@@ -220,10 +238,10 @@ class AutoScheduleHook(Hook):
             repair=f'recovery until iteration {now.end}',
             end='done',
         )
-        weight = f', weight of forgetting x {now.weight:.3g}'
-        runner.logger.info(
-            f'iteration {done}: {words[now.phase]}{weight * (now.weight != 1)}'
-        )
+        line = f'iteration {done}: {words[now.phase]}'
+        if now.weight != 1 and self._weight is not None:
+            line += f', weight of forgetting x {now.weight:.3g}'
+        runner.logger.info(line)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         checkpoint['auto_schedule'] = dict(
