@@ -81,9 +81,9 @@ def drawn_dataset(config: Mapping, share: float) -> dict:
         config (Mapping): What :func:`plain_dataset` gives.
         share (float): The share, in (0, 1].
     """
-    is_joined = type_name(config) == 'JoinedDataset'
-    parts = config['datasets'] if is_joined else [config]
-    return dict(type='gslora_mm.JoinedDataset', datasets=parts, share=share)
+    if type_name(config) != 'JoinedDataset':
+        config = _joined_of([config])
+    return {**config, 'share': share}
 
 
 def parts_of(config: Mapping) -> list[Mapping]:
@@ -107,6 +107,10 @@ def _joined(parts: list[dict]) -> dict:
         raise ConfigError('datasets', [], 'must be a list of data sets')
     if len(parts) == 1:
         return parts[0]
+    return _joined_of(parts)
+
+
+def _joined_of(parts: list[Mapping]) -> dict:
     return dict(type='gslora_mm.JoinedDataset', datasets=parts)
 
 

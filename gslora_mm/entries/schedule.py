@@ -82,6 +82,11 @@ class ScheduleEntry(Entry):
             raise ConfigError(
                 'param_scheduler', found, 'must be a dictionary, or some'
             )
+        hooks = self.hooks
+        if not isinstance(hooks, list | tuple) or not all(
+            isinstance(each, Mapping) for each in hooks
+        ):
+            raise ConfigError('hooks', hooks, 'must be a list of dictionaries')
         self._check_annealing()
         self.schedulers(1)
         if found and 'AutoScheduleHook' in self._hook_names:

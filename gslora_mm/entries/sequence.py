@@ -87,12 +87,7 @@ def read_entries(cfg: Config) -> SequenceEntries:
         forgetting = ForgettingEntry.read(content['forgetting'])
     with config_path('schedule'):
         schedule = ScheduleEntry.read(
-            {
-                **content['schedule'],
-                **_batch_size(
-                    content['schedule'], content['train_dataloader']
-                ),
-            }
+            _with_own_size(content['schedule'], content['train_dataloader'])
         )
     adapter = content.get('adapter')
     _check_adapter(adapter)
@@ -127,11 +122,12 @@ def build_all(entries: SequenceEntries, num_steps: int) -> None:
             HOOKS.build(hook)
 
 
-def _batch_size(schedule: Mapping, loader: Mapping) -> dict[str, int]:
-    """The batch size that ``'own'`` stands for; {} where none is asked."""
-    if schedule.get('batch_size') != 'own':
-        return {}
-    own = loader.get('batch_size')
+def _with_own_size(schedule: Any, loader: Any) -> Any:
+    """The entry ``schedule`` with what batch size ``'own'`` stands for."""
+    is_readable = isinstance(schedule, Mapping)
+    if not is_readable or schedule.get('batch_size') != 'own':
+        return schedule
+    own = loader.get('batch_size') if isinstance(loader, Mapping) else None
     if not isinstance(own, int):
         raise ConfigError(
             'batch_size',
@@ -140,7 +136,7 @@ def _batch_size(schedule: Mapping, loader: Mapping) -> dict[str, int]:
             'or here',
         )
     least, most = OWN_BATCH_SIZES
-    return dict(batch_size=min(max(own, least), most))
+    return {**schedule, 'batch_size': min(max(own, least), most)}
 
 
 def _check_absent(entries: SequenceEntries) -> None:

@@ -173,7 +173,8 @@ def _read(
     if not dataset.read(keys, loader.num_workers):
         raise _Refusal(
             f'the first {len(dataset)} of {len(keys)} samples alone take '
-            f'{_mib(kept.size)}, more than schedule.cache.limit_gib allows'
+            f'{_mib(kept.size)}, and schedule.cache.limit_gib, or the disk, '
+            'has no room for more'
         )
     return dataset
 

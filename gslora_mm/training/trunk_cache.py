@@ -50,7 +50,8 @@ class TrunkCache:
         if any(row is None for row in rows):
             outputs = self.compute(inputs, data_samples)
             for i, (key, row) in enumerate(zip(keys, rows, strict=True)):
-                if row is None:
+                # An image may be there twice.
+                if row is None and key not in self._store:
                     self._store.put(key, [each[i] for each in outputs])
         else:
             outputs = [

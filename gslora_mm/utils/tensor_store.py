@@ -1,5 +1,6 @@
 """Tensors by key, in memory or in a file, up to a limit."""
 
+import errno
 import mmap
 import tempfile
 from collections.abc import Hashable, Sequence
@@ -18,7 +19,7 @@ class TensorStore:
     A file has no name: when it is closed, or the process dies, it is gone.
 
     Args:
-        limit (int): Most bytes that are kept.
+        limit (int): Most bytes that are kept; fewer if the disk is full.
         folder (PathLike | str, optional): Where to put a file, which is read
             through a memory map. Defaults to None: in memory, pinned where
             there is a GPU.
@@ -41,7 +42,7 @@ class TensorStore:
         return key in self._kept
 
     def put(self, key: Hashable, tensors: Sequence[Tensor]) -> bool:
-        """Keep tensors, unless that would exceed the limit.
+        """Keep tensors, unless that would exceed the limit or the disk.
 
         Args:
             key (Hashable): What :meth:`get` is asked for; not there yet.
@@ -54,7 +55,14 @@ class TensorStore:
         if self.size + size > self.limit:
             return False
         keep = self._in_memory if self._file is None else self._in_file
-        self._kept[key] = [keep(tensor.detach().cpu()) for tensor in tensors]
+        try:
+            kept = [keep(tensor.detach().cpu()) for tensor in tensors]
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self.limit = self.size
+            return False
+        self._kept[key] = kept
         self.size += size
         return True
 

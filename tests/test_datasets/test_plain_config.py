@@ -2,7 +2,7 @@
 
 import pytest
 
-from gslora_mm.datasets import parts_of, plain_dataset
+from gslora_mm.datasets import drawn_dataset, parts_of, plain_dataset
 from gslora_mm.utils import ConfigError
 
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
@@ -117,3 +117,11 @@ def test_read_through(config, plain):
 def test_what_cannot_be_read_through(config, message):
     with pytest.raises(ConfigError, match=message):
         plain_dataset(config)
+
+
+@pytest.mark.parametrize('own', [{}, dict(pipeline=PACK)])
+def test_a_share_of_it(own):
+    joined = dict(type='gslora_mm.JoinedDataset', datasets=[named('a')], **own)
+    assert drawn_dataset(joined, 0.5) == {**joined, 'share': 0.5}
+    one = dict(type='gslora_mm.JoinedDataset', datasets=[named('a')])
+    assert drawn_dataset(named('a'), 0.5) == {**one, 'share': 0.5}

@@ -14,6 +14,8 @@ from gslora_mm.datasets.remembered import (
 )
 from gslora_mm.utils.tensor_store import TensorStore
 
+OWN = np.random.RandomState(0)
+
 
 @pytest.fixture
 def make(make_dataset):
@@ -69,6 +71,8 @@ def test_what_has_no_room_is_read_anew(make):
         (lambda: torch.rand(1), True),
         (random.random, True),
         (np.random.rand, True),
+        # With a generator of its own.
+        (lambda: torch.tensor(OWN.rand()), True),
         # Whether or not anything comes of it.
         (lambda: 1.0 + 0 * np.random.rand(), True),
     ],

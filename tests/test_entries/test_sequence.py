@@ -73,6 +73,11 @@ def test_what_is_complete_tells_defaults_from_nothing():
         (dict(schedule__forget_ratio=0), 'schedule.forget_ratio = 0: GSLoRA'),
         (dict(adapter='ffn'), "adapter = 'ffn': must be such as"),
         (dict(schedule__log_interval=0), 'schedule.log_interval = 0: must'),
+        (dict(schedule=[3]), 'schedule.batch_size: missing'),
+        (
+            dict(schedule__hooks='Own'),
+            "schedule.hooks = 'Own': must be a list of dictionaries",
+        ),
         (
             dict(schedule__param_scheduler='LinearLR'),
             "schedule.param_scheduler = 'LinearLR': must be a dictionary",

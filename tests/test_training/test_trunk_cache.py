@@ -225,3 +225,15 @@ def test_the_first_blocks_of_a_vit_are_kept():
 
 def test_a_vit_that_is_adapted_from_its_first_block_keeps_nothing():
     assert make_classifier('backbone').frozen_modules == []
+
+
+def test_an_image_that_is_there_twice_is_kept_once():
+    model, batch = make_model('deformable_detr', TRUNK), make_batch()
+    for i, sample in enumerate(batch['data_samples']):
+        sample.set_metainfo({KEY: (i // 2, 0)})
+    model.trunk_cache = TrunkCache(model, TensorStore(10**8))
+    losses(model, batch)
+    kept = model.trunk_cache._store
+    assert len(kept._kept) == 2
+    of_all = [kept.get(key) for key in kept._kept]
+    assert kept.size == sum(each.nbytes for row in of_all for each in row)

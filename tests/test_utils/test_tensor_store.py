@@ -1,5 +1,7 @@
 """Tensors by key, in memory or in a file."""
 
+import errno
+
 import pytest
 import torch
 
@@ -52,3 +54,31 @@ def test_leaves_no_file(tmp_path):
     store.put('a', [torch.ones(4)])
     assert not list(tmp_path.iterdir())
     assert store.get('a')[0].sum() == 4
+
+
+@pytest.mark.parametrize('code', [errno.ENOSPC, errno.EIO])
+def test_a_full_disk_is_a_limit(tmp_path, code):
+    store = TensorStore(1_000, tmp_path)
+    assert store.put('a', [torch.ones(4)])
+    file, store._file = store._file, Full(code)
+    if code == errno.EIO:
+        with pytest.raises(OSError):
+            store.put('b', [torch.ones(4)])
+        return
+    assert not store.put('b', [torch.ones(4)])
+    store._file = file
+    assert store.get('b') is None and store.get('a')[0].sum() == 4
+    assert store.size == store.limit == 16
+
+
+class Full:
+    """A file that takes nothing."""
+
+    def __init__(self, code):
+        self.code = code
+
+    def seek(self, *_):
+        return 0
+
+    def write(self, _):
+        raise OSError(self.code, 'full')
