@@ -1,6 +1,6 @@
 # Settings that find themselves, whatever the model, the task and the method:
 # batch size, learning rate, the weight of forgetting, the bound, and the end
-# of a step. What is found stands in the step's config. docs/en/auto.md
+# of a step. What is found stands in the step's config. docs/en/no_tuning.md
 schedule = dict(
     max_iters=300,  # at most
     batch_size='own',  # that of the model's own training
