@@ -218,10 +218,13 @@ class DetachedOutput:
     def __init__(self, outputs: Any) -> None:
         is_tensor = torch.is_tensor(outputs)
         self.outputs = (outputs,) if is_tensor else tuple(outputs)
+        # What needs no gradient stays the same object: a task may look
+        # whether it is the input itself.
         self.leaves = tuple(
-            output.detach().requires_grad_(output.requires_grad)
+            output.detach().requires_grad_() if output.requires_grad
+            else output
             for output in self.outputs
-        )
+        )  # fmt: skip
         self.output = self.leaves[0] if is_tensor else self.leaves
 
     def backward(self) -> None:

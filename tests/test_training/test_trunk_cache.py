@@ -223,6 +223,25 @@ def test_the_first_blocks_of_a_vit_are_kept():
     assert not model.model.backbone.layers[0].training
 
 
+@pytest.mark.parametrize('within', ['backbone', 'backbone.layers.1'])
+def test_a_vit_that_keeps_nothing_is_trained_on_images(within):
+    """As where its training pipeline is random."""
+    from mmpretrain.structures import DataSample
+
+    model = make_classifier(within)
+    samples = [
+        DataSample(metainfo=dict(role=role)).set_gt_label(i)
+        for i, role in enumerate(['forget', 'retain'])
+    ]
+    inputs = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    halves = []
+    model.method.losses = lambda **found: halves.extend(found.values()) or ()
+    losses(model, dict(inputs=list(inputs), data_samples=samples))
+    for half in halves:
+        assert half.tokens is None
+        assert len(half.layers) == 3  # two blocks and the embedding
+
+
 def test_a_vit_that_is_adapted_from_its_first_block_keeps_nothing():
     assert make_classifier('backbone').frozen_modules == []
 
