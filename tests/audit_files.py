@@ -16,7 +16,8 @@ def make_audit(
 
     Args:
         step: Number of the step.
-        classes: Those to bring back; the last leaks most.
+        classes: Those to bring back; the last scores highest, the first is
+            most above its reference.
         retrained: How many retrained models there are.
         sha256: Of the file that was attacked.
     """
@@ -38,6 +39,14 @@ def make_audit(
             },
             separates=verdict is not None if has_control else None,
             resisted=verdict if has_control else None,
+            worst=dict(
+                name=classes[0],
+                after=after,
+                retrained=[0.5, 0.5, 0.6][:retrained],
+                resisted=verdict,
+            )
+            if has_control and verdict is not None
+            else None,
             seconds=3.1,
         )
 

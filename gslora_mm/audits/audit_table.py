@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from gslora_mm.reports.attacks import verdict
+from gslora_mm.reports.attacks import verdict, worst_class
 from gslora_mm.reports.rendering import Table, render_template
 from gslora_mm.utils.text import percent, shortened
 from .run import known_attacks
@@ -59,7 +59,7 @@ def _table(entries: Sequence[Mapping]) -> Table:
                 f'{percent(low)} to {percent(high)}',
                 ', '.join(map(percent, entry['retrained'])) or '-',
                 verdict(entry),
-                _worst(entry['worst']),
+                worst_class(entry),
             ]
         )
     return Table(header, rows, left=1)
@@ -76,12 +76,3 @@ def setting_in_words(setting: Mapping[str, Any]) -> str:
         else:
             words.append(f'{key} {value}')
     return ', '.join(words)
-
-
-def _worst(worst: Mapping[str, Any] | None) -> str:
-    if worst is None:
-        return '-'
-    return (
-        f'{worst["name"]}: {percent(worst["after"])} of '
-        f'{percent(max(filter(None, worst["retrained"]), default=0.0))}'
-    )

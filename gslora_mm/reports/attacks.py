@@ -14,7 +14,8 @@ NOTE = (
     'the attack finds no more in this model than in those that were trained '
     'without the classes (retrained). Says nothing: it does not tell these '
     'from the pre-trained model. No control: there is no retrained model to '
-    'compare with, so there is no verdict.'
+    'compare with, so there is no verdict. Worst class: the one that is most '
+    'above its score in the retrained models.'
 )
 _NEEDED = dict(step=int, classes=list, attacks=list)
 _DEFAULTS = dict(checkpoint_sha256=None, retrained_sha256=None, not_run=None)
@@ -129,22 +130,25 @@ def _row(attack: Mapping) -> list[str]:
         percent(attack.get('pretrained')),
         after,
         range_text(attack.get('retrained') or []),
-        _worst(attack),
+        worst_class(attack),
     ]
 
 
-def _worst(attack: Mapping) -> str:
-    """The class that leaks most."""
-    scores = {
-        name: score
-        for name, score in (attack.get('per_class') or {}).items()
-        if score is not None
-    }
-    if not scores:
+def worst_class(attack: Mapping) -> str:
+    """The class most above its reference, with both scores in percent.
+
+    Args:
+        attack (Mapping): An entry of ``attacks``.
+
+    Returns:
+        str: Such as ``zero 70.0, retrained 65.0``; ``-`` without a retrained
+        model, as nothing says then what is much.
+    """
+    worst = attack.get('worst')
+    if not worst:
         return '-'
-    most = max if attack.get('higher_is_leak', True) else min
-    name = most(scores, key=scores.__getitem__)
-    return f'{name} {percent(scores[name])}'
+    own, references = percent(worst['after']), range_text(worst['retrained'])
+    return f'{worst["name"]} {own}, retrained {references}'
 
 
 def range_text(scores: Sequence[float | None]) -> str:

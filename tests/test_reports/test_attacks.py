@@ -1,5 +1,6 @@
 import pytest
 
+from gslora_mm.audits.audit_table import render_audit
 from gslora_mm.reports.attacks import (
     attack_table,
     read_audits,
@@ -54,18 +55,25 @@ def test_table_of_attacks():
         'Pre-trained': '93.0',
         'After': '70.0 (66.0 to 74.0)',
         'Retrained': '69.0 to 71.0',
-        'Worst class': 'tie 71.0',
+        'Worst class': 'dog 70.0, retrained 50.0',
     }
     assert table.rows[1][2] == 'iterations 10 60'
     assert table.rows[2][1:3] == ['says nothing', '-']
 
 
-def test_the_worst_class_is_the_one_that_leaks_most():
-    audit = make_audit(1, ['dog', 'tie'])
-    audit['attacks'][0]['higher_is_leak'] = False
-    audit['attacks'][1]['per_class'] = dict(dog=None, tie=None)
-    worst = [row[-1] for row in attack_table(audit).rows]
-    assert worst == ['dog 70.0', '-', 'tie 91.0']
+def test_the_worst_class_is_the_one_most_above_its_reference():
+    audit = make_audit(1, ['dog', 'tie'], retrained=3)
+    own = [row[-1] for row in attack_table(audit).rows]
+    assert own == [
+        'dog 70.0, retrained 50.0 to 60.0',
+        'dog 88.0, retrained 50.0 to 60.0',
+        '-',
+    ]
+    audit |= dict(retrained=[{}] * 3, pretrained_sha256='ab' * 32)
+    in_markdown = render_audit(audit)
+    assert all(each in in_markdown for each in own)
+    alone = make_audit(1, ['dog', 'tie'], retrained=0)
+    assert {row[-1] for row in attack_table(alone).rows} == {'-'}
 
 
 def test_what_an_attack_does_not_say_is_left_open():

@@ -129,6 +129,17 @@ def test_tables_are_those_of_the_markdown(tmp_path):
         assert len({len(row) for row in table}) == 1
 
 
+def test_settings_that_were_found_are_there(tmp_path):
+    file = make_work_dir(tmp_path) / 'step_01' / 'result.json'
+    course = [dict(phase='repair', lr=0.0123, weight=2, start=40, since=80)]
+    found = dict(settings=dict(bound=4.5), course=course)
+    save_json(load_json(file) | dict(found=dict(AutoScheduleHook=found)), file)
+    page = write(tmp_path)
+    assert ['1', '0.0123', 'x 2', '4.5', '40', '80'] in [
+        row for table in page.tables for row in table
+    ]
+
+
 def test_each_class_has_its_row(tmp_path):
     make_work_dir(tmp_path, finished=1)
     rows = {row[0].strip(): row[1:] for row in write(tmp_path).table('Class')}
