@@ -133,7 +133,8 @@ def write_request(
     source = _absolute(located(config))
     with usable('config'):
         stock = _read_stock(source)
-    bases = [source, *_bases(stock, level, method)]
+    watches = (options or {}).get('forgetting.forget_share') != 0
+    bases = [source, *_bases(stock, level, method, watches)]
     classes = _class_names(stock)
     steps = [
         [complete_name(name, classes, f'forget[{index}]') for name in names]
@@ -265,13 +266,17 @@ def _read_stock(path: str) -> Config:
     return cfg
 
 
-def _bases(stock: Config, level: str | None, method: str | None) -> list[str]:
+def _bases(
+    stock: Config, level: str | None, method: str | None, watches: bool
+) -> list[str]:
     """Configs of this package that a sequence inherits from.
 
     Args:
         stock (Config): Config of the model.
         level (str, optional): See :func:`write_request`.
         method (str, optional): See :func:`write_request`.
+        watches (bool): Whether there are images of what is to be forgotten,
+            to find settings by.
     """
     bases, cfg = [], stock
     if 'method' not in stock:
@@ -296,7 +301,7 @@ def _bases(stock: Config, level: str | None, method: str | None) -> list[str]:
             )
         of_lora, of_all = SCHEDULES[task]
         name = LEVEL_SCHEDULES.get(cls.level, AUTO)
-        if not cls.forgets_at_once():
+        if not (watches and cls.forgets_at_once()):
             name = of_all if cfg.get('adapter') is None else of_lora
         bases.append(_shipped('schedules', name))
     if (

@@ -155,6 +155,10 @@ randomness = dict(seed=3)
             dict(method='knowledge_swapping'),
             ['methods/knowledge_swapping', 'schedules/mini_classifier'],
         ),
+        (  # nothing is there to be watched
+            dict(options={'forgetting.forget_share': 0}),
+            ['methods/masked_distillation', 'schedules/mini_classifier'],
+        ),
         (
             dict(level='features'),
             ['methods/counterfactual', 'schedules/features'],
