@@ -60,17 +60,19 @@ class HeldOut:
         )
 
     @torch.no_grad()
-    def look(self, model: TaskModel) -> Look:
+    def look(self, model: TaskModel, *, retained: bool = True) -> Look:
         """See what a model makes of them; nothing of it changes.
 
         Args:
             model (TaskModel): On its device.
+            retained (bool): Whether to look at what is retained, too.
+                Defaults to True.
         """
         modes = {module: module.training for module in model.modules()}
         model.eval()
         try:
             named, surety = self._look_at_forgotten(model)
-            loss = self._loss(model) if self._retain else None
+            loss = self._loss(model) if retained and self._retain else None
         finally:
             for module, mode in modes.items():
                 module.training = mode
