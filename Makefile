@@ -115,7 +115,7 @@ demo: export MALLOC_MMAP_THRESHOLD_ = 4000000000
 demo: export MALLOC_TRIM_THRESHOLD_ = 16000000000
 demo: mini-coco $(PRETRAINED)
 	$(BIN)/python tools/train.py \
-		configs/mini/gs-lora_deformable-detr_mini-coco_3x2.py \
+		configs/mini/gs-lora-auto_deformable-detr_mini-coco_3x2.py \
 		--work-dir $(DEMO) --resume
 
 # An instant when the data is there.
