@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from gslora_mm.datasets import type_name
 from gslora_mm.registry import RUNNERS, init_scope
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.quiet import no_prints
@@ -101,7 +102,7 @@ def retraining_config(
     hooks = [
         hook
         for hook in cfg.get('custom_hooks') or []
-        if str(hook['type']).split('.')[-1] not in DROPPED_HOOKS
+        if type_name(hook) not in DROPPED_HOOKS
     ]
     own.custom_hooks = [
         *hooks,

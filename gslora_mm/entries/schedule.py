@@ -2,6 +2,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from gslora_mm.datasets import type_name
 from gslora_mm.methods import BaseMethod
 from gslora_mm.utils import ConfigError, config_path
 from .cache import CacheEntry
@@ -148,8 +149,7 @@ class ScheduleEntry(Entry):
                 )
             config = {**config, 'by_epoch': False}
             config.setdefault('end', max_iters)
-            name = str(config.get('type')).split('.')[-1]
-            if name.startswith('CosineAnnealing'):
+            if type_name(config).startswith('CosineAnnealing'):
                 span = config['end'] - config.get('begin', 0)
                 config.setdefault('T_max', span)
             out.append(config)
@@ -163,7 +163,7 @@ class ScheduleEntry(Entry):
 
     @property
     def _hook_names(self) -> set[str]:
-        return {str(hook.get('type')).split('.')[-1] for hook in self.hooks}
+        return set(map(type_name, self.hooks))
 
     def num_iterations(self, per_epoch: int) -> int:
         """How long a step is trained.

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 
+from gslora_mm.datasets import type_name
 from gslora_mm.entries.cache import CacheEntry
 from gslora_mm.evaluation import step_result
 from gslora_mm.lora import (
@@ -150,9 +151,8 @@ def _write_down(runner: Runner, cfg: Config, files: StepDir) -> dict:
         if hasattr(hook, 'found')
     }
     for hook in cfg.custom_hooks:
-        name = str(hook.type).split('.')[-1]
-        if name in found:
-            hook.found = found[name]
+        if type_name(hook) in found:
+            hook.found = found[type_name(hook)]
     if found and is_main_process():
         written = Config.fromfile(files.config)
         written.custom_hooks = cfg.custom_hooks

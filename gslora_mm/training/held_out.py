@@ -9,6 +9,7 @@ from mmengine.dataset import pseudo_collate
 from gslora_mm.datasets import ClassSubset, ForgetRetainDataset
 from gslora_mm.datasets.forget_retain import seeded
 from gslora_mm.tasks import TaskModel
+from gslora_mm.tasks.temporary import evaluating
 
 
 class Look(NamedTuple):
@@ -68,14 +69,9 @@ class HeldOut:
             retained (bool): Whether to look at what is retained, too.
                 Defaults to True.
         """
-        modes = {module: module.training for module in model.modules()}
-        model.eval()
-        try:
+        with evaluating(model):
             named, surety = self._look_at_forgotten(model)
             loss = self._loss(model) if retained and self._retain else None
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
         return Look(named, surety, loss)
 
     def _look_at_forgotten(self, model: TaskModel) -> tuple[float, float]:

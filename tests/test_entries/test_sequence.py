@@ -10,6 +10,7 @@ from gslora_mm.entries import (
 )
 from gslora_mm.methods import BaseMethod
 from gslora_mm.registry import METHODS
+from gslora_mm.training.hooks import AutoScheduleHook, MethodHook
 from gslora_mm.utils import ConfigError
 
 SCHEDULE = dict(
@@ -282,3 +283,18 @@ def test_all_values_are_tried(changes, message):
 
 def test_methods_are_found_by_their_class():
     assert issubclass(read_entries(sequence()).method.cls, BaseMethod)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'ends'),
+    [
+        ('gslora_mm.AutoScheduleHook', True),
+        (AutoScheduleHook, True),  # as in configs of the new style
+        (MethodHook, False),
+    ],
+)
+def test_hooks_that_end_a_step_are_known_by_name_and_class(kind, ends):
+    schedule = ScheduleEntry(
+        batch_size=4, optim_wrapper={}, max_iters=1, hooks=[dict(type=kind)]
+    )
+    assert schedule.may_end_early is ends

@@ -9,6 +9,7 @@ from mmengine.dataset import pseudo_collate
 from gslora_mm.datasets import ForgetRetainDataset
 from gslora_mm.lora import disable_lora
 from gslora_mm.tasks import ROLES, HalfBatch, TaskModel
+from gslora_mm.tasks.temporary import evaluating
 
 
 @contextmanager
@@ -18,15 +19,8 @@ def without_adapter(model: TaskModel) -> Iterator[None]:
     Args:
         model (TaskModel): Its mode is put back at the end.
     """
-    # Of each module: a method may have part of them in evaluation mode.
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with disable_lora(model.model):
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(model), disable_lora(model.model):
+        yield
 
 
 def read_replay(
