@@ -251,3 +251,14 @@ def test_only_a_part_can_be_set_aside(make_dataset, share):
     )
     with pytest.raises(ConfigError, match=rf'^held_out = {share}: must be in'):
         ForgetRetainDataset(make_dataset([[0], [1]]), **halves, held_out=share)
+
+
+def test_images_of_both_halves_are_set_aside_once(make_dataset):
+    halves = dict(
+        forget=dict(classes=['person']), retain=dict(classes=['bicycle'])
+    )
+    images = [[0, 1]] * 20 + [[1]] * 20
+    split = ForgetRetainDataset(make_dataset(images), **halves, held_out=0.3)
+    forget, retain = (set(half.indices) for half in split.held_out)
+    assert len(forget) == 6 and len(retain) == 12
+    assert forget < retain

@@ -129,3 +129,28 @@ def test_reads_the_query_whose_box_lies_over_the_object():
         rows = DetectionTask().object_rows(model, batch)
     hidden = found['hidden_states'][-1][0, wanted]
     torch.testing.assert_close(rows.embedding, hidden)
+
+
+@pytest.mark.parametrize(
+    ('most', 'named'), [(1, [True, False]), (10_000, [True, True])]
+)
+def test_names_an_object_only_among_the_detections_of_its_image(most, named):
+    model, batch = build_detector('dino').eval(), random_batch(1)
+    data = model.data_preprocessor(copy.deepcopy(batch))
+    (sample,) = data['data_samples']
+    with torch.no_grad():
+        found = model.forward_transformer(
+            model.extract_feat(data['inputs']), [sample]
+        )
+        scores, boxes = last_outputs(model.bbox_head, found)
+        query, label = divmod(int(scores[0].argmax()), scores.shape[-1])
+        height, width = sample.img_shape[:2]
+        corners = bbox_cxcywh_to_xyxy(boxes[0, [query, query]])
+        truth = batch['data_samples'][0].gt_instances[[0, 0]]
+        truth.bboxes = corners * torch.tensor([width, height, width, height])
+        # The surest detection of the image, and another name for its box.
+        truth.labels = torch.tensor([label, (label + 1) % scores.shape[-1]])
+        batch['data_samples'][0].gt_instances = truth
+        model.test_cfg = dict(max_per_img=most)
+        rows = DetectionTask().object_rows(model, batch)
+    assert rows.named.tolist() == named

@@ -141,3 +141,18 @@ def test_what_is_not_recognised_but_likely_is_not_gone():
     )
     repair = next(c for c in schedule.course if c.phase == 'repair')
     assert repair.since == 100
+
+
+def test_progress_is_judged_over_a_whole_interval():
+    """The rate is found at 35; 40 is the next look, and 60 the one after."""
+    schedule, _ = walk(
+        lambda done: float(done < 60),
+        surety_at=lambda done: (1.0 if done < 35 else 0.4) * (done < 60),
+    )
+    assert [course.since for course in schedule.course[:3]] == [0, 35, 60]
+    assert {course.weight for course in schedule.course} == {1.0}
+
+
+def test_the_weight_of_forgetting_has_an_end():
+    schedule, _ = walk(lambda done: 1.0, raise_weight=4.0)
+    assert max(course.weight for course in schedule.course) == 16.0
