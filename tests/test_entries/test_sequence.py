@@ -91,6 +91,18 @@ def test_bad_entries_are_named(changes, message):
         read_entries(sequence(**changes))
 
 
+def test_numbers_of_yaml_are_no_numbers_yet():
+    """It reads 1e-3 as a text; what builds the optimizer says so."""
+    optimizer = dict(type='AdamW', lr='1e-3')
+    scheduler = dict(type='CosineAnnealingLR', eta_min=1e-5)
+    ScheduleEntry(
+        max_iters=3,
+        batch_size=2,
+        optim_wrapper=dict(optimizer=optimizer),
+        param_scheduler=scheduler,
+    )
+
+
 def test_missing_keys_are_named():
     with pytest.raises(ConfigError, match='steps: missing; a list with the'):
         ForgettingEntry.read(dict(pretrained='a.pth'))

@@ -231,7 +231,8 @@ class DetectionTask(BaseTask):
             'these and other metrics',
         )
         metrics = coco.get('metric', 'bbox')
-        if 'bbox' not in ([metrics] if isinstance(metrics, str) else metrics):
+        listed = metrics if isinstance(metrics, list | tuple) else [metrics]
+        if 'bbox' not in listed:
             raise ConfigError(
                 'val_evaluator.metric',
                 metrics,
