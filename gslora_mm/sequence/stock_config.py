@@ -36,6 +36,7 @@ _DICTIONARIES = (
     *LOADERS,
     'forgetting',
     'method',
+    'task',
     'schedule',
     'default_hooks',
     'visualizer',

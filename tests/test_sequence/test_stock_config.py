@@ -31,6 +31,8 @@ DICTIONARIES = (
     'model',
     'train_dataloader',
     'forgetting',
+    'method',
+    'task',
     'schedule',
     'default_hooks',
     'visualizer',

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -57,9 +57,11 @@ class DetectionTask(BaseTask):
     def __init__(
         self, aux_loss: dict | None = None, forget_queries: str = 'all'
     ) -> None:
-        aux_loss = dict(aux_loss or {})
-        if not set(aux_loss) <= {'retain'} or not all(
-            isinstance(value, bool) for value in aux_loss.values()
+        aux_loss = aux_loss or {}
+        if (
+            not isinstance(aux_loss, Mapping)
+            or not set(aux_loss) <= {'retain'}
+            or not all(isinstance(value, bool) for value in aux_loss.values())
         ):
             raise ConfigError(
                 'task.aux_loss',

@@ -26,6 +26,7 @@ def test_a_head_without_class_weights_is_named():
     [
         (dict(aux_loss=dict(forget=True)), 'task.aux_loss'),
         (dict(aux_loss=dict(retain=1)), 'task.aux_loss'),
+        (dict(aux_loss=True), 'task.aux_loss = True'),
         (dict(forget_queries='some'), "task.forget_queries = 'some'"),
     ],
 )
