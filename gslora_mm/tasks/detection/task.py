@@ -98,9 +98,11 @@ class DetectionTask(BaseTask):
             raise ConfigError(
                 'model.type',
                 type(model).__name__,
-                'its dense queries and the ones it drops by image are not '
-                'read; use a detector whose queries are the same for all '
-                'images, such as DINO',
+                'it drops queries that overlap, image by image and layer by '
+                'layer, and is trained on dense ones that it never puts out; '
+                'losses are read here, and models compared, of as many '
+                'queries in every image; use a detector of which that is so, '
+                'such as DINO',
             )
 
     def try_model(self, model: nn.Module) -> None:

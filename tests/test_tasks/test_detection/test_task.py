@@ -42,7 +42,7 @@ def test_reads_the_detr_family_only():
     from mmdet.models.detectors import DDQDETR
 
     # Its layers are trained on other queries than they put out.
-    with pytest.raises(ConfigError, match="'DDQDETR': its dense queries"):
+    with pytest.raises(ConfigError, match="'DDQDETR': it drops queries"):
         DetectionTask().check_model(DDQDETR.__new__(DDQDETR))
 
 
