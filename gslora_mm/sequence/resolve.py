@@ -26,7 +26,7 @@ from gslora_mm.utils.checkpoint import local_path, sha256_of
 from gslora_mm.utils.quiet import no_prints
 from gslora_mm.work_dir import WorkDir
 from .plan import ForgettingPlan
-from .stock_config import check_entries, stock_config
+from .stock_config import check_entries, check_work_dir, stock_config
 
 #: Modules whose log records reach the console during a sequence.
 CONSOLE = (
@@ -335,6 +335,7 @@ def resolve(cfg: Config) -> ResolvedSequence:
             could be.
     """
     check_entries(cfg)
+    check_work_dir(cfg)
     init_scope(cfg)
     entries = read_entries(cfg)
     stock = stock_config(cfg)

@@ -77,9 +77,6 @@ def check_entries(cfg: Config) -> None:
         raise ConfigError(
             'default_scope', scope, "must be a library's name, such as 'mmdet'"
         )
-    work_dir = cfg.get('work_dir')
-    if not work_dir or not isinstance(work_dir, str | os.PathLike):
-        raise ConfigError('work_dir', work_dir, 'must be a folder to write to')
     seed = (cfg.get('randomness') or {}).get('seed')
     if seed is not None and not is_count(seed, 0):
         raise ConfigError(
@@ -87,6 +84,8 @@ def check_entries(cfg: Config) -> None:
         )
     for name in LOADERS:
         loader = cfg.get(name) or {}
+        if loader:
+            _check_loader(loader, name)
         workers = loader.get('num_workers', 0)
         if not is_count(workers, 0):
             raise ConfigError(
@@ -97,6 +96,20 @@ def check_entries(cfg: Config) -> None:
         raise ConfigError(
             'val_dataloader.batch_size', images, 'must be an int >= 1'
         )
+
+
+def check_work_dir(cfg: Config) -> None:
+    """Refuse a sequence that has no folder to write to.
+
+    Args:
+        cfg (Config): A sequence config.
+
+    Raises:
+        ConfigError: If so.
+    """
+    work_dir = cfg.get('work_dir')
+    if not work_dir or not isinstance(work_dir, str | os.PathLike):
+        raise ConfigError('work_dir', work_dir, 'must be a folder to write to')
 
 
 def _is_made_of_mappings(entry: Any) -> bool:
@@ -125,7 +138,6 @@ def stock_config(cfg: Config) -> dict[str, Any]:
     stock = cfg.to_dict()
     for loader in LOADERS:
         if stock.get(loader):
-            _check_loader(stock[loader], loader)
             with config_path(f'{loader}.dataset'):
                 stock[loader]['dataset'] = plain_dataset(
                     stock[loader]['dataset']

@@ -5,7 +5,7 @@ import math
 import pytest
 from mmengine.config import Config
 
-from gslora_mm.sequence import ForgettingSequence
+from gslora_mm.sequence import ForgettingSequence, write_request
 from gslora_mm.sequence.resolve import resolve
 from gslora_mm.sequence.stock_config import check_entries, stock_config
 from gslora_mm.tasks import DetectionTask
@@ -56,8 +56,6 @@ def test_what_has_to_be_a_dictionary(name, value):
         (dict(val_evaluator=['CocoMetric']), 'val_evaluator = '),
         (dict(visualizer=dict(vis_backends='x')), 'visualizer.vis_backends ='),
         (dict(default_scope=3), 'default_scope = 3: must be a library'),
-        (dict(work_dir=None), 'work_dir = None: must be a folder'),
-        (dict(work_dir=3), 'work_dir = 3: must be a folder'),
         (dict(randomness=dict(seed='3')), "randomness.seed = '3': must be an"),
         (dict(randomness=dict(seed=-1)), 'randomness.seed = -1: must be an'),
         (dict(randomness=dict(seed=True)), 'randomness.seed = True: must be'),
@@ -74,11 +72,36 @@ def test_what_has_to_be_a_dictionary(name, value):
 def test_bad_entries_are_named(changes, named):
     with pytest.raises(ConfigError, match=f'^{named}'):
         check_entries(config(**changes))
-    # Both ways into the package, before anything else.
     with pytest.raises(ConfigError, match=f'^{named}'):
-        ForgettingSequence(config(**changes))
+        resolve(config(**changes))  # before anything else
+
+
+@pytest.mark.parametrize('value', [None, 3, ''])
+def test_a_sequence_without_a_folder(value):
+    cfg = config()
+    cfg.work_dir = value
+    for function in (ForgettingSequence, resolve):
+        with pytest.raises(ConfigError, match='^work_dir = .*must be a fold'):
+            function(cfg)
+    cfg.pop('work_dir')
+    with pytest.raises(ConfigError, match='^work_dir = None: must be a fold'):
+        ForgettingSequence(cfg)
+
+
+@pytest.mark.parametrize(
+    ('text', 'named'),
+    [
+        ('train_dataloader = dict(batch_size=4)', 'train_dataloader.data'),
+        ("train_dataloader = 'x'", "train_dataloader = 'x': must be a dict"),
+        ("model = 'vit'", "model = 'vit': must be a dictionary"),
+    ],
+)
+def test_a_request_for_such_a_config(tmp_path, text, named):
+    path = tmp_path / 'mine.py'
+    path.write_text(f"default_scope = 'mmpretrain'\n{text}\n")
     with pytest.raises(ConfigError, match=f'^{named}'):
-        resolve(config(**changes))
+        write_request(path, 'a.pth', [['cat']], work_dir=tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
 
 
 def test_none_is_no_entry():
