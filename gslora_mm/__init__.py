@@ -5,9 +5,9 @@ which ``docs/en/architecture.md`` draws, and configs reach them as
 ``gslora_mm.Name``.
 """
 
-from .utils.torchvision_shim import ensure_torchvision
+from .utils.torchvision_shim import watch_torchvision
 from .version import __version__
 
-ensure_torchvision()
+watch_torchvision()
 
 __all__ = ['__version__']

@@ -8,18 +8,24 @@ again. One attack, one file: docs/en/audits.md.
 
 import argparse
 
-from gslora_mm.utils import ConfigError, SaveError
-from gslora_mm.utils.quiet import hush, no_prints
+from gslora_mm.utils import ConfigError, SaveError, atomic_write
+from gslora_mm.utils.command_line import DictAction, imports
 
-hush()
-with no_prints():
-    import mmdet.datasets  # noqa: F401  (greets on import)
-    from mmengine.config import DictAction
-
-    from gslora_mm.audits import Audit, known_attacks
-    from gslora_mm.audits.audit_table import render_audit
-    from gslora_mm.reports import write_report
-    from gslora_mm.utils import atomic_write
+#: All there are: the help must not wait for them to be imported.
+ATTACKS = (
+    'collateral',
+    'head_transplant',
+    'linear_probe',
+    'localisation',
+    'membership',
+    'prototype',
+    'redirection',
+    'relearning',
+    'retain_tuning',
+    'rounding',
+    'similarity',
+    'verification',
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -55,7 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         metavar='NAME',
         help='default: all that fit the model. Known are\n'
-        + ', '.join(known_attacks()),
+        + ', '.join(ATTACKS),
     )
     parser.add_argument(
         '--seeds',
@@ -86,6 +92,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+with imports(
+    __name__, parse_args, 'the same command goes on with what is not finished'
+):
+    import mmdet.datasets  # noqa: F401  (greets on import)
+
+    from gslora_mm.audits import Audit
+    from gslora_mm.audits.audit_table import render_audit
+    from gslora_mm.reports import write_report
+
+
 def main(argv: list[str] | None = None) -> None:
     """Attack, write both files and put the figures into the report."""
     args = parse_args(argv)
@@ -108,10 +124,6 @@ def main(argv: list[str] | None = None) -> None:
         result = audit.attack()
     except (ConfigError, SaveError) as error:
         raise SystemExit(f'error: {error}') from None
-    except KeyboardInterrupt:
-        raise SystemExit(
-            'stopped; the same command goes on with what is not finished'
-        ) from None
     text = render_audit(result)
     path = audit.files[1]
     with atomic_write(path, 'w') as file:

@@ -11,39 +11,10 @@ tools/train.py (and tools/dist_train.sh, for several GPUs).
 
 import argparse
 import os
-import shlex
 import sys
 
-
-def interrupted() -> str:
-    """What Ctrl-C ends with, in place of a traceback."""
-    resume = ['--resume'] * ('--resume' not in sys.argv)
-    return 'interrupted; to go on: ' + shlex.join(
-        ['python', *sys.argv, *resume]
-    )
-
-
-def in_one_line(kind, error, traceback) -> None:
-    """End as :func:`main` does while its imports go on."""
-    if issubclass(kind, KeyboardInterrupt):
-        print(interrupted(), file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, traceback)
-
-
-sys.excepthook = in_one_line  # before anything that takes its time
-
-from gslora_mm.utils import ConfigError, SaveError  # noqa: E402
-from gslora_mm.utils.garbage import nothing_is_garbage  # noqa: E402
-from gslora_mm.utils.quiet import hush, no_prints  # noqa: E402
-
-hush()
-with no_prints(), nothing_is_garbage():
-    import mmdet.datasets  # noqa: F401  (greets on import)
-    from mmengine.config import Config, DictAction
-
-    from gslora_mm.sequence import ForgettingSequence, write_request
-    from gslora_mm.training import enable_amp, leave
+from gslora_mm.utils import ConfigError, SaveError
+from gslora_mm.utils.command_line import DictAction, imports, resumed
 
 #: Words of the command line by what errors call them.
 FLAGS = {
@@ -122,6 +93,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+with imports(__name__, parse_args, f'to go on: {resumed()}'):
+    import mmdet.datasets  # noqa: F401  (greets on import)
+    from mmengine.config import Config
+
+    from gslora_mm.sequence import ForgettingSequence, write_request
+    from gslora_mm.training import enable_amp, leave
+
+
 def forget(args: argparse.Namespace) -> None:
     path = write_request(
         args.config,
@@ -167,7 +146,7 @@ def main() -> None:
     except (SaveError, FloatingPointError) as error:
         leave(f'{type(error).__name__}: {error}')
     except KeyboardInterrupt:
-        leave(interrupted())
+        leave(f'interrupted; to go on: {resumed()}')
     leave()
 
 

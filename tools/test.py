@@ -10,23 +10,8 @@ import copy
 import os
 import os.path as osp
 
-from mmengine.config import Config, DictAction
-from mmengine.registry import RUNNERS
-
-from gslora_mm.registry import TASKS, init_scope
 from gslora_mm.utils import ConfigError, SaveError, config_path, save_json
-from gslora_mm.utils.checkpoint import TOOL_FLAGS
-from gslora_mm.utils.config_file import read_config
-from gslora_mm.utils.quiet import hush, no_prints
-
-hush()
-with no_prints():
-    import mmdet.datasets  # noqa: F401  (greets on import)
-
-    from gslora_mm.models import load_stock_checkpoint
-    from gslora_mm.tasks import BaseTask, complete_task_config
-    from gslora_mm.training import init_processes, leave
-    from gslora_mm.utils.distributed import model_of
+from gslora_mm.utils.command_line import DictAction, imports
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,6 +58,20 @@ def parse_args() -> argparse.Namespace:
         help=argparse.SUPPRESS,
     )
     return parser.parse_args()
+
+
+with imports(__name__, parse_args):
+    import mmdet.datasets  # noqa: F401  (greets on import)
+    from mmengine.config import Config
+    from mmengine.registry import RUNNERS
+
+    from gslora_mm.models import load_stock_checkpoint
+    from gslora_mm.registry import TASKS, init_scope
+    from gslora_mm.tasks import BaseTask, complete_task_config
+    from gslora_mm.training import init_processes, leave
+    from gslora_mm.utils.checkpoint import TOOL_FLAGS
+    from gslora_mm.utils.config_file import read_config
+    from gslora_mm.utils.distributed import model_of
 
 
 def evaluation_config(cfg: Config) -> Config:

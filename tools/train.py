@@ -8,44 +8,9 @@ training run of mmdet or mmpretrain.
 import argparse
 import os
 import os.path as osp
-import shlex
-import sys
 
-
-def interrupted() -> str:
-    """What Ctrl-C ends with, in place of a traceback."""
-    resume = ['--resume'] * ('--resume' not in sys.argv)
-    return 'interrupted; to go on: ' + shlex.join(
-        ['python', *sys.argv, *resume]
-    )
-
-
-def in_one_line(kind, error, traceback) -> None:
-    """End as :func:`main` does while its imports go on."""
-    if issubclass(kind, KeyboardInterrupt):
-        print(interrupted(), file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, traceback)
-
-
-sys.excepthook = in_one_line  # before anything that takes its time
-
-from gslora_mm.utils import ConfigError, SaveError  # noqa: E402
-from gslora_mm.utils.garbage import nothing_is_garbage  # noqa: E402
-from gslora_mm.utils.quiet import hush, no_prints  # noqa: E402
-
-hush()
-with no_prints(), nothing_is_garbage():
-    import mmdet.datasets  # noqa: F401  (greets on import)
-    from mmengine.config import Config, DictAction
-    from mmengine.registry import RUNNERS
-    from mmengine.runner import find_latest_checkpoint
-
-    from gslora_mm.registry import init_scope
-    from gslora_mm.sequence import ForgettingSequence, run_step
-    from gslora_mm.training import enable_amp, init_processes, leave
-    from gslora_mm.utils.config_file import read_config
-    from gslora_mm.work_dir import own_folder
+from gslora_mm.utils import ConfigError, SaveError
+from gslora_mm.utils.command_line import DictAction, imports, resumed
 
 
 def parse_args() -> argparse.Namespace:
@@ -92,6 +57,19 @@ def parse_args() -> argparse.Namespace:
         help=argparse.SUPPRESS,
     )
     return parser.parse_args()
+
+
+with imports(__name__, parse_args, f'to go on: {resumed()}'):
+    import mmdet.datasets  # noqa: F401  (greets on import)
+    from mmengine.config import Config
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import find_latest_checkpoint
+
+    from gslora_mm.registry import init_scope
+    from gslora_mm.sequence import ForgettingSequence, run_step
+    from gslora_mm.training import enable_amp, init_processes, leave
+    from gslora_mm.utils.config_file import read_config
+    from gslora_mm.work_dir import own_folder
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -153,7 +131,7 @@ def main() -> None:
         # What the user can mend needs no traceback.
         leave(f'{type(error).__name__}: {error}')
     except KeyboardInterrupt:
-        leave(interrupted())
+        leave(f'interrupted; to go on: {resumed()}')
     leave()
 
 

@@ -15,6 +15,16 @@ def default_of(field: Field) -> Any:
     return field.default
 
 
+def is_count(value: Any, least: int) -> bool:
+    """Whether something is an integer from ``least`` on."""
+    # For Python, True and False are integers.
+    return (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and value >= least
+    )
+
+
 class Entry:
     """An entry whose keys are the fields of a dataclass."""
 

@@ -2,6 +2,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from gslora_mm.utils import ConfigError
 from .entry import Entry
 
 
@@ -51,6 +52,14 @@ class ForgettingEntry(Entry):
         pretrained='path or url of the stock checkpoint that is to forget',
         steps='a list with the class names of each step',
     )
+
+    def __post_init__(self) -> None:
+        for name in ('only_split_images', 'allow_pickle'):
+            # 'no' and 'False', as command lines and YAML write them, are true.
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(
+                    name, getattr(self, name), 'must be True or False'
+                )
 
     @property
     def absent(self) -> tuple[str, ...]:

@@ -4,9 +4,9 @@ from typing import Any, ClassVar
 
 from gslora_mm.datasets import type_name
 from gslora_mm.methods import BaseMethod
-from gslora_mm.utils import ConfigError, config_path
+from gslora_mm.utils import ConfigError, config_path, usable
 from .cache import CacheEntry
-from .entry import Entry
+from .entry import Entry, is_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +53,20 @@ class ScheduleEntry(Entry):
     )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+        if not is_count(self.batch_size, 1):
             raise ConfigError(
                 'batch_size', self.batch_size, "must be an int >= 1, or 'own'"
             )
         held_out = self.held_out
         if not isinstance(held_out, int | float) or not 0 <= held_out < 1:
             raise ConfigError('held_out', held_out, 'must be in [0, 1)')
+        ratio = self.forget_ratio
+        if ratio is not None and (
+            not isinstance(ratio, int | float) or not 0 <= ratio <= 1
+        ):
+            raise ConfigError(
+                'forget_ratio', ratio, 'must be in [0, 1], or None'
+            )
         if (self.max_iters is None) == (self.max_epochs is None):
             raise ConfigError(
                 'max_iters',
@@ -70,9 +77,9 @@ class ScheduleEntry(Entry):
             )
         key = 'max_epochs' if self.max_iters is None else 'max_iters'
         length = getattr(self, key)
-        if not isinstance(length, int) or length < 1:
+        if not is_count(length, 1):
             raise ConfigError(key, length, 'must be an int >= 1')
-        if not isinstance(self.log_interval, int) or self.log_interval < 1:
+        if not is_count(self.log_interval, 1):
             raise ConfigError(
                 'log_interval', self.log_interval, 'must be an int >= 1'
             )
@@ -89,7 +96,8 @@ class ScheduleEntry(Entry):
         ):
             raise ConfigError('hooks', hooks, 'must be a list of dictionaries')
         self._check_annealing()
-        self.schedulers(1)
+        with usable('param_scheduler'):
+            self.schedulers(1)
         if found and 'AutoScheduleHook' in self._hook_names:
             raise ConfigError(
                 'param_scheduler',
@@ -114,7 +122,8 @@ class ScheduleEntry(Entry):
         ][-1:]
         for scheduler in last:
             eta_min = scheduler.get('eta_min')
-            if eta_min is not None and lr is not None and eta_min > lr:
+            is_known = all(isinstance(x, int | float) for x in (eta_min, lr))
+            if is_known and eta_min > lr:
                 raise ConfigError(
                     'param_scheduler.eta_min',
                     eta_min,

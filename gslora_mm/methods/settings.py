@@ -34,14 +34,19 @@ class Rule(NamedTuple):
     holds: Callable[[Any], bool]
 
 
+def _is(value: Any, types: type | UnionType) -> bool:
+    # For Python, True and False are integers.
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
 def number(valid: str, holds: Callable[[float], bool]) -> Rule:
     """Make the rule of a number, for which only its size is to be tested."""
-    return Rule(valid, lambda x: isinstance(x, int | float) and holds(x))
+    return Rule(valid, lambda x: _is(x, int | float) and holds(x))
 
 
 def integer(valid: str, holds: Callable[[int], bool]) -> Rule:
     """Make the rule of an integer, for which only its size is to be tested."""
-    return Rule(valid, lambda x: isinstance(x, int) and holds(x))
+    return Rule(valid, lambda x: _is(x, int) and holds(x))
 
 
 def path(valid: str) -> Rule:

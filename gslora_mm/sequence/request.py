@@ -42,6 +42,7 @@ from gslora_mm.utils.quiet import no_prints
 from gslora_mm.utils.text import shortened
 from gslora_mm.work_dir import WorkDir
 from .plan import ForgettingPlan
+from .stock_config import check_entries
 
 #: How deep a forgetting goes, and the file of _base_/methods for it: what is
 #: to be gone is what the model says, what its features tell, or what could be
@@ -133,6 +134,7 @@ def write_request(
     source = _absolute(located(config))
     with usable('config'):
         stock = _read_stock(source)
+    check_entries(stock)
     watches = (options or {}).get('forgetting.forget_share') != 0
     bases = [source, *_bases(stock, level, method, watches)]
     classes = _class_names(stock)

@@ -26,7 +26,7 @@ from gslora_mm.utils.checkpoint import local_path, sha256_of
 from gslora_mm.utils.quiet import no_prints
 from gslora_mm.work_dir import WorkDir
 from .plan import ForgettingPlan
-from .stock_config import stock_config
+from .stock_config import check_entries, check_work_dir, stock_config
 
 #: Modules whose log records reach the console during a sequence.
 CONSOLE = (
@@ -300,7 +300,7 @@ class ResolvedSequence:
         out['visualizer'] = {
             'type': 'Visualizer',
             'vis_backends': [dict(type='LocalVisBackend')],
-            **out.get('visualizer', {}),
+            **out['visualizer'],
             'name': name,
         }
         out['log_processor'] = dict(
@@ -334,6 +334,8 @@ def resolve(cfg: Config) -> ResolvedSequence:
         ConfigError: Naming the entry of the config, what it is, and what it
             could be.
     """
+    check_entries(cfg)
+    check_work_dir(cfg)
     init_scope(cfg)
     entries = read_entries(cfg)
     stock = stock_config(cfg)
@@ -424,7 +426,7 @@ def _draw_validation(stock: dict, share: float) -> None:
                 'FaceVerification in val_evaluator compares pairs of images '
                 'that all have to be there; leave out one of the two',
             )
-    if not 0 < share <= 1:
+    if not isinstance(share, int | float) or not 0 < share <= 1:
         raise ConfigError(path, share, 'must be in (0, 1]')
     loader = stock['val_dataloader']
     loader['dataset'] = drawn_dataset(loader['dataset'], share)

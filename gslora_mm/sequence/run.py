@@ -29,6 +29,7 @@ from .identity import first_difference, run_identity
 from .overview import overview
 from .resolve import ResolvedSequence
 from .step import dump_config, run_step, without_prefix
+from .stock_config import check_work_dir
 
 
 class ForgettingSequence:
@@ -54,6 +55,7 @@ class ForgettingSequence:
         self.cfg = cfg
         self.resume = resume
         self.estimates = estimates
+        check_work_dir(cfg)
         self.work_dir = WorkDir(cfg.work_dir)
 
     def check(self) -> ResolvedSequence:

@@ -1,6 +1,7 @@
 """The part of a user's config that the steps of a sequence take over."""
 
 import logging
+import os
 import os.path as osp
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from gslora_mm.datasets import parts_of, plain_dataset, type_name
+from gslora_mm.entries import is_count
 from gslora_mm.utils import ConfigError, config_path
 
 #: Loaders of a sequence.
@@ -26,6 +28,95 @@ _DEFAULT_HOOKS = (
     'checkpoint',
     'visualization',
 )
+
+
+#: Entries that are dictionaries, where a config has them.
+_DICTIONARIES = (
+    'model',
+    *LOADERS,
+    'forgetting',
+    'method',
+    'task',
+    'schedule',
+    'default_hooks',
+    'visualizer',
+    'randomness',
+    'env_cfg',
+)
+
+
+def check_entries(cfg: Config) -> None:
+    """Refuse entries that are no such thing as MMEngine reads there.
+
+    It would say so only when the entry is used, in words of the code that
+    uses it. None stands for no entry.
+
+    Args:
+        cfg (Config): A sequence config.
+
+    Raises:
+        ConfigError: Naming the first one.
+    """
+    for name in _DICTIONARIES:
+        if not isinstance(cfg.get(name), Mapping | None):
+            raise ConfigError(name, cfg[name], 'must be a dictionary')
+    metrics = cfg.get('val_evaluator')
+    if not _is_made_of_mappings(metrics):
+        raise ConfigError(
+            'val_evaluator', metrics, 'must be a dictionary, or a list of some'
+        )
+    backends = (cfg.get('visualizer') or {}).get('vis_backends')
+    if not _is_made_of_mappings(backends):
+        raise ConfigError(
+            'visualizer.vis_backends',
+            backends,
+            'must be a list of dictionaries',
+        )
+    scope = cfg.get('default_scope')
+    if not isinstance(scope, str | None):
+        raise ConfigError(
+            'default_scope', scope, "must be a library's name, such as 'mmdet'"
+        )
+    seed = (cfg.get('randomness') or {}).get('seed')
+    if seed is not None and not is_count(seed, 0):
+        raise ConfigError(
+            'randomness.seed', seed, 'must be an int >= 0, or None'
+        )
+    for name in LOADERS:
+        loader = cfg.get(name) or {}
+        if loader:
+            _check_loader(loader, name)
+        workers = loader.get('num_workers', 0)
+        if not is_count(workers, 0):
+            raise ConfigError(
+                f'{name}.num_workers', workers, 'must be an int >= 0'
+            )
+    images = (cfg.get('val_dataloader') or {}).get('batch_size', 1)
+    if not is_count(images, 1):
+        raise ConfigError(
+            'val_dataloader.batch_size', images, 'must be an int >= 1'
+        )
+
+
+def check_work_dir(cfg: Config) -> None:
+    """Refuse a sequence that has no folder to write to.
+
+    Args:
+        cfg (Config): A sequence config.
+
+    Raises:
+        ConfigError: If so.
+    """
+    work_dir = cfg.get('work_dir')
+    if not work_dir or not isinstance(work_dir, str | os.PathLike):
+        raise ConfigError('work_dir', work_dir, 'must be a folder to write to')
+
+
+def _is_made_of_mappings(entry: Any) -> bool:
+    """Whether it is a dictionary, a list of some, or None."""
+    if not isinstance(entry, list | tuple):
+        return isinstance(entry, Mapping | None)
+    return all(isinstance(each, Mapping) for each in entry)
 
 
 def stock_config(cfg: Config) -> dict[str, Any]:
@@ -47,7 +138,6 @@ def stock_config(cfg: Config) -> dict[str, Any]:
     stock = cfg.to_dict()
     for loader in LOADERS:
         if stock.get(loader):
-            _check_loader(stock[loader], loader)
             with config_path(f'{loader}.dataset'):
                 stock[loader]['dataset'] = plain_dataset(
                     stock[loader]['dataset']
@@ -67,7 +157,7 @@ def stock_config(cfg: Config) -> dict[str, Any]:
             'compile is left out: a step is trained in parts that '
             'torch.compile does not follow'
         )
-    visualizer = stock.get('visualizer') or {}
+    visualizer = stock['visualizer'] = stock.get('visualizer') or {}
     backends = visualizer.get('vis_backends') or []
     backends = [backends] if isinstance(backends, Mapping) else backends
     if any([place.pop('save_dir', None) for place in (visualizer, *backends)]):

@@ -1,11 +1,15 @@
 """Reading config files, with errors that say what to write."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
-
-from mmengine.config import Config
+from typing import TYPE_CHECKING
 
 from .errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 _PACKAGE = Path(__file__).parents[1]
 #: What an installation has beside the package; a checkout has its folders.
@@ -53,6 +57,8 @@ def read_config(path: str) -> Config:
             other style, or prints of NumPy's numbers stand in it, as NumPy 2
             writes them into dumped configs.
     """
+    from mmengine.config import Config
+
     path = located(path)
     if not Path(path).is_file():
         raise ConfigError('CONFIG', path, 'no such file')

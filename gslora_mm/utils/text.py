@@ -43,7 +43,7 @@ def shortened(names: Iterable[str], most: int = 20, width: int = 0) -> str:
     Returns:
         str: Such as ``'a, b and 3 more'``.
     """
-    names = list(names)
+    names = [str(name) for name in names]
     count = min(most, len(names))
     while True:
         text = ', '.join(names[:count])

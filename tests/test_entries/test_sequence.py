@@ -73,6 +73,21 @@ def test_what_is_complete_tells_defaults_from_nothing():
         (dict(adapter__rnk=3), "adapter: unknown name 'rnk'.*'rank'"),
         (dict(schedule__forget_ratio=0), 'schedule.forget_ratio = 0: GSLoRA'),
         (dict(adapter='ffn'), "adapter = 'ffn': must be such as"),
+        (dict(schedule__forget_ratio='0.5'), "schedule.forget_ratio = '0.5'"),
+        (dict(schedule__forget_ratio=float('nan')), 'forget_ratio = nan: mus'),
+        (dict(schedule__max_iters=True), 'schedule.max_iters = True: must be'),
+        (
+            dict(
+                schedule__param_scheduler=dict(
+                    type='CosineAnnealingLR', end='9'
+                )
+            ),
+            'schedule.param_scheduler: cannot be used: TypeError',
+        ),
+        (
+            dict(forgetting__allow_pickle='no'),
+            "forgetting.allow_pickle = 'no': must be True or False",
+        ),
         (dict(schedule__log_interval=0), 'schedule.log_interval = 0: must'),
         (dict(schedule=[3]), 'schedule.batch_size: missing'),
         (
@@ -89,6 +104,18 @@ def test_what_is_complete_tells_defaults_from_nothing():
 def test_bad_entries_are_named(changes, message):
     with pytest.raises(ConfigError, match=message):
         read_entries(sequence(**changes))
+
+
+def test_numbers_of_yaml_are_no_numbers_yet():
+    """It reads 1e-3 as a text; what builds the optimizer says so."""
+    optimizer = dict(type='AdamW', lr='1e-3')
+    scheduler = dict(type='CosineAnnealingLR', eta_min=1e-5)
+    ScheduleEntry(
+        max_iters=3,
+        batch_size=2,
+        optim_wrapper=dict(optimizer=optimizer),
+        param_scheduler=scheduler,
+    )
 
 
 def test_missing_keys_are_named():

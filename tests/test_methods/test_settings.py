@@ -31,11 +31,11 @@ GOOD = [
     (bool, (True, 'whatever')),
 ]
 BAD = [
-    (NonNegative, (-1, math.inf, math.nan, '1', None, [1.0]), 'number >= 0'),
+    (NonNegative, (-1, math.inf, math.nan, '1', True, [1.0]), 'number >= 0'),
     (Positive, (0, -1, math.inf, math.nan, 'a', None), 'number > 0'),
     (Whole, (-1, 2.5, math.inf, math.nan, '1', None), 'integer >= 0'),
     (Share, (-0.1, 1.1, math.nan, 'a'), r'\[0, 1\]'),
-    (Count, (0, 1.0, '1', None), 'integer >= 1'),
+    (Count, (0, 1.0, '1', None, True), 'integer >= 1'),
     (Seed, (-1, 2**32, 0.0, None), r'0 ... 2\*\*32 - 1'),
     (File, (3, ['a']), 'a path, or None'),
     (Literal['a', 'b'], ('c', None, ['a']), r"one of \('a', 'b'\)$"),

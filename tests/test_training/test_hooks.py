@@ -4,7 +4,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gslora_mm.methods import GSLoRA, KnowledgeSwapping
+from gslora_mm.methods import (
+    CounterfactualDistillation,
+    GSLoRA,
+    KnowledgeSwapping,
+    NoiseAndDistil,
+)
 from gslora_mm.training.held_out import Look
 from gslora_mm.training.hooks import (
     AdapterEMAHook,
@@ -250,7 +255,10 @@ def test_all_processes_decide_the_same(tmp_path):
     assert first[1:] == [0, 0]
 
 
-def test_a_method_that_learns_first_has_nothing_to_watch():
+def test_methods_of_which_nothing_can_be_watched():
     AutoScheduleHook.check_method(GSLoRA())
     with pytest.raises(ConfigError, match="'KnowledgeSwapping' pushes none"):
         AutoScheduleHook.check_method(KnowledgeSwapping())
+    AutoScheduleHook.check_method(CounterfactualDistillation())
+    with pytest.raises(ConfigError, match='lost most of everything; take'):
+        AutoScheduleHook.check_method(NoiseAndDistil())

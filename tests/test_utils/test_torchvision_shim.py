@@ -63,6 +63,10 @@ def run(tmp_path, monkeypatch):
                     del sys.modules[name]
             sys.modules.update(hidden)
             monkeypatch.syspath_prepend(tmp_path)
+            # That of the package itself would step in first.
+            own = torchvision_shim._AtImport
+            finders = [f for f in sys.meta_path if not isinstance(f, own)]
+            monkeypatch.setattr(sys, 'meta_path', finders)
             states = [shim.ensure_torchvision() for _ in range(2)]
             attributes = vars(sys.modules.get('torchvision') or ModuleType(''))
         assert states[0] == states[1]
@@ -106,6 +110,22 @@ def test_an_operator_that_is_not_covered(run):
 def test_without_torch_or_torchvision_nothing_is_raised(run):
     assert run(None, FakeTorch())[0] == 'failed'
     assert run(MISMATCHED, torch=None)[0] == 'failed'
+
+
+def test_importing_the_package_imports_no_torchvision():
+    code = (
+        'import sys, gslora_mm.utils, gslora_mm.__main__\n'
+        "print({'torch', 'torchvision', 'mmengine'} & set(sys.modules))\n"
+        'import torchvision\n'
+        'print(torchvision.__spec__.loader is torchvision.__loader__)\n'
+        'print(torchvision.transforms.CenterCrop(2).size)'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True
+    )
+    assert result.stdout.splitlines() == ['set()', 'True', '(2, 2)'], (
+        result.stderr
+    )
 
 
 def test_torchvision_works_here():

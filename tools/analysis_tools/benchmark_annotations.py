@@ -22,27 +22,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-import torch
-from mmengine.config import Config
-from PIL import Image
-
-from gslora_mm.datasets import ClassOrder
-from gslora_mm.models import build_stock_model
-from gslora_mm.registry import DATASETS, METRICS, init_scope
-from gslora_mm.sequence import ForgettingPlan, check_sequence
-from gslora_mm.sequence.resolve import ResolvedSequence
-from gslora_mm.toy_data.annotations import (
-    IMAGE_SIZE,
-    class_names,
-    make_annotations,
-)
 from gslora_mm.utils import save_json
-from gslora_mm.utils.checkpoint import save_stock_checkpoint
-from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory
+from gslora_mm.utils.command_line import imports
 from gslora_mm.utils.quiet import no_prints
-from gslora_mm.utils.sharing import read_once
-from gslora_mm.utils.tables import markdown_table
 
 CONFIG = Path(__file__).parents[2] / (
     'configs/mini/gs-lora_deformable-detr_mini-coco_3x2.py'
@@ -72,6 +54,28 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--out', help='JSON file for the figures')
     return parser.parse_args(args)
+
+
+with imports(__name__, parse_args):
+    import numpy as np
+    import torch
+    from mmengine.config import Config
+    from PIL import Image
+
+    from gslora_mm.datasets import ClassOrder
+    from gslora_mm.models import build_stock_model
+    from gslora_mm.registry import DATASETS, METRICS, init_scope
+    from gslora_mm.sequence import ForgettingPlan, check_sequence
+    from gslora_mm.sequence.resolve import ResolvedSequence
+    from gslora_mm.toy_data.annotations import (
+        IMAGE_SIZE,
+        class_names,
+        make_annotations,
+    )
+    from gslora_mm.utils.checkpoint import save_stock_checkpoint
+    from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory
+    from gslora_mm.utils.sharing import read_once
+    from gslora_mm.utils.tables import markdown_table
 
 
 def make_sequence(

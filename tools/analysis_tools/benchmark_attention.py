@@ -10,14 +10,7 @@ import os
 import statistics
 import time
 
-import torch
-from mmcv.ops import multi_scale_deform_attn
-from torch import Tensor
-
-from gslora_mm.models.deformable_attention import (
-    deformable_attention,
-    mmcv_fallback,
-)
+from gslora_mm.utils.command_line import imports
 
 STRIDES = (8, 16, 32, 64)
 
@@ -36,6 +29,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--threads', type=int, default=1)
     return parser.parse_args()
+
+
+with imports(__name__, parse_args):
+    import torch
+    from mmcv.ops import multi_scale_deform_attn
+    from torch import Tensor
+
+    from gslora_mm.models.deformable_attention import (
+        deformable_attention,
+        mmcv_fallback,
+    )
 
 
 def make_input(args: argparse.Namespace) -> tuple[Tensor, ...]:

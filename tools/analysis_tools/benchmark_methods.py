@@ -13,21 +13,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from gslora_mm.utils import ConfigError, atomic_write, save_json
-from gslora_mm.utils.quiet import hush, no_prints
-
-hush()
-with no_prints():
-    import mmdet.datasets  # noqa: F401  (greets on import)
-
-    from gslora_mm.bench.leaderboard import render_leaderboard
-    from gslora_mm.bench.plots import plot_benchmark
-    from gslora_mm.bench.results import collect
-    from gslora_mm.bench.run import read_seeds
-    from gslora_mm.bench.suite import find_suite, load_suite
-    from gslora_mm.bench.tune import run_tuned
+from gslora_mm.utils.command_line import DictAction, imports
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = Path(__file__).resolve().parents[1] / 'train.py'
@@ -93,6 +80,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+with imports(__name__, parse_args, 'the same command goes on'):
+    import mmdet.datasets  # noqa: F401  (greets on import)
+
+    from gslora_mm.bench.leaderboard import render_leaderboard
+    from gslora_mm.bench.plots import plot_benchmark
+    from gslora_mm.bench.results import collect
+    from gslora_mm.bench.run import read_seeds
+    from gslora_mm.bench.suite import find_suite, load_suite
+    from gslora_mm.bench.tune import run_tuned
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the benchmark; exit with 1 if one of its runs failed."""
     args = parse_args(argv)
@@ -114,8 +112,6 @@ def main(argv: list[str] | None = None) -> None:
         )
     except ConfigError as error:
         raise SystemExit(f'error: {error.at(renamed=FLAGS)}') from None
-    except KeyboardInterrupt:
-        raise SystemExit('interrupted; the same command goes on') from None
     results = dict(
         command=f'python tools/analysis_tools/{Path(__file__).name} '
         + shlex.join(words),

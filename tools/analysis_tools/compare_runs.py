@@ -11,12 +11,7 @@ import argparse
 import statistics
 
 from gslora_mm.utils import ConfigError, atomic_write
-from gslora_mm.utils.quiet import hush, no_prints
-
-hush()
-with no_prints():  # of what is imported
-    from gslora_mm.reports.comparison import comparison_table, figures
-    from gslora_mm.work_dir import WorkDir
+from gslora_mm.utils.command_line import imports
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,6 +24,11 @@ def parse_args() -> argparse.Namespace:
         '--plot', help='PNG with H against the number of groups at zero'
     )
     return parser.parse_args()
+
+
+with imports(__name__, parse_args):
+    from gslora_mm.reports.comparison import comparison_table, figures
+    from gslora_mm.work_dir import WorkDir
 
 
 def read_runs(arguments: list[str]) -> dict[str, list[dict]]:

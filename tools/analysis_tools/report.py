@@ -3,12 +3,7 @@
 import argparse
 
 from gslora_mm.utils import ConfigError
-from gslora_mm.utils.quiet import hush, no_prints
-
-hush()
-with no_prints():
-    from gslora_mm.reports import write_report
-    from gslora_mm.work_dir import WorkDir
+from gslora_mm.utils.command_line import imports
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,6 +19,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+with imports(__name__, parse_args):
+    from gslora_mm.reports import write_report
+    from gslora_mm.work_dir import WorkDir
+
+
 def main() -> None:
     """Write the report and its figures; say where they are."""
     args = parse_args()
@@ -31,8 +31,6 @@ def main() -> None:
         write_report(args.work_dir, pictures=not args.no_pictures)
     except ConfigError as error:
         raise SystemExit(f'error: {error}') from None
-    except KeyboardInterrupt:
-        raise SystemExit('interrupted; start it again') from None
     run = WorkDir(args.work_dir)
     pages = [run.report_text, run.report_page]
     names = ' and '.join(str(page) for page in pages if page.exists())

@@ -15,26 +15,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmengine.config import DictAction
-
 from gslora_mm.utils import (
     ConfigError,
     atomic_write,
     config_path,
     save_json,
 )
-from gslora_mm.utils.quiet import hush, no_prints
-
-hush()
-with no_prints():
-    from gslora_mm.bench.suite import (
-        Run,
-        Suite,
-        check_settings,
-        find_suite,
-        load_suite,
-    )
-    from gslora_mm.work_dir import WorkDir
+from gslora_mm.utils.command_line import DictAction, imports
+from gslora_mm.utils.quiet import no_prints
 
 if TYPE_CHECKING:
     from gslora_mm.bench.run import Outcome
@@ -95,6 +83,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='more settings for all, for example schedule.log_interval=10',
     )
     return parser.parse_args(argv)
+
+
+with imports(__name__, parse_args, 'the same command with --resume goes on'):
+    from gslora_mm.bench.suite import (
+        Run,
+        Suite,
+        check_settings,
+        find_suite,
+        load_suite,
+    )
+    from gslora_mm.work_dir import WorkDir
 
 
 def render(suite: Suite, outcomes: list[Outcome]) -> str:
@@ -170,10 +169,6 @@ def main(argv: list[str] | None = None) -> None:
         text = render(suite, outcomes)
     except ConfigError as error:
         raise SystemExit(f'error: {error.at(renamed=FLAGS)}') from None
-    except KeyboardInterrupt:
-        raise SystemExit(
-            'interrupted; the same command with --resume goes on'
-        ) from None
     print(f'\n{text}', end='')
     with atomic_write(work_dir / 'suite.md', 'w') as file:
         file.write(text)

@@ -26,35 +26,7 @@ import subprocess  # noqa: E402
 import sys  # noqa: E402
 
 from gslora_mm.utils import load_json, save_json  # noqa: E402
-from gslora_mm.utils.memory import (  # noqa: E402
-    peak_memory_mb,
-    reset_peak_memory,
-)
-from gslora_mm.utils.quiet import hush, no_prints  # noqa: E402
-
-hush()
-with no_prints():
-    import mmdet.datasets  # noqa: F401  (greets on import)
-    import torch
-    from mmengine.config import Config, DictAction
-
-    from gslora_mm.bench.iterations import (
-        ADAPTER,
-        AMP,
-        FORWARD,
-        FULL,
-        make_step,
-        measure,
-        save_trace,
-        with_defaults,
-    )
-    from gslora_mm.bench.stopwatch import Stopwatch
-    from gslora_mm.bench.whole_way import (
-        iteration_table,
-        time_sequence,
-        whole_table,
-    )
-    from gslora_mm.registry import init_scope
+from gslora_mm.utils.command_line import DictAction, imports  # noqa: E402
 
 DEFAULT = (
     os.path.dirname(__file__) + '/../../configs/deformable_detr/'
@@ -135,6 +107,31 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--run', help='work dir of a finished sequence')
     parser.add_argument('--memory-of', help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+with imports(__name__, parse_args):
+    import mmdet.datasets  # noqa: F401  (greets on import)
+    import torch
+    from mmengine.config import Config
+
+    from gslora_mm.bench.iterations import (
+        ADAPTER,
+        AMP,
+        FORWARD,
+        FULL,
+        make_step,
+        measure,
+        save_trace,
+        with_defaults,
+    )
+    from gslora_mm.bench.stopwatch import Stopwatch
+    from gslora_mm.bench.whole_way import (
+        iteration_table,
+        time_sequence,
+        whole_table,
+    )
+    from gslora_mm.registry import init_scope
+    from gslora_mm.utils.memory import peak_memory_mb, reset_peak_memory
 
 
 def measure_memory(variant: str, cfg: Config, args: argparse.Namespace):

@@ -11,6 +11,7 @@ and arguments give the same list.
 import argparse
 
 from gslora_mm.utils import ConfigError, SaveError, config_path
+from gslora_mm.utils.command_line import end_in_one_line
 from gslora_mm.utils.face_pairs import face_pairs, list_images, save_pairs
 
 
@@ -56,4 +57,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
+    end_in_one_line()
     main()

@@ -5,6 +5,7 @@ python tools/dataset_tools/make_mini_digits.py --root data/mini_digits
 
 from gslora_mm.toy_data import MiniDigits
 from gslora_mm.toy_data.command_line import make_from_command_line
+from gslora_mm.utils.command_line import end_in_one_line
 
 
 def main() -> None:
@@ -17,4 +18,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    end_in_one_line()
     main()

@@ -5,6 +5,7 @@ python tools/dataset_tools/make_mini_faces.py --root data/mini_faces
 
 from gslora_mm.toy_data import MiniFaces
 from gslora_mm.toy_data.command_line import make_from_command_line
+from gslora_mm.utils.command_line import end_in_one_line
 
 
 def main() -> None:
@@ -18,4 +19,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    end_in_one_line()
     main()

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from gslora_mm.utils import ConfigError, atomic_write
+from gslora_mm.utils.command_line import end_in_one_line
 from gslora_mm.utils.quiet import hush, no_prints
 
 #: Where the Debian package puts its files.
@@ -91,4 +92,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    end_in_one_line()
     main()

@@ -11,17 +11,24 @@ import argparse
 import logging
 from collections import OrderedDict
 
-from gslora_mm.models.converters import SOURCES, recognise, words_for_config
 from gslora_mm.utils import ConfigError, SaveError, config_path, save_torch
-from gslora_mm.utils.checkpoint import (
-    TOOL_FLAGS,
-    load_checkpoint,
-    load_state_dict_strictly,
-    save_stock_checkpoint,
-    state_dict_of,
-    weight_entries,
-)
+from gslora_mm.utils.command_line import imports
 
+#: All there are: the help must not wait for them to be imported.
+NAMES = (
+    'deformable_detr',
+    'detr',
+    'dino',
+    'face_transformer',
+    'hf_deformable_detr',
+    'hf_detr',
+    'hf_vit',
+    'mmdet2_deformable_detr',
+    'mmdet2_detr',
+    'mmdet3_dino',
+    'timm_vit',
+    'torchvision_vit',
+)
 FLAGS = {'num_heads': '--num-heads', 'class_rows': '--class-rows'}
 
 
@@ -34,7 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--from',
         dest='source',
         default='auto',
-        choices=['auto', *SOURCES],
+        choices=['auto', *NAMES],
         help='where IN comes from; default: auto, told by its keys',
     )
     parser.add_argument('in_file', help='file or URL of the checkpoint')
@@ -67,6 +74,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='load a checkpoint that has to run code; only trusted ones',
     )
     return parser.parse_args(argv)
+
+
+with imports(__name__, parse_args):
+    from gslora_mm.models.converters import (
+        SOURCES,
+        recognise,
+        words_for_config,
+    )
+    from gslora_mm.utils.checkpoint import (
+        TOOL_FLAGS,
+        load_checkpoint,
+        load_state_dict_strictly,
+        save_stock_checkpoint,
+        state_dict_of,
+        weight_entries,
+    )
 
 
 def convert(args: argparse.Namespace) -> None:

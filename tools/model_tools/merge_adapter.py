@@ -14,14 +14,8 @@ import argparse
 from collections import OrderedDict
 from typing import Any
 
-from gslora_mm.lora import merge_adapter, read_adapter, split_adapter
 from gslora_mm.utils import ConfigError, SaveError, config_path, save_torch
-from gslora_mm.utils.checkpoint import (
-    STOCK_PREFIX,
-    TOOL_FLAGS,
-    load_checkpoint,
-    state_dict_of,
-)
+from gslora_mm.utils.command_line import imports
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -44,6 +38,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='load a checkpoint that has to run code; only trusted ones',
     )
     return parser.parse_args(argv)
+
+
+with imports(__name__, parse_args):
+    from gslora_mm.lora import merge_adapter, read_adapter, split_adapter
+    from gslora_mm.utils.checkpoint import (
+        STOCK_PREFIX,
+        TOOL_FLAGS,
+        load_checkpoint,
+        state_dict_of,
+    )
 
 
 def merge(args: argparse.Namespace) -> None:

@@ -19,16 +19,8 @@ import pickle
 import sys
 from pathlib import Path
 
-import torch
-
-from gslora_mm.lora import split_adapter
 from gslora_mm.utils import ConfigError, SaveError, atomic_write, config_path
-from gslora_mm.utils.checkpoint import (
-    TOOL_FLAGS,
-    load_checkpoint,
-    state_dict_of,
-)
-from gslora_mm.utils.data_only import RefusedPickle, load_data_only
+from gslora_mm.utils.command_line import imports
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -44,6 +36,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='load a checkpoint that has to run code; only trusted ones',
     )
     return parser.parse_args(argv)
+
+
+with imports(__name__, parse_args):
+    import torch
+
+    from gslora_mm.lora import split_adapter
+    from gslora_mm.utils.checkpoint import (
+        TOOL_FLAGS,
+        load_checkpoint,
+        state_dict_of,
+    )
+    from gslora_mm.utils.data_only import RefusedPickle, load_data_only
 
 
 def publish(args: argparse.Namespace) -> Path:

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -57,9 +57,11 @@ class DetectionTask(BaseTask):
     def __init__(
         self, aux_loss: dict | None = None, forget_queries: str = 'all'
     ) -> None:
-        aux_loss = dict(aux_loss or {})
-        if not set(aux_loss) <= {'retain'} or not all(
-            isinstance(value, bool) for value in aux_loss.values()
+        aux_loss = aux_loss or {}
+        if (
+            not isinstance(aux_loss, Mapping)
+            or not set(aux_loss) <= {'retain'}
+            or not all(isinstance(value, bool) for value in aux_loss.values())
         ):
             raise ConfigError(
                 'task.aux_loss',
@@ -96,9 +98,11 @@ class DetectionTask(BaseTask):
             raise ConfigError(
                 'model.type',
                 type(model).__name__,
-                'its dense queries and the ones it drops by image are not '
-                'read; use a detector whose queries are the same for all '
-                'images, such as DINO',
+                'it drops queries that overlap, image by image and layer by '
+                'layer, and is trained on dense ones that it never puts out; '
+                'losses are read here, and models compared, of as many '
+                'queries in every image; use a detector of which that is so, '
+                'such as DINO',
             )
 
     def try_model(self, model: nn.Module) -> None:
@@ -231,7 +235,8 @@ class DetectionTask(BaseTask):
             'these and other metrics',
         )
         metrics = coco.get('metric', 'bbox')
-        if 'bbox' not in ([metrics] if isinstance(metrics, str) else metrics):
+        listed = metrics if isinstance(metrics, list | tuple) else [metrics]
+        if 'bbox' not in listed:
             raise ConfigError(
                 'val_evaluator.metric',
                 metrics,

@@ -98,7 +98,10 @@ class AutoScheduleHook(Hook):
 
     @staticmethod
     def check_method(method: BaseMethod) -> None:
-        """Refuse a method that does not forget from the first iteration on.
+        """Refuse a method of which nothing can be found by looks.
+
+        It does not forget from the first iteration on, or begins with a
+        model that has lost what it is to forget, and all else.
 
         Raises:
             ConfigError: If so.
@@ -110,6 +113,14 @@ class AutoScheduleHook(Hook):
                 f'= {type(method).__name__!r} pushes none of them from the '
                 'first iteration on; take a schedule with fixed settings, '
                 'such as _base_/schedules/mini.py',
+            )
+        if method.level == 'weights':
+            raise ConfigError(
+                'schedule.hooks',
+                valid='AutoScheduleHook looks for the learning rate at which '
+                'the model loses what it is to forget, and method.type = '
+                f'{type(method).__name__!r} begins with weights that have '
+                'lost most of everything; take _base_/schedules/weights.py',
             )
 
     @staticmethod

@@ -26,6 +26,7 @@ def test_a_head_without_class_weights_is_named():
     [
         (dict(aux_loss=dict(forget=True)), 'task.aux_loss'),
         (dict(aux_loss=dict(retain=1)), 'task.aux_loss'),
+        (dict(aux_loss=True), 'task.aux_loss = True'),
         (dict(forget_queries='some'), "task.forget_queries = 'some'"),
     ],
 )
@@ -41,7 +42,7 @@ def test_reads_the_detr_family_only():
     from mmdet.models.detectors import DDQDETR
 
     # Its layers are trained on other queries than they put out.
-    with pytest.raises(ConfigError, match="'DDQDETR': its dense queries"):
+    with pytest.raises(ConfigError, match="'DDQDETR': it drops queries"):
         DetectionTask().check_model(DDQDETR.__new__(DDQDETR))
 
 
