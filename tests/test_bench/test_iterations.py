@@ -45,14 +45,16 @@ def test_a_detector_is_measured_with_its_trunk_cached_as_well(cfg):
 
 
 @pytest.mark.parametrize('variant', [CACHED, DECODER])
-def test_what_is_cached_is_computed_once(cfg, variant, monkeypatch):
+def test_what_is_cached_is_computed_once(cfg, variant):
     args = argparse.Namespace(images=2, size=64, objects=2)
     step, model = make_step(variant, cfg, args)
     passes = []
-    for name in ('backbone', 'encoder'):
-        getattr(model.model, name).register_forward_hook(
-            lambda *_, name=name: passes.append(name)
-        )
+    first_layer = model.model.encoder.layers[0]
+    for name, module in (
+        ('backbone', model.model.backbone),
+        ('encoder', first_layer),
+    ):
+        module.register_forward_hook(lambda *_, name=name: passes.append(name))
     before = {k: v.detach().clone() for k, v in model.named_parameters()}
     for _ in range(3):
         step()
