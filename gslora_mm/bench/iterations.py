@@ -12,12 +12,11 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 from torch.profiler import profile
 
-from gslora_mm.datasets.remembered import KEY
 from gslora_mm.models import build_stock_model
 from gslora_mm.registry import TASKS
 from gslora_mm.tasks import complete_task_config
 from gslora_mm.training import ForgettingModel, enable_amp
-from gslora_mm.training.trunk_cache import TrunkCache
+from gslora_mm.training.trunk_cache import KEY, TrunkCache
 from gslora_mm.utils.tensor_store import TensorStore
 from .stopwatch import Stopwatch
 
