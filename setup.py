@@ -76,7 +76,7 @@ setup(
     ],
     packages=find_packages(include=['gslora_mm', 'gslora_mm.*']),
     include_package_data=False,
-    package_data={'': ['templates/*.j2']},
+    package_data={'': ['templates/*.j2', 'csrc/*.cpp']},
     entry_points={'console_scripts': ['gslora = gslora_mm.__main__:main']},
     python_requires='>=3.10',
     install_requires=read_requirements('runtime'),

@@ -16,10 +16,26 @@ from gslora_mm.models import build_stock_model
 from gslora_mm.registry import TASKS
 from gslora_mm.tasks import complete_task_config
 from gslora_mm.training import ForgettingModel, enable_amp
+from gslora_mm.training.trunk_cache import KEY, TrunkCache
+from gslora_mm.utils.tensor_store import TensorStore
 from .stopwatch import Stopwatch
 
 FORWARD, FULL = 'forward pass', 'full fine-tuning'
 ADAPTER, AMP = 'adapter', 'adapter --amp'
+#: With what is frozen computed once, as ``schedule.cache`` has it.
+CACHED, DECODER = 'adapter, cached', 'decoder, cached'
+
+
+def variants_of(cfg: Config, amp: bool) -> tuple[str, ...]:
+    """What is measured of a model, in this order.
+
+    Args:
+        cfg (Config): The sequence.
+        amp (bool): Whether the adapter is measured in mixed precision.
+    """
+    detects = TASKS.build(task_config(cfg)).unit == 'object'
+    cached = (CACHED, DECODER) if detects else ()
+    return (FORWARD, FULL, ADAPTER, *cached, *(AMP,) * amp)
 
 
 def task_config(cfg: Config) -> dict:
@@ -50,6 +66,7 @@ def make_images(args: argparse.Namespace) -> tuple[list, list[dict]]:
                 batch_input_shape=shape[1:],
                 scale_factor=(1.0, 1.0),
                 role='forget' if i < args.images // 2 else 'retain',
+                **{KEY: (i, 0)},
             )
         )
     return inputs, metainfos
@@ -122,14 +139,17 @@ def make_step(
         optim_cfg = cfg.get('optim_wrapper') or cfg.schedule.optim_wrapper
     else:
         method = {k: v for k, v in cfg.method.items() if k == 'type'}
-        model = ForgettingModel(
-            model_cfg, task_config(cfg), method, cfg.adapter
-        )
+        adapter = cfg.adapter
+        if variant == DECODER:
+            adapter = ConfigDict({**adapter, 'within': 'decoder'})
+        model = ForgettingModel(model_cfg, task_config(cfg), method, adapter)
         optim_cfg = cfg.schedule.optim_wrapper
     if variant == AMP:
         optim_cfg = enable_amp(optim_cfg)
     model = model.to('cuda' if torch.cuda.is_available() else 'cpu')
     model.train(variant != FORWARD)
+    if variant in (CACHED, DECODER):
+        model.trunk_cache = TrunkCache(model, TensorStore(2**40))
     optim_wrapper = build_optim_wrapper(model, optim_cfg)
     task = TASKS.build(task_config(cfg))
     num_classes = task.num_classes(getattr(model, 'model', model))

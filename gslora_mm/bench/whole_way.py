@@ -3,6 +3,7 @@
 import copy
 import tempfile
 import time
+from collections.abc import Callable
 
 from mmengine.config import Config
 
@@ -16,7 +17,11 @@ WHOLE = ('start', 'checks', *ITERATION, 'evaluation', 'report', 'other')
 
 
 def time_sequence(
-    cfg: Config, steps: int, iterations: int, start: float
+    cfg: Config,
+    steps: int,
+    iterations: int,
+    start: float,
+    clock: Callable[[], float] | None = None,
 ) -> dict:
     """Run the first steps of a sequence, shortened, in a folder that goes.
 
@@ -25,22 +30,24 @@ def time_sequence(
         steps (int): How many steps.
         iterations (int): How many iterations a step.
         start (float): Seconds that the imports took and reading the config.
+        clock (Callable[[], float], optional): See :class:`Stopwatch`.
 
     Returns:
         dict: ``seconds`` by part, ``iterations`` in all and ``steps``; or
         why there are none, ``reason``.
     """
     cfg = copy.deepcopy(cfg)
-    watch = Stopwatch()
+    watch = Stopwatch(clock)
+    clock = clock or time.perf_counter
     try:
         cfg.forgetting.steps = cfg.forgetting.steps[:steps]
         cfg.schedule.max_iters = iterations
         with tempfile.TemporaryDirectory() as folder:
             cfg.work_dir = folder
-            begin = time.perf_counter()
+            begin = clock()
             with watch.watching_sequence(), watch.part('other'):
                 report = ForgettingSequence(cfg).run()
-            whole = time.perf_counter() - begin
+            whole = clock() - begin
     except ConfigError as error:
         return dict(reason=str(error))
     done = report['steps']

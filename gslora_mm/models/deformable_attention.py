@@ -12,71 +12,13 @@ the points. ``docs/en/speed.md`` has figures.
 """
 
 import functools
-import os
-import sys
 import warnings
 from collections.abc import Callable
-from types import ModuleType
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.functional import embedding_bag, pad
-
-from gslora_mm.utils import ConfigError
-
-#: Which one runs on a CPU: ``'rows'`` (this one, the default) or ``'mmcv'``.
-VARIABLE = 'GSLORA_MM_DEFORMABLE_ATTENTION'
-#: Channels of a head from which on rows are faster: finding them costs the
-#: same for any number, and mmcv's way is proportional to it.
-MIN_CHANNELS = 16
-_NAME = 'multi_scale_deformable_attn_pytorch'
-
-
-def use_fast_attention() -> None:
-    """Let mmcv's deformable attention compute as here, where it is on a CPU.
-
-    mmcv's layer has no argument for that. It looks the function that it
-    falls back on up in its module each time, which is where it is replaced,
-    for the rest of the process. On a GPU nothing changes, not even where
-    mmcv falls back there (bfloat16).
-
-    Raises:
-        ConfigError: If the environment variable has another value.
-    """
-    choice = os.environ.get(VARIABLE, 'rows')
-    if choice not in ('rows', 'mmcv'):
-        raise ConfigError(VARIABLE, choice, "must be 'rows' or 'mmcv'")
-    # Not imported: a model that attends so has done that.
-    module = sys.modules.get('mmcv.ops.multi_scale_deform_attn')
-    if module is None:
-        return
-    stock = mmcv_fallback(module)
-    setattr(module, _NAME, stock if choice == 'mmcv' else _on_cpu(stock))
-
-
-def mmcv_fallback(module: ModuleType) -> Callable[..., Tensor]:
-    """mmcv's own function, whether it has been replaced or not.
-
-    Args:
-        module (ModuleType): ``mmcv.ops.multi_scale_deform_attn``.
-    """
-    function = getattr(module, _NAME)
-    return getattr(function, 'stock', function)
-
-
-def _on_cpu(stock: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The function below where it is faster, mmcv's elsewhere."""
-
-    def attend(value: Tensor, *args: Tensor) -> Tensor:
-        on_cpu = value.device.type == 'cpu'
-        wide = value.shape[3] >= MIN_CHANNELS
-        return (deformable_attention if on_cpu and wide else stock)(
-            value, *args
-        )
-
-    attend.stock = stock
-    return attend
 
 
 def deformable_attention(
@@ -98,12 +40,24 @@ def deformable_attention(
         Tensor: Of shape (n, queries, heads * channels). It is computed in
         float32 or better.
     """
+    return in_float32(
+        _DeformableAttention.apply, value, shapes, locations, weights
+    )
+
+
+def in_float32(
+    function: Callable[..., Tensor],
+    value: Tensor,
+    shapes: Tensor,
+    locations: Tensor,
+    weights: Tensor,
+) -> Tensor:
+    """Call a function of the arguments above in float32 or better."""
     tensors = value, locations, weights
     dtype = functools.reduce(torch.promote_types, (t.dtype for t in tensors))
     exact = torch.promote_types(dtype, torch.float32)
     value, locations, weights = (tensor.to(exact) for tensor in tensors)
-    output = _DeformableAttention.apply(value, shapes, locations, weights)
-    return output.to(dtype)
+    return function(value, shapes, locations, weights).to(dtype)
 
 
 class _DeformableAttention(torch.autograd.Function):

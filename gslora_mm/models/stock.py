@@ -15,7 +15,7 @@ from gslora_mm.utils.checkpoint import (
     state_dict_of,
 )
 from .converters import SOURCES, foreign_to, words_for_config
-from .deformable_attention import use_fast_attention
+from .fast_attention import use_fast_attention
 
 
 def build_stock_model(

@@ -12,6 +12,7 @@ from mmengine.dist import get_world_size
 
 from gslora_mm.datasets import parts_of
 from gslora_mm.entries import SequenceEntries, read_entries
+from gslora_mm.entries.cache import CacheEntry
 from gslora_mm.utils.checkpoint import sha256_of
 
 LOADERS = ('train_dataloader', 'val_dataloader')
@@ -82,6 +83,7 @@ def run_identity(
         **{key: content.get(key) for key in _STOCK_KEYS},
         **(entries or read_entries(cfg)).complete(),
     }
+    _leave_out_room(config)
     identity = dict(
         config=config,
         checkpoint_sha256=checkpoint or checkpoint_sha256(content),
@@ -93,6 +95,24 @@ def run_identity(
         # As files of this package have NaN and infinity.
         parse_constant=lambda _: None,
     )
+
+
+def _leave_out_room(config: dict) -> None:
+    """Where a cache is, and how large, where that changes no number.
+
+    It does where a pipeline is random: without room for all variants, images
+    get other augmentations; and where more than the trunk is frozen, which
+    rounds by the number of images. Defaults stand for all values, as in
+    earlier runs.
+    """
+    cache = dict(config['schedule']['cache'])
+    config['schedule'] = {**config['schedule'], 'cache': cache}
+    cache['store'] = CacheEntry.store
+    adapter = config['adapter'] or {}
+    if cache['variants'] is None and not (
+        adapter.get('within') or adapter.get('exclude')
+    ):
+        cache['limit_gib'] = CacheEntry.limit_gib
 
 
 def scores_identity(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,11 +72,12 @@ def cache_replay(
     try:
         first = next(_batches(loader, 1))
         _check_pipeline(model, loader.dataset, first, variants)
-        batches = list(_batches(loader, iterations))
-        dataset = _read(loader, batches, kept, use)
+        dataset = _read(loader, iterations, kept, use)
         sizes = f'{len(dataset)} samples, {_mib(kept.size)}'
         cached = _loader_of(dataset, loader)
-        model.trunk_cache, size = _trunk_cache(model, cached, batches, kept)
+        model.trunk_cache, size = _trunk_cache(
+            model, cached, iterations, kept
+        )
         if size:
             sizes += f', and what is frozen for them, {_mib(size)}'
     except _Refusal as refusal:
@@ -159,11 +160,12 @@ def _batches(loader: DataLoader, iterations: int) -> Iterator[list[Key]]:
 
 
 def _read(
-    loader: DataLoader, batches: list[list[Key]], kept: TensorStore, use: str
+    loader: DataLoader, iterations: int, kept: TensorStore, use: str
 ) -> RememberedDataset:
     """Read all samples of a step."""
-    keys = list(dict.fromkeys(itertools.chain(*batches)))
-    uses = sum(map(len, batches)) / len(keys)
+    drawn = itertools.chain.from_iterable(_batches(loader, iterations))
+    keys = list(dict.fromkeys(drawn))
+    uses = iterations * loader.batch_size / len(keys)
     if use == 'auto' and uses < MIN_USES:
         raise _Refusal(
             f'a sample is used {uses:.1f} times in this step, and it pays '
@@ -193,7 +195,7 @@ def _loader_of(dataset: RememberedDataset, like: DataLoader) -> DataLoader:
 def _trunk_cache(
     model: ForgettingModel,
     loader: DataLoader,
-    batches: list[list[Key]],
+    iterations: int,
     kept: TensorStore,
 ) -> tuple[TrunkCache | None, int]:
     """A cache for what is frozen, and the bytes it will have.
@@ -207,14 +209,15 @@ def _trunk_cache(
     model.train()  # not all of it: a fresh module is, its norms included
     cache = TrunkCache(model, kept)
     dataset = loader.dataset
-    batch = loader.collate_fn([dataset[batches[0][0]]])
+    (first, *_), *_ = _batches(loader, 1)
+    batch = loader.collate_fn([dataset[first]])
     data = model.data_preprocessor(batch, training=True)
     found = cache.compute(data['inputs'], data['data_samples'])
     of_one = sum(each.numel() * each.element_size() for each in found)
     divisor = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
     placed = {
         (key, shape)
-        for keys in batches
+        for keys in _batches(loader, iterations)
         for shape in [_padded([dataset.shape(k) for k in keys], divisor)]
         for key in keys
     }

@@ -11,7 +11,7 @@ from mmengine.runner import Runner as StockRunner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from gslora_mm.models.deformable_attention import use_fast_attention
+from gslora_mm.models.fast_attention import use_fast_attention
 from gslora_mm.registry import RUNNERS
 from gslora_mm.utils import atomic_path
 from gslora_mm.utils.checkpoint import load_checkpoint

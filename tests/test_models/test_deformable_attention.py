@@ -1,19 +1,19 @@
+"""Both ways to compute what mmcv computes."""
+
 import pytest
 import torch
 from mmcv.ops import MultiScaleDeformableAttention, multi_scale_deform_attn
-from mmengine.registry import init_default_scope
 
-from gslora_mm.models import build_stock_model
-from gslora_mm.models.deformable_attention import (
-    VARIABLE,
-    deformable_attention,
-    mmcv_fallback,
-    use_fast_attention,
+from gslora_mm.models.compiled_attention import (
+    compiled_attention,
+    compiled_layer,
 )
-from gslora_mm.utils import ConfigError
-from tests.detectors import tiny_detector_config
+from gslora_mm.models.deformable_attention import deformable_attention
+from gslora_mm.models.fast_attention import _stock, mmcv_fallback
 
-FALLBACK = 'multi_scale_deformable_attn_pytorch'
+both = pytest.mark.parametrize(
+    'attention', [deformable_attention, compiled_attention]
+)
 stock = mmcv_fallback(multi_scale_deform_attn)
 
 SHAPES = torch.tensor([[5, 7], [3, 4], [1, 2]])
@@ -55,23 +55,26 @@ def distance(found, expected):
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-def test_equals_mmcv_in_float32():
+@both
+def test_equals_mmcv_in_float32(attention):
     inputs = samples(queries=200, channels=32)
-    found = run(deformable_attention, inputs)
+    found = run(attention, inputs)
     expected = run(stock, inputs)
     for ours, theirs in zip(found, expected, strict=True):
         assert distance(ours, theirs) <= 1e-6
 
 
-def test_equals_mmcv_in_float64_on_pixels_and_edges_as_well():
+@both
+def test_equals_mmcv_in_float64_on_pixels_and_edges_as_well(attention):
     inputs = samples(dtype=torch.float64)
-    found = run(deformable_attention, inputs)
+    found = run(attention, inputs)
     expected = run(stock, inputs)
     for ours, theirs in zip(found, expected, strict=True):
         assert distance(ours, theirs) <= 1e-12
 
 
-def test_gradients():
+@both
+def test_gradients(attention):
     value, shapes, locations, weights = samples(
         n=1, queries=3, heads=2, channels=3, points=2, dtype=torch.float64
     )
@@ -79,12 +82,13 @@ def test_gradients():
     locations += 0.003
     leaves = [t.requires_grad_() for t in (value, locations, weights)]
     assert torch.autograd.gradcheck(
-        lambda v, x, w: deformable_attention(v, shapes, x, w), leaves
+        lambda v, x, w: attention(v, shapes, x, w), leaves
     )
 
 
+@both
 @pytest.mark.parametrize('axis', [0, 1])
-def test_beyond_its_edge_pixels_a_map_is_zero(axis):
+def test_beyond_its_edge_pixels_a_map_is_zero(attention, axis):
     value, size = torch.ones(1, 6, 1, 1), [2, 3] if axis == 0 else [3, 2]
     places = torch.tensor([0.5, 0.0, 1.0, -1 / 6, 7 / 6, -0.2, -1e30, 9e9])
     locations = torch.full((1, len(places), 1, 1, 1, 2), 0.5)
@@ -92,7 +96,7 @@ def test_beyond_its_edge_pixels_a_map_is_zero(axis):
     weights = torch.ones(1, len(places), 1, 1, 1)
     inputs = value, torch.tensor([size]), locations, weights
     output, _, of_locations, of_weights = run(
-        deformable_attention, inputs, torch.ones(())
+        attention, inputs, torch.ones(())
     )
     expected = torch.tensor([1, 0.5, 0.5, *[0.0] * 5])
     torch.testing.assert_close(output.flatten(), expected)
@@ -102,19 +106,21 @@ def test_beyond_its_edge_pixels_a_map_is_zero(axis):
     assert not slopes[5:].any()
 
 
+@both
 @pytest.mark.parametrize('bad', [float('nan'), float('inf')])
-def test_a_location_that_is_no_number_is_seen(bad):
+def test_a_location_that_is_no_number_is_seen(attention, bad):
     value, shapes, locations, weights = samples()
     locations[0, 1, 2, 0, 0] = bad
-    found = run(deformable_attention, (value, shapes, locations, weights))
+    found = run(attention, (value, shapes, locations, weights))
     seen = found[0].isnan().unflatten(2, (3, 4)).any(-1)
     assert seen.nonzero().tolist() == [[0, 1, 2]]
 
 
+@both
 @pytest.mark.parametrize('needed', [(0,), (1,), (2,), (1, 2)])
-def test_only_gradients_that_are_needed(needed):
+def test_only_gradients_that_are_needed(attention, needed):
     value, shapes, locations, weights = samples()
-    expected = run(deformable_attention, (value, shapes, locations, weights))
+    expected = run(attention, (value, shapes, locations, weights))
     leaves = [
         tensor.requires_grad_(i in needed)
         for i, tensor in enumerate((value, locations, weights))
@@ -122,26 +128,28 @@ def test_only_gradients_that_are_needed(needed):
     grad = torch.randn(
         expected[0].shape, generator=torch.Generator().manual_seed(1)
     )
-    deformable_attention(value, shapes, *leaves[1:]).backward(grad)
+    attention(value, shapes, *leaves[1:]).backward(grad)
     for leaf, gradient in zip(leaves, expected[1:], strict=True):
         assert leaf.grad is None or torch.equal(leaf.grad, gradient)
     assert [i for i in range(3) if leaves[i].grad is not None] == [*needed]
 
 
-def test_repeated_runs_are_equal_bit_for_bit():
-    first, second = (run(deformable_attention, samples()) for _ in range(2))
+@both
+def test_repeated_runs_are_equal_bit_for_bit(attention):
+    first, second = (run(attention, samples()) for _ in range(2))
     assert all(map(torch.equal, first, second))
 
 
+@both
 @pytest.mark.parametrize('autocast', [False, True])
-def test_low_precision_gives_what_mmcv_gives(autocast):
+def test_low_precision_gives_what_mmcv_gives(attention, autocast):
     value, shapes, locations, weights = samples()
     value = value.bfloat16()
     if not autocast:
         locations, weights = locations.bfloat16(), weights.bfloat16()
     inputs = value, shapes, locations, weights
     with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
-        found = run(deformable_attention, inputs)
+        found = run(attention, inputs)
         expected = run(stock, inputs)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == theirs.dtype
@@ -150,75 +158,52 @@ def test_low_precision_gives_what_mmcv_gives(autocast):
         assert distance(found[i].float(), expected[i].float()) < 0.05
 
 
-def attend(channels=16):
-    """mmcv's layer with weights and inputs of its own."""
+def test_a_thread_more_changes_nothing():
+    inputs = samples(queries=50)
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(run(compiled_attention, inputs))
+    finally:
+        torch.set_num_threads(before)
+    assert all(map(torch.equal, *found))
+
+
+@pytest.mark.parametrize('batch_first', [True, False])
+@pytest.mark.parametrize('coordinates', [2, 4])
+@pytest.mark.parametrize('channels', [8, 4])
+def test_the_layer_equals_that_of_mmcv(batch_first, coordinates, channels):
     torch.manual_seed(0)
-    width = 3 * channels
+    width, exact = 3 * channels, torch.float64
     layer = MultiScaleDeformableAttention(
-        embed_dims=width, num_heads=3, num_levels=3, batch_first=True
-    ).eval()
-    torch.nn.init.normal_(layer.sampling_offsets.weight)
+        width, 3, num_levels=3, batch_first=batch_first, dropout=0.0
+    ).to(exact)
+    for projection in (layer.sampling_offsets, layer.attention_weights):
+        torch.nn.init.normal_(projection.weight)
     pixels = int(SHAPES.prod(1).sum())
-    return layer(
-        torch.randn(2, 5, width),
-        value=torch.randn(2, pixels, width),
-        reference_points=torch.rand(2, 5, 3, 2),
-        spatial_shapes=SHAPES,
-    )
+    query, place = torch.randn(2, 2, 6, width, dtype=exact)
+    value = torch.randn(2, pixels, width, dtype=exact)
+    inputs = dict(query=query, value=value, query_pos=place, identity=-query)
+    if not batch_first:
+        inputs = {name: x.transpose(0, 1) for name, x in inputs.items()}
+    # Of boxes, some are small and some beyond the edge.
+    points = torch.rand(2, 6, 3, coordinates, dtype=exact)
+    inputs['reference_points'] = 1.4 * points - 0.2
+    mask = torch.rand(2, pixels) < 0.2
 
-
-@pytest.fixture
-def calls(monkeypatch):
-    """Counts what either of the two was asked for."""
-    calls = []
-
-    def counted(name, function):
-        def call(*args):
-            calls.append(name)
-            return function(*args)
-
-        return call
-
-    monkeypatch.setattr(
-        multi_scale_deform_attn, FALLBACK, counted('mmcv', stock)
-    )
-    monkeypatch.setattr(
-        'gslora_mm.models.deformable_attention.deformable_attention',
-        counted('rows', deformable_attention),
-    )
-    return calls
-
-
-def test_mmcv_attends_so_once_a_model_is_built_if_heads_are_wide(calls):
-    init_default_scope('mmdet')
-    before = attend()
-    build_stock_model(tiny_detector_config('deformable_detr'))
-    after = attend()
-    build_stock_model(tiny_detector_config('deformable_detr'))
-    again = attend()
-    attend(channels=8)
-    assert calls == ['mmcv', 'rows', 'rows', 'mmcv']
-    torch.testing.assert_close(before, after, rtol=1e-6, atol=1e-6)
-    assert torch.equal(after, again)
-
-
-def test_the_variable_brings_mmcv_back(calls, monkeypatch):
-    use_fast_attention()
-    monkeypatch.setenv(VARIABLE, 'mmcv')
-    use_fast_attention()
-    attend()
-    monkeypatch.setenv(VARIABLE, 'rows')
-    use_fast_attention()
-    attend()
-    assert calls == ['mmcv', 'rows']
-    monkeypatch.setenv(VARIABLE, 'fast')
-    with pytest.raises(ConfigError, match="'fast'.*must be 'rows' or 'mmcv'"):
-        use_fast_attention()
-
-
-def test_other_devices_keep_what_mmcv_has(calls):
-    use_fast_attention()
-    inputs = [tensor.to('meta') for tensor in samples(channels=32)]
-    with pytest.raises(Exception, match='meta'):
-        getattr(multi_scale_deform_attn, FALLBACK)(*inputs)
-    assert calls == ['mmcv']
+    found = []
+    for forward in (compiled_layer, _stock(type(layer).forward)):
+        leaves = {n: x.detach().requires_grad_() for n, x in inputs.items()}
+        layer.zero_grad()
+        output = forward(
+            layer, **leaves, key_padding_mask=mask, spatial_shapes=SHAPES
+        )
+        output.sin().sum().backward()
+        leaves = [*leaves.values(), *layer.parameters()]
+        gradients = [leaf.grad.clone() for leaf in leaves]
+        found.append([output.detach(), *gradients])
+    for ours, theirs in zip(*found, strict=True):
+        assert ours.shape == theirs.shape
+        assert distance(ours, theirs) < 1e-12

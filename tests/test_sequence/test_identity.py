@@ -55,6 +55,25 @@ def difference(cfg, other):
     return first_difference(run_identity(cfg), run_identity(other))
 
 
+def test_the_room_of_a_cache_is_no_part_of_a_run(cfg):
+    cfg.schedule.cache = dict(limit_gib=1.0)
+    for other in (dict(limit_gib=4.0), dict(store='file'), {}):
+        assert not difference(cfg, changed(cfg, schedule__cache=other))
+    assert difference(cfg, changed(cfg, schedule__cache__use='off'))
+    # With random augmentations, what has no room is drawn anew; and what
+    # is frozen behind the trunk rounds otherwise.
+    for settings in (
+        dict(schedule__cache__variants=2),
+        dict(adapter__within='decoder'),
+        dict(adapter__exclude=['encoder']),
+    ):
+        few = changed(cfg, **settings)
+        more = changed(few, schedule__cache__limit_gib=4.0)
+        assert 'schedule.cache.limit_gib' in difference(few, more)
+        file = changed(few, schedule__cache__store='file')
+        assert not difference(few, file)
+
+
 def test_hashes_are_those_of_the_files(cfg, tmp_path):
     assert dataset_config(cfg.train_dataloader).ann_file == 'train.json'
     assert annotations_sha256(cfg) == {

@@ -1,7 +1,7 @@
-"""Measure deformable attention on this CPU: rows against mmcv's fallback.
+"""Measure deformable attention on this CPU: ours against mmcv's fallback.
 
-Both take the same random input in turn, forward and backward, so that
-whatever else the machine does falls on both; ratios are of these pairs. The
+All take the same random input in turn, forward and backward, so that
+whatever else the machine does falls on all; ratios are of these turns. The
 defaults are an encoder layer of Deformable-DETR R50 at 384 x 384 pixels.
 """
 
@@ -9,6 +9,7 @@ import argparse
 import os
 import statistics
 import time
+from collections.abc import Callable
 
 from gslora_mm.utils.command_line import imports
 
@@ -28,6 +29,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument(
+        '--cpu-time',
+        action='store_true',
+        help='seconds of CPU time, where other jobs share the cores',
+    )
     return parser.parse_args()
 
 
@@ -36,10 +42,9 @@ with imports(__name__, parse_args):
     from mmcv.ops import multi_scale_deform_attn
     from torch import Tensor
 
-    from gslora_mm.models.deformable_attention import (
-        deformable_attention,
-        mmcv_fallback,
-    )
+    from gslora_mm.models.compiled_attention import compiled_attention
+    from gslora_mm.models.deformable_attention import deformable_attention
+    from gslora_mm.models.fast_attention import mmcv_fallback
 
 
 def make_input(args: argparse.Namespace) -> tuple[Tensor, ...]:
@@ -60,14 +65,18 @@ def make_input(args: argparse.Namespace) -> tuple[Tensor, ...]:
     return value, shapes, places + around / shapes[:, None], weights
 
 
-def run(function, inputs: tuple[Tensor, ...]) -> tuple[float, list[Tensor]]:
+def run(
+    function: Callable[..., Tensor],
+    inputs: tuple[Tensor, ...],
+    clock: Callable[[], float],
+) -> tuple[float, list[Tensor]]:
     """Seconds forward and backward, and output and gradients."""
     value, shapes, *rest = inputs
     leaves = [t.detach().requires_grad_() for t in (value, *rest)]
-    start = time.perf_counter()
+    start = clock()
     output = function(leaves[0], shapes, *leaves[1:])
     output.backward(torch.ones_like(output))
-    seconds = time.perf_counter() - start
+    seconds = clock() - start
     return seconds, [output.detach(), *(leaf.grad for leaf in leaves)]
 
 
@@ -82,22 +91,34 @@ def main() -> None:
     args = parse_args()
     torch.set_num_threads(args.threads)
     inputs = make_input(args)
-    mmcv, rows = [], []
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    functions = {
+        'mmcv': mmcv_fallback(multi_scale_deform_attn),
+        'rows': deformable_attention,
+        'compiled': compiled_attention,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
     for i in range(args.repeats + 1):
-        slow, expected = run(mmcv_fallback(multi_scale_deform_attn), inputs)
-        fast, found = run(deformable_attention, inputs)
-        if i:  # the first warms up
-            mmcv.append(slow)
-            rows.append(fast)
-    ratios = [fast / slow for fast, slow in zip(rows, mmcv, strict=True)]
+        found = {}
+        for name, function in functions.items():
+            spent, found[name] = run(function, inputs, clock)
+            if i:  # the first warms up
+                seconds[name].append(spent)
     print(f'{args.threads} thread(s), {os.cpu_count()} cores')
-    print(f'mmcv  {spread(mmcv, " s")}')
-    print(f'rows  {spread(rows, " s")}')
-    print(f'ratio {spread(ratios)}')
-    names = ('output', 'value', 'locations', 'weights')
-    for name, ours, theirs in zip(names, found, expected, strict=True):
-        distance = (ours - theirs).norm() / theirs.norm()
-        print(f'{name:<10} differs by {float(distance):.1e} of its norm')
+    for name, each in seconds.items():
+        pairs = zip(each, seconds['mmcv'], strict=True)
+        ratios = spread([ours / theirs for ours, theirs in pairs])
+        print(f'{name:<9} {spread(each, " s")}, / mmcv {ratios}')
+    for name in ('rows', 'compiled'):
+        differences = [
+            f'{what} {float((ours - theirs).norm() / theirs.norm()):.1e}'
+            for what, ours, theirs in zip(
+                ('output', 'value', 'locations', 'weights'),
+                *(found[name], found['mmcv']),
+                strict=True,
+            )
+        ]
+        print(f'{name} differs by, of the norm: {", ".join(differences)}')
 
 
 if __name__ == '__main__':

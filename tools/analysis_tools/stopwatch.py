@@ -2,8 +2,10 @@
 
 First iterations on random images, in turn, so that whatever else the machine
 does falls on all alike: a forward pass (the floor), full fine-tuning, and
-forgetting with the adapter; medians are reported. This needs neither data nor
-weights. Without a config it measures the full-size Deformable-DETR R50 on
+forgetting with the adapter - for a detector also with the trunk's output
+cached, and with an adapter in the decoder alone and the encoder's output
+cached; medians are reported. This needs neither data nor weights. Without a
+config it measures the full-size Deformable-DETR R50 on
 four images of 384 x 384; a classifier is measured on 48 images of the size
 that its backbone is made for, and with mixed precision as well.
 
@@ -88,6 +90,19 @@ def parse_args() -> argparse.Namespace:
         help='measure the adapter with mixed precision, too; default: only '
         'for classifiers',
     )
+    parser.add_argument(
+        '--cpu-time',
+        action='store_true',
+        help='seconds of CPU time of this process, where other jobs share '
+        'the cores; default: wall-clock time',
+    )
+    parser.add_argument(
+        '--memory',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='measure the peak of each kind of iteration as well, in a '
+        'process of its own',
+    )
     parser.add_argument('--out', help='JSON file for the figures')
     parser.add_argument(
         '--trace',
@@ -122,6 +137,7 @@ with imports(__name__, parse_args):
         make_step,
         measure,
         save_trace,
+        variants_of,
         with_defaults,
     )
     from gslora_mm.bench.stopwatch import Stopwatch
@@ -182,15 +198,20 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     init_scope(cfg)
-    start = time.perf_counter() - BEGIN
+    start = time.process_time()
+    if not args.cpu_time:
+        start = time.perf_counter() - BEGIN
     with_defaults(args, cfg)
     if args.memory_of:
         measure_memory(args.memory_of, cfg, args)
         return
 
-    variants = (FORWARD, FULL, ADAPTER) + (AMP,) * args.amp
-    memory = {variant: peak_of(variant) for variant in variants}
-    watch = Stopwatch()
+    variants = variants_of(cfg, args.amp)
+    memory = {}
+    if args.memory:
+        memory = {variant: peak_of(variant) for variant in variants}
+    clock = time.process_time if args.cpu_time else None
+    watch = Stopwatch(clock)
     built = {name: make_step(name, cfg, args, watch) for name in variants}
     steps = {name: step for name, (step, _) in built.items()}
     found = measure(steps, watch, args.iters)
@@ -203,7 +224,7 @@ def main() -> None:
     del built, steps, model
     run = dict(reason='--steps 0')
     if args.steps:
-        run = time_sequence(cfg, args.steps, args.iterations, start)
+        run = time_sequence(cfg, args.steps, args.iterations, start, clock)
     report(args, found, memory, trainable, total, groups, run)
 
 
@@ -230,12 +251,13 @@ def report(args, found, memory, trainable, total, groups, run) -> None:
         if torch.cuda.is_available()
         else 'cpu',
         seconds=seconds,
+        clock='CPU' if args.cpu_time else 'wall',
         median_seconds=median,
         median_parts=parts,
         time_ratio=median[ADAPTER] / median[FULL],
         forward_ratio=median[ADAPTER] / median[FORWARD],
         peak_memory_mb=memory,
-        memory_ratio=memory[ADAPTER] / memory[FULL],
+        memory_ratio=memory[ADAPTER] / memory[FULL] if memory else None,
         trainable_parameters=trainable,
         total_parameters=total,
         groups=groups,
@@ -246,7 +268,8 @@ def report(args, found, memory, trainable, total, groups, run) -> None:
     print(
         f'{args.images} images of {args.size} x {args.size}, '
         f'{figures["device"]}, {figures["threads"]} threads, '
-        f'median of {args.iters} iterations\n'
+        f'median of {args.iters} iterations, seconds of '
+        f'{"CPU" if args.cpu_time else "wall-clock"} time\n'
     )
     print(iteration_table(parts))
     print(
@@ -254,11 +277,13 @@ def report(args, found, memory, trainable, total, groups, run) -> None:
         f'{"/ forward":>11}{"peak MiB":>10}{"/ full":>8}'
     )
     for name in median:
+        peak = ''
+        if memory:
+            peak = f'{memory[name]:>10}{memory[name] / memory[FULL]:>8.3f}'
         print(
             f'{name:<18}{median[name]:>9.3f}{min(seconds[name]):>9.3f}'
             f'{max(seconds[name]):>9.3f}{median[name] / median[FULL]:>8.3f}'
-            f'{median[name] / median[FORWARD]:>11.3f}'
-            f'{memory[name]:>10}{memory[name] / memory[FULL]:>8.3f}'
+            f'{median[name] / median[FORWARD]:>11.3f}{peak}'
         )
     if AMP in median:
         print(

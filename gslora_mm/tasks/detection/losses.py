@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from mmdet.models.dense_heads import DETRHead
 from mmdet.models.losses import FocalLoss
 from mmdet.utils import reduce_mean
 from torch import Tensor, nn
@@ -233,12 +234,18 @@ def _losses_of_targets(
     """
     get_targets = head.get_targets
     layers: list[tuple[list, list, list, Tensor | None]] = []
+    # mmdet's own targets have no gradients, and the costs of matching need
+    # none, however many operations they are.
+    own = getattr(type(head), '_get_targets_single', None)
+    is_mmdet = own is DETRHead._get_targets_single
+    matching = torch.no_grad() if is_mmdet else nullcontext()
 
     def get_other_targets(
         cls_scores: list[Tensor], boxes: list[Tensor], *args
     ) -> tuple:
         try:
-            targets, loss = get_targets(cls_scores, boxes, *args), None
+            with matching:
+                targets, loss = get_targets(cls_scores, boxes, *args), None
         except ValueError as error:
             if all(each.isfinite().all() for each in (*cls_scores, *boxes)):
                 raise

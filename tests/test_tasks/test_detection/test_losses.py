@@ -33,6 +33,29 @@ def test_all_queries_are_pushed_by_default(monkeypatch):
     assert (gradient != 0).all()
 
 
+@pytest.mark.parametrize('is_mmdet', [True, False])
+def test_matching_keeps_nothing_for_gradients(is_mmdet, monkeypatch):
+    model = build_detector('deformable_detr')
+    head, found = model.bbox_head, []
+    assign = head.assigner.assign
+
+    def watched(*args, **kwargs):
+        found.append(torch.is_grad_enabled())
+        return assign(*args, **kwargs)
+
+    monkeypatch.setattr(head.assigner, 'assign', watched)
+    if not is_mmdet:  # whose targets may have gradients
+
+        class Head(type(head)):
+            def _get_targets_single(self, *args):
+                return super()._get_targets_single(*args)
+
+        head.__class__ = Head
+    halves = halves_of(DetectionTask(), model)[0]
+    assert halves['forget'].loss_cls.requires_grad
+    assert set(found) == {not is_mmdet}
+
+
 def test_matched_pushes_the_own_class_of_matched_queries(monkeypatch):
     model = build_detector('deformable_detr')
     task = DetectionTask(forget_queries='matched')
