@@ -45,6 +45,7 @@ def _table(entries: Sequence[Mapping]) -> Table:
         'After',
         'Interval',
         'Retrained',
+        'Allowed',
         'Verdict',
         'Worst class',
     ]
@@ -58,6 +59,7 @@ def _table(entries: Sequence[Mapping]) -> Table:
                 percent(entry['after']),
                 f'{percent(low)} to {percent(high)}',
                 ', '.join(map(percent, entry['retrained'])) or '-',
+                percent(entry['allowed']),
                 verdict(entry),
                 worst_class(entry),
             ]
