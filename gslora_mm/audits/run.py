@@ -59,7 +59,14 @@ class Audit:
             ``dict(relearning=dict(shots=10))``.
         seeds (Sequence[int]): Of whatever an attack draws.
         max_images (int): Most training images that are read.
+        parts (str | os.PathLike, optional): Folder of what is found in each
+            model, which audits of several runs may share. Defaults to one in
+            the work dir.
         say (Callable): Is told about progress. Defaults to ``print``.
+
+    Attributes:
+        chosen (list[BaseAttack]): The attacks to run.
+        not_run (list[dict]): Those that are not, with reasons.
 
     Raises:
         ConfigError: If anything is wrong; nothing has been attacked then.
@@ -74,6 +81,7 @@ class Audit:
     options: Mapping[str, Mapping] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
     max_images: int = 2000
+    parts: str | os.PathLike | None = None
     say: Callable[[str], None] = print
 
     def __post_init__(self) -> None:
@@ -222,26 +230,7 @@ class Audit:
         """
         suspects = self.suspects()
         self._announce(suspects)
-        found, seconds = [], []
-        for attack in self.chosen:
-            start = time.perf_counter()
-            found.append(
-                [
-                    self._cached(
-                        attack.name,
-                        asdict(attack),
-                        suspect,
-                        lambda a=attack, s=suspect: list(
-                            a.measure(self.evidence, s)
-                        ),
-                    )
-                    for suspect in suspects
-                ]
-            )
-            seconds.append(time.perf_counter() - start)
-            self.say(f'{attack.name}: {seconds[-1]:.0f} s')
-        entries = self._entries(found, seconds)
-        self.evidence.forget_rows()
+        entries = self.entries(suspects)
         result = dict(
             step=self.step,
             claim='concept',
@@ -262,10 +251,34 @@ class Audit:
         save_json(result, path)
         return result
 
-    def _entries(
-        self, found: Sequence[Sequence[Findings]], seconds: Sequence[float]
-    ) -> list[dict]:
-        """Entries of all attacks, from what is found in each model."""
+    def entries(self, suspects: Sequence[Suspect]) -> list[dict]:
+        """Run all attacks; nothing but what each finds in a model is kept.
+
+        Args:
+            suspects (Sequence[Suspect]): See :meth:`suspects`.
+
+        Returns:
+            list[dict]: Entries of ``attacks`` in ``audit.json``.
+        """
+        found, seconds = [], []
+        for attack in self.chosen:
+            start = time.perf_counter()
+            found.append(
+                [
+                    self._cached(
+                        attack.name,
+                        asdict(attack),
+                        suspect,
+                        lambda a=attack, s=suspect: list(
+                            a.measure(self.evidence, s)
+                        ),
+                    )
+                    for suspect in suspects
+                ]
+            )
+            seconds.append(time.perf_counter() - start)
+            self.say(f'{attack.name}: {seconds[-1]:.0f} s')
+        self.evidence.forget_rows()
         outcomes = [
             [[outcome for _, outcome in model] for model in each]
             for each in found
@@ -334,7 +347,8 @@ class Audit:
         )
         key = json.dumps(identity, sort_keys=True, default=str)
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-        path = self.run.audit / 'parts' / f'{name}-{digest}.npz'
+        folder = Path(self.parts or self.run.audit / 'parts')
+        path = folder / f'{name}-{digest}.npz'
         if not path.exists():
             _save_findings(measure(), path)
         return _load_findings(path)
