@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
-from gslora_mm.reports.attacks import verdict, worst_class
+from gslora_mm.reports.attacks import (
+    setting_in_words,
+    verdict,
+    worst_class,
+)
 from gslora_mm.reports.rendering import Table, render_template
 from gslora_mm.utils.text import percent, shortened
 from .run import known_attacks
@@ -65,16 +68,3 @@ def _table(entries: Sequence[Mapping]) -> Table:
             ]
         )
     return Table(header, rows, left=1)
-
-
-def setting_in_words(setting: Mapping[str, Any]) -> str:
-    """Such as ``decoder.2, 5 shots``."""
-    words = []
-    for key, value in setting.items():
-        if key in ('shots', 'iterations'):
-            words.append(f'{"all" if value is None else value} {key}')
-        elif isinstance(value, str):
-            words.append(value)
-        else:
-            words.append(f'{key} {value}')
-    return ', '.join(words)
