@@ -148,7 +148,8 @@ def setting_in_words(setting: Mapping[str, Any]) -> str:
     found = []
     for key, value in setting.items():
         if key in ('shots', 'iterations') and not isinstance(value, list):
-            found.append(f'{"all" if value is None else value} {key}')
+            what = key.removesuffix('s') if value == 1 else key
+            found.append(f'{"all" if value is None else value} {what}')
         elif isinstance(value, str):
             found.append(value)
         else:

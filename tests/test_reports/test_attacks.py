@@ -69,10 +69,11 @@ def test_tables_of_attacks():
 def test_settings_of_an_attack_are_rows_of_one_table():
     audit = make_audit(1, ['dog'])
     audit['attacks'][1]['name'] = 'linear_probe'
+    audit['attacks'][0]['setting'] |= dict(shots=1)
     audit['attacks'][1]['setting'] = dict(depth='neck', shots=None, score=0.3)
     (_, probe), _ = attack_tables(audit)
     assert [row[0] for row in probe.rows] == [
-        'decoder.2, 5 shots',
+        'decoder.2, 1 shot',
         'neck, all shots, score 0.3',
     ]
 
