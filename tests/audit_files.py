@@ -33,6 +33,7 @@ def make_audit(
             after=after,
             after_interval=[after - 0.04, after + 0.04],
             retrained=[0.69 + 0.02 * n for n in range(retrained)],
+            allowed=0.75 if has_control else None,
             per_class={
                 each: after + 0.01 * place
                 for place, each in enumerate(classes)

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
-from gslora_mm.reports.attacks import verdict, worst_class
+from gslora_mm.reports.attacks import (
+    setting_in_words,
+    verdict,
+    worst_class,
+)
 from gslora_mm.reports.rendering import Table, render_template
 from gslora_mm.utils.text import percent, shortened
 from .run import known_attacks
@@ -45,6 +48,7 @@ def _table(entries: Sequence[Mapping]) -> Table:
         'After',
         'Interval',
         'Retrained',
+        'Allowed',
         'Verdict',
         'Worst class',
     ]
@@ -58,21 +62,9 @@ def _table(entries: Sequence[Mapping]) -> Table:
                 percent(entry['after']),
                 f'{percent(low)} to {percent(high)}',
                 ', '.join(map(percent, entry['retrained'])) or '-',
+                percent(entry['allowed']),
                 verdict(entry),
                 worst_class(entry),
             ]
         )
     return Table(header, rows, left=1)
-
-
-def setting_in_words(setting: Mapping[str, Any]) -> str:
-    """Such as ``decoder.2, 5 shots``."""
-    words = []
-    for key, value in setting.items():
-        if key in ('shots', 'iterations'):
-            words.append(f'{"all" if value is None else value} {key}')
-        elif isinstance(value, str):
-            words.append(value)
-        else:
-            words.append(f'{key} {value}')
-    return ', '.join(words)

@@ -23,6 +23,9 @@ class BaseAttack:
         resisting (str): What it means that a model resists, one sentence.
         reads (tuple[str, ...]): Sets of images whose rows it reads,
             ``'training'`` and ``'validation'``.
+        is_share (bool): Whether its figure is a share of objects, or a mean
+            of such, and no area under a curve: how far two trainings differ
+            is pooled over attacks of a kind.
         two_sided (bool): Whether 0.5 is best, and less is as bad as more.
         decides (bool): Whether there is a verdict; without one the figures
             inform only.
@@ -32,6 +35,7 @@ class BaseAttack:
     metric: ClassVar[str]
     resisting: ClassVar[str]
     reads: ClassVar[tuple[str, ...]] = ()
+    is_share: ClassVar[bool] = True
     two_sided: ClassVar[bool] = False
     decides: ClassVar[bool] = True
 

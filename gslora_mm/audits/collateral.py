@@ -20,12 +20,11 @@ class Collateral(BaseAttack):
     decides = False
 
     def cost(self, evidence):
-        return 2 * len(evidence.validation)
+        return len(evidence.validation)
 
     def measure(self, evidence, suspect):
-        before, after = (
-            evidence.score(evidence.model(each), kept=True)
-            for each in (evidence.original, suspect)
+        before, after = map(
+            evidence.kept_score, (evidence.original, suspect)
         )
         losses = {
             name: before.per_class[name] - after.per_class[name]

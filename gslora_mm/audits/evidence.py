@@ -2,10 +2,11 @@
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
@@ -26,6 +27,9 @@ from gslora_mm.tasks import ObjectRows
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.quiet import no_info, no_prints
 from .outcome import Outcome, resampled_counts
+
+#: Images that take no more than this are kept in memory.
+KEPT_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,8 @@ class Evidence:
     max_images: int = 2000
     original: Suspect | None = None
     _rows: dict = field(default_factory=dict, repr=False)
+    _scores: dict = field(default_factory=dict, repr=False)
+    _batches: dict = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         init_scope(self.cfg)
@@ -224,8 +230,9 @@ class Evidence:
         return self._rows[key]
 
     def forget_rows(self) -> None:
-        """Free what :meth:`rows` keeps."""
+        """Free what :meth:`rows` and :meth:`batches` keep."""
         self._rows.clear()
+        self._batches.clear()
 
     @torch.no_grad()
     def read(self, model: nn.Module, images: Dataset) -> ObjectRows:
@@ -235,25 +242,50 @@ class Evidence:
             for batch in self.batches(images)
         )
 
-    def batches(self, images: Dataset) -> DataLoader:
-        """Batches of images, as the config's evaluation has them."""
+    def batches(self, images: Dataset) -> Iterable[dict]:
+        """Batches of images, as the config's evaluation has them.
+
+        Small ones of whole sets are kept: they are read tens of times.
+        """
+        if id(images) in self._batches:
+            return self._batches[id(images)]
         loading = self.cfg.val_dataloader
-        return DataLoader(
+        batches = DataLoader(
             images,
             max(loading.get('batch_size', 1), 8),
             num_workers=loading.get('num_workers', 0),
             collate_fn=pseudo_collate,
         )
+        if images in (self.training, self.validation):
+            size = images[0]['inputs'].nbytes * len(images)
+            if size <= KEPT_BYTES:
+                batches = self._batches[id(images)] = list(batches)
+        return batches
 
-    @torch.no_grad()
-    def score(self, model: nn.Module, *, kept: bool = False) -> Outcome:
+    def score(self, model: nn.Module) -> Outcome:
         """The headline score of the forgotten classes, as in the report.
 
         Args:
             model (nn.Module): In evaluation mode.
-            kept (bool): Those that stay in place of the forgotten ones.
-                Defaults to False.
         """
+        return Outcome.of_classes(self._resampled(model, self.gone))
+
+    def kept_score(self, suspect: Suspect) -> Outcome:
+        """The headline score of the classes that stay, computed once.
+
+        Args:
+            suspect (Suspect): The model.
+        """
+        if suspect.name not in self._scores:
+            scores = self._resampled(self.model(suspect), self.kept)
+            self._scores[suspect.name] = Outcome.of_classes(scores)
+        return self._scores[suspect.name]
+
+    @torch.no_grad()
+    def _resampled(
+        self, model: nn.Module, names: Iterable[str]
+    ) -> dict[str, np.ndarray]:
+        """Headline score of some classes, on all bootstrap samples."""
         evaluator = self.cfg.val_evaluator
         with no_info(), no_prints():
             metric = METRICS.build(
@@ -263,11 +295,9 @@ class Evidence:
             for batch in self.batches(self.validation):
                 found = model.test_step(batch)
                 metric.process(batch, [sample.to_dict() for sample in found])
-            scores = metric.resampled_scores(
-                resampled_counts(len(metric.results)),
-                self.kept if kept else self.gone,
+            return metric.resampled_scores(
+                resampled_counts(len(metric.results)), names
             )
-        return Outcome.of_classes(scores)
 
     def seconds_a_pass(self) -> float:
         """Seconds that this machine takes for one image, measured."""

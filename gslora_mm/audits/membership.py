@@ -23,6 +23,7 @@ class Membership(BaseAttack):
 
     name = 'membership'
     metric = 'AUC'
+    is_share = False
     resisting = (
         'Objects that it was trained on cannot be told from others, or no '
         'better than for a model that never learned the classes.'

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ from .base import BaseAttack
 from .evidence import Evidence, Suspect
 from .outcome import Outcome
 from .retrained import make_retrained
-from .verdict import compare, training_spread
+from .verdict import Spread, compare, training_spreads
 
-#: A retrained model scores at most this on classes that it never learned.
+#: A retrained model names at most this share of the objects of a class that
+#: it never learned: by its likeliest name, and a detector with this score.
 UNKNOWN = 0.05
+NAMED_FROM = 0.3
 
 #: Findings of an attack on one model: settings and outcomes, in order.
 Findings = list[tuple[dict, Outcome]]
@@ -57,7 +59,14 @@ class Audit:
             ``dict(relearning=dict(shots=10))``.
         seeds (Sequence[int]): Of whatever an attack draws.
         max_images (int): Most training images that are read.
+        parts (str | os.PathLike, optional): Folder of what is found in each
+            model, which audits of several runs may share. Defaults to one in
+            the work dir.
         say (Callable): Is told about progress. Defaults to ``print``.
+
+    Attributes:
+        chosen (list[BaseAttack]): The attacks to run.
+        not_run (list[dict]): Those that are not, with reasons.
 
     Raises:
         ConfigError: If anything is wrong; nothing has been attacked then.
@@ -72,6 +81,7 @@ class Audit:
     options: Mapping[str, Mapping] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
     max_images: int = 2000
+    parts: str | os.PathLike | None = None
     say: Callable[[str], None] = print
 
     def __post_init__(self) -> None:
@@ -182,7 +192,7 @@ class Audit:
     def _check_retrained(self, suspect: Suspect) -> None:
         """Refuse a model that knows a class by the name of its own head."""
         found = self._cached(
-            'score', {}, suspect, lambda: [({}, self._score(suspect))]
+            'named', {}, suspect, lambda: [({}, self._named(suspect))]
         )
         scores = found[0][1].per_class
         worst = max(scores, key=lambda name: np.nan_to_num(scores[name][0]))
@@ -190,14 +200,24 @@ class Audit:
             raise ConfigError(
                 '--retrained',
                 suspect.path,
-                f'this model knows {worst!r}: it scores '
-                f'{100 * scores[worst][0]:.1f} % on it, so it is no model '
-                'that never learned it; valid is one trained without '
+                f'this model knows {worst!r}: it names '
+                f'{100 * scores[worst][0]:.1f} % of its objects, so it is no '
+                'model that never learned it; valid is one trained without '
                 f'{", ".join(self.evidence.gone)}',
             )
 
-    def _score(self, suspect: Suspect) -> Outcome:
-        return self.evidence.score(self.evidence.model(suspect))
+    def _named(self, suspect: Suspect) -> Outcome:
+        """Share of forgotten objects that a model gives their own name.
+
+        (AP does not tell: it only asks for the order of scores, and a row
+        that was trained to be silent still ranks what looks like its class.)
+        """
+        rows = self.evidence.rows(suspect, 'validation')
+        score, label = rows.probabilities.max(1)
+        is_named = label == rows.labels
+        if self.evidence.task.has_background:
+            is_named &= score >= NAMED_FROM
+        return Outcome.of_rows(is_named, rows.labels, self.evidence.gone)
 
     def attack(self) -> dict:
         """Run all attacks, and write ``audit.json``.
@@ -210,27 +230,7 @@ class Audit:
         """
         suspects = self.suspects()
         self._announce(suspects)
-        entries = []
-        for attack in self.chosen:
-            start = time.perf_counter()
-            findings = [
-                self._cached(
-                    attack.name,
-                    asdict(attack),
-                    suspect,
-                    lambda a=attack, s=suspect: list(
-                        a.measure(self.evidence, s)
-                    ),
-                )
-                for suspect in suspects
-            ]
-            seconds = time.perf_counter() - start
-            new = list(_compared(attack, findings))
-            for entry in new:
-                entry['seconds'] = seconds / len(new)
-            entries += new
-            self.say(f'{attack.name}: {_verdict(new)} ({seconds:.0f} s)')
-        self.evidence.forget_rows()
+        entries = self.entries(suspects)
         result = dict(
             step=self.step,
             claim='concept',
@@ -250,6 +250,59 @@ class Audit:
         path, _ = self.files
         save_json(result, path)
         return result
+
+    def entries(self, suspects: Sequence[Suspect]) -> list[dict]:
+        """Run all attacks; nothing but what each finds in a model is kept.
+
+        Args:
+            suspects (Sequence[Suspect]): See :meth:`suspects`.
+
+        Returns:
+            list[dict]: Entries of ``attacks`` in ``audit.json``.
+        """
+        found, seconds = [], []
+        for attack in self.chosen:
+            start = time.perf_counter()
+            found.append(
+                [
+                    self._cached(
+                        attack.name,
+                        asdict(attack),
+                        suspect,
+                        lambda a=attack, s=suspect: list(
+                            a.measure(self.evidence, s)
+                        ),
+                    )
+                    for suspect in suspects
+                ]
+            )
+            seconds.append(time.perf_counter() - start)
+            self.say(f'{attack.name}: {seconds[-1]:.0f} s')
+        self.evidence.forget_rows()
+        outcomes = [
+            [[outcome for _, outcome in model] for model in each]
+            for each in found
+        ]
+        spreads = training_spreads(
+            [
+                (attack, models[2:])
+                for attack, models in zip(self.chosen, outcomes, strict=True)
+            ]
+        )
+        entries = []
+        for attack, each, models, took in zip(
+            self.chosen, found, outcomes, seconds, strict=True
+        ):
+            spread = spreads.get(attack.name, Spread())
+            new = [
+                compare(attack, setting, before, after, retrained, spread)
+                for (setting, _), before, after, *retrained in zip(
+                    each[0], *models, strict=True
+                )
+            ]
+            entries += [entry | dict(seconds=took / len(new)) for entry in new]
+            self.say(f'{attack.name}: {_verdict(new)}')
+        return entries
 
     @property
     def files(self) -> tuple[Path, Path]:
@@ -294,24 +347,11 @@ class Audit:
         )
         key = json.dumps(identity, sort_keys=True, default=str)
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-        path = self.run.audit / 'parts' / f'{name}-{digest}.npz'
+        folder = Path(self.parts or self.run.audit / 'parts')
+        path = folder / f'{name}-{digest}.npz'
         if not path.exists():
             _save_findings(measure(), path)
         return _load_findings(path)
-
-
-def _compared(
-    attack: BaseAttack, findings: Sequence[Findings]
-) -> Iterator[dict]:
-    """Entries of an attack, for each setting."""
-    scores = [[found.score for _, found in each] for each in findings[2:]]
-    spread = training_spread(list(zip(*scores, strict=True))) if scores else 0
-    for at_setting in zip(*findings, strict=True):
-        setting = at_setting[0][0]
-        pretrained, after, *retrained = (found for _, found in at_setting)
-        yield compare(
-            attack, setting, pretrained, after, retrained, spread
-        )
 
 
 def _verdict(entries: Sequence[dict]) -> str:

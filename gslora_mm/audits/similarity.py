@@ -60,7 +60,7 @@ def resampled_cka(x: Tensor, y: Tensor, counts: np.ndarray) -> np.ndarray:
         rotation and a scale; NaN with fewer than two different objects.
     """
     x, y, found = x.double(), y.double(), []
-    for weights in torch.from_numpy(counts).double()[:, :, None]:
+    for weights in torch.tensor(counts).double()[:, :, None]:
         total = weights.sum().clamp(min=1)
         # Rows weighted by the root of their count, means by the count.
         a, b = (

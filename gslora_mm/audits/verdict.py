@@ -1,6 +1,7 @@
 """What the figures of an attack say beside those of retrained models."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,23 @@ from scipy.stats import t
 from .base import BaseAttack
 from .outcome import Outcome
 
+#: Of a hundred retrained models so many may fail an attack.
+FALSE_ALARMS = 0.05
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What one training more may do to a figure, as an angle.
+
+    Attributes:
+        overall (float): How far a further retrained model may be above the
+            mean of the others.
+        of_class (float): The same, in a single class.
+    """
+
+    overall: float = 0.0
+    of_class: float = 0.0
+
 
 def compare(
     attack: BaseAttack,
@@ -16,7 +34,7 @@ def compare(
     pretrained: Outcome,
     after: Outcome,
     retrained: Sequence[Outcome],
-    spread: float = 0.0,
+    spread: Spread = Spread(),
 ) -> dict:
     """An entry of ``attacks`` in ``audit.json``.
 
@@ -32,25 +50,28 @@ def compare(
         after (Outcome): After the step.
         retrained (Sequence[Outcome]): Of models that never learned the
             classes; without one there is no verdict.
-        spread (float): See :func:`training_spread`. Defaults to 0.
+        spread (Spread): See :func:`training_spreads`. Defaults to none.
 
     Returns:
         dict: With ``separates`` (whether the attack tells the pre-trained
         model from the retrained ones), ``resisted`` (whether the model
         after the step cannot be told from them, or shows less; None without
-        a control, or where the attack does not separate) and ``worst``, the
+        a control, or where the attack does not separate), ``allowed`` (the
+        highest figure that one training more explains) and ``worst``, the
         class with the most above the reference.
     """
-    separates = resisted = worst = None
+    separates = resisted = worst = allowed = None
     if retrained and attack.decides:
+        references = [each.overall for each in retrained]
         separates = _is_above(
-            attack, pretrained.overall, [each.overall for each in retrained]
+            attack, pretrained.overall, references, spread.overall
         )
-        resisted = None
         if separates:
-            references = [each.overall for each in retrained]
-            resisted = not _is_above(attack, after.overall, references, spread)
-        worst = _worst(attack, after, retrained, spread)
+            resisted = not _is_above(
+                attack, after.overall, references, spread.overall
+            )
+        allowed = _number(_highest(attack, references, spread.overall))
+        worst = _worst(attack, after, retrained, spread.of_class)
     return dict(
         name=attack.name,
         setting=dict(setting),
@@ -62,6 +83,7 @@ def compare(
         after=_number(after.score),
         after_interval=[_number(each) for each in after.interval],
         retrained=[_number(each.score) for each in retrained],
+        allowed=allowed,
         per_class={k: _number(v[0]) for k, v in after.per_class.items()},
         separates=separates,
         resisted=resisted,
@@ -102,49 +124,127 @@ def _worst(
     )
 
 
-def training_spread(retrained: Sequence[Sequence[float]]) -> float:
+def training_spreads(
+    found: Sequence[tuple[BaseAttack, Sequence[Sequence[Outcome]]]],
+) -> dict[str, Spread]:
     r"""How far a further retrained model may be above the mean of others.
 
-    .. math:: t_{0.975, d}\, s\, \sqrt{1 + 1 / n}
+    .. math:: t_{1 - 0.05 / m,\, (n - 1) d}\; s\, \sqrt{1 + 1 / n}
 
-    the half width of the interval of 95 % for one more of n models, with
-    the standard deviation s between them pooled over the settings of an
-    attack, and d its degrees of freedom.
+    Figures are angles, :math:`2 \arcsin \sqrt p`, which differ from one
+    training to the next by about as much whatever p is. So the standard
+    deviation s between the n models is pooled over the settings of all
+    attacks on shares (or on areas under a curve): two models are alike in
+    one of them by luck, and not in all.
+
+    Settings go up and down together, so that k of them are worth fewer
+    independent ones: :math:`d = (\sum \lambda)^2 / \sum \lambda^2`, with the
+    eigenvalues :math:`\lambda` of their covariance over models and classes
+    (Satterthwaite's degrees of freedom of a pooled variance). m is the same
+    number for the settings of the attack alone, as the highest of m figures
+    is what decides. For a class, s is that of the attack's classes where it
+    is larger than that of all, and m is times their number.
 
     Args:
-        retrained (Sequence[Sequence[float]]): For each setting the figures
-            of the n models.
+        found (Sequence): Attacks, and what each of them finds in every one
+            of the n retrained models in every setting.
 
     Returns:
-        float: 0 with a single model, which says nothing of it.
+        dict[str, Spread]: By name of the attack; none with a single model,
+        which says nothing of it.
     """
-    figures = np.array(retrained, float)
-    figures = figures[np.isfinite(figures).all(1)]
-    settings, models = figures.shape
-    freedom = settings * (models - 1)
-    if not freedom:
-        return 0.0
-    s = np.sqrt(figures.var(1, ddof=1).mean())
-    return float(t.ppf(0.975, freedom) * s * np.sqrt(1 + 1 / models))
+    kinds: dict[bool, list] = {}
+    for attack, outcomes in found:
+        if attack.decides and len(outcomes) > 1:
+            kinds.setdefault(attack.is_share, []).append(
+                (attack, *_angles(attack, outcomes))
+            )
+    spreads = {}
+    for members in kinds.values():
+        overall = np.concatenate([each[1] for each in members], 1)
+        classes = np.concatenate([each[2] for each in members], 1)
+        # What is 0 or 1 in all models says nothing of a figure between.
+        varies = np.ptp(overall, axis=0) > 0
+        if not varies.any():
+            continue
+        freedom = (len(overall) - 1) * _independent(classes[:, varies])
+
+        def spread(figures: np.ndarray, number: float, d=freedom) -> float:
+            s = np.sqrt(np.nanmean(figures.var(0, ddof=1)))
+            quantile = t.ppf(1 - FALSE_ALARMS / number, d)
+            return quantile * s * np.sqrt(1 + 1 / len(figures))
+
+        for attack, figures, own in members:
+            number = _independent(own)
+            # A class comes back whole or not in some attacks, not in all.
+            chosen = [classes[:, varies]]
+            if np.ptp(figures, axis=0).any():
+                chosen.append(own[:, np.ptp(figures, axis=0) > 0])
+            spreads[attack.name] = Spread(
+                spread(overall[:, varies], number),
+                max(
+                    spread(each, number * own.shape[2])
+                    for each in chosen
+                ),
+            )
+    return spreads
+
+
+def _angles(
+    attack: BaseAttack, outcomes: Sequence[Sequence[Outcome]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Figures of models by setting, and by setting and class."""
+    names = list(outcomes[0][0].per_class)
+    overall = [[each.score for each in model] for model in outcomes]
+    classes = [
+        [[each.per_class[name][0] for name in names] for each in model]
+        for model in outcomes
+    ]
+    return tuple(
+        _angle(_leak(attack, np.array(figures)))
+        for figures in (overall, classes)
+    )
+
+
+def _independent(figures: np.ndarray) -> float:
+    """How many independent settings some settings are worth, 1 or more.
+
+    Args:
+        figures (np.ndarray): Shape (models, settings, classes).
+    """
+    deviations = figures - figures.mean(0)
+    rows = deviations.transpose(0, 2, 1).reshape(-1, figures.shape[1])
+    rows = rows[np.isfinite(rows).all(1)]
+    covariance = rows.T @ rows
+    total = np.trace(covariance)
+    return total**2 / np.square(covariance).sum() if total else 1.0
 
 
 def _is_above(
     attack: BaseAttack,
     own: np.ndarray,
     references: Sequence[np.ndarray],
-    spread: float = 0.0,
+    spread: float,
 ) -> bool:
     """Whether a figure is above all references, and not by chance.
 
     Neither by chance in the objects, nor by that of one training more.
     """
     excess = _excess(attack, own, references)
-    mean = np.mean([_leak(attack, each[0]) for each in references])
     return bool(
         excess[0] > 0
         and np.nanpercentile(excess[1:], 2.5) > 0
-        and _leak(attack, own[0]) > mean + spread
+        and _leak(attack, own[0]) > _highest(attack, references, spread)
     )
+
+
+def _highest(
+    attack: BaseAttack, references: Sequence[np.ndarray], spread: float
+) -> float:
+    """The highest figure that is one of a retrained model."""
+    figures = np.array([_leak(attack, each[0]) for each in references])
+    angle = min(_angle(figures).mean() + spread, np.pi)
+    return max(figures.max(), np.sin(angle / 2) ** 2)
 
 
 def _excess(
@@ -157,7 +257,12 @@ def _excess(
 
 def _leak(attack: BaseAttack, values: np.ndarray) -> np.ndarray:
     """Figures of which more is worse."""
-    return np.abs(values - 0.5) if attack.two_sided else values
+    return 0.5 + np.abs(values - 0.5) if attack.two_sided else values
+
+
+def _angle(shares: np.ndarray) -> np.ndarray:
+    """Shares as angles, from 0 to pi, whose variance depends little on p."""
+    return 2 * np.arcsin(np.sqrt(np.clip(shares, 0, 1)))
 
 
 def _number(value: float) -> float | None:

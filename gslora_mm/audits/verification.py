@@ -23,6 +23,7 @@ class Verification(BaseAttack):
 
     name = 'verification'
     metric = 'AUC'
+    is_share = False
     resisting = (
         'It tells forgotten people apart no better than a model that never '
         'saw them.'

@@ -17,6 +17,10 @@ _COSTS = (
     ('trainable_share', 'trained %', 100, 2),
     ('stored_bytes', 'stored kB/step', 1e-3, 1),
 )
+#: Columns of what attacks find more than after retraining, by attack.
+_ATTACKS = dict(
+    linear_probe='probe', relearning='relearn', localisation='found'
+)
 _MOST_OF_A_NOTE = 70
 _WIDTH = 100
 
@@ -52,6 +56,7 @@ def render_leaderboard(results: Mapping, figures: Mapping[str, str]) -> str:
                 if len(_note(method, results)) > _MOST_OF_A_NOTE
             ],
             scores=_scores(results),
+            attacks=_attacks(results.get('attacks', {})),
             trials=results['tuning'] and _trials(results),
         ),
         filters=dict(
@@ -103,6 +108,8 @@ def _chosen(method: Mapping) -> str:
 def _leaderboard(results: Mapping) -> str:
     steps = [step['step'] for step in results['pretrained'] or ()]
     header = ['Method', 'H', *(f'H {step}' for step in steps), 'left']
+    attacks = results.get('attacks', {})
+    header += [_ATTACKS[name] for name in attacks]
     header += [*(title for _, title, _, _ in _COSTS), 'gap', 'note']
     rows = []
     for method in results['methods']:
@@ -112,6 +119,10 @@ def _leaderboard(results: Mapping) -> str:
             shares = [summary, *summary['steps']]
             cells = [spread_text(each['h_mean'], 100, 2) for each in shares]
             cells.append(spread_text(summary['left_score'], 100, 2))
+            cells += [
+                spread_text(summary['distances'][name], 100, 1)
+                for name in attacks
+            ]
             cells += [
                 spread_text(summary[key], factor, digits, is_constant=True)
                 for key, _, factor, digits in _COSTS
@@ -140,6 +151,11 @@ def _notes(method: Mapping, reference: str) -> list[str]:
         f'trial {trial["number"]} failed: {trial["error"]}'
         for trial in method['trials']
         if trial['error']
+    ]
+    notes += [
+        f'audit of seed {run["seed"]} failed: {run["audit"]["error"]}'
+        for run in method['runs']
+        if 'error' in run.get('audit', ())
     ]
     finished = [run for run in method['runs'] if not run['error']]
     if 0 < len(finished) < len(method['runs']):
@@ -180,6 +196,16 @@ def _scores(results: Mapping) -> str:
             ]
             rows.append([method['name'], *cells])
     return markdown_table(['Method', *header], rows)
+
+
+def _attacks(attacks: Mapping[str, Mapping]) -> str:
+    """What attacks find in the models that runs are compared with."""
+    return '; '.join(
+        f'{_ATTACKS[name]}: {percent(found["pretrained"])} in the '
+        f'pre-trained model, {", ".join(map(percent, found["retrained"]))} '
+        'after retraining'
+        for name, found in attacks.items()
+    )
 
 
 def _trials(results: Mapping) -> str:

@@ -7,6 +7,7 @@ from gslora_mm.reports.report import name_of_score
 from gslora_mm.sequence.identity import dataset_config
 from gslora_mm.utils.spread import spread
 from gslora_mm.work_dir import WorkDir
+from .depth import distances
 from .record import conditions
 from .run import Outcome
 from .scores import run_figures, step_figures
@@ -32,6 +33,7 @@ def collect(
     seeds: Sequence[int],
     tuned: bool,
     options: Mapping | None = None,
+    audits: Mapping[tuple[str, int], dict] | None = None,
 ) -> dict:
     """Read the reports of all finished runs.
 
@@ -43,6 +45,8 @@ def collect(
         seeds (Sequence[int]): Seeds of the runs.
         tuned (bool): Whether settings have been chosen by trials.
         options (Mapping, optional): More settings that trials and runs had.
+        audits (Mapping, optional): What attacks find in the runs, from
+            :func:`~gslora_mm.bench.depth.audit_runs`.
 
     Returns:
         dict: All that the table shows, and each run by itself. Methods are
@@ -67,6 +71,7 @@ def collect(
                 outcome,
                 steps.get((name, outcome.seed)),
                 steps.get((suite.reference, outcome.seed)),
+                (audits or {}).get((name, outcome.seed)),
             )
             for outcome in outcomes
             if outcome.run.name == name
@@ -101,6 +106,7 @@ def collect(
         # Each way once.
         conditions=[w for i, w in enumerate(ways) if w not in ways[:i]],
         metric=first and first['pretrained']['metric'],
+        attacks=_attacks(audits or {}),
         score=name_of_score(first['pretrained']['metric'])
         if first
         else 'score',
@@ -147,6 +153,7 @@ def _summary(runs: Sequence[Mapping]) -> dict | None:
         key: spread([run['figures'][key] for run in runs])
         for key in runs[0]['figures']
     }
+    summary['distances'] = distances(runs)
     summary['steps'] = [
         {key: spread([step[key] for step in steps]) for key in STEP_FIGURES}
         for steps in zip(*(run['steps'] for run in runs), strict=True)
@@ -158,11 +165,14 @@ def _run(
     outcome: Outcome,
     steps: Sequence[Mapping] | None,
     reference: Sequence[Mapping] | None,
+    audit: Mapping | None,
 ) -> dict:
     """One run by itself; steps are those of its report."""
     run = dict(
         seed=outcome.seed, work_dir=outcome.work_dir, error=outcome.error
     )
+    if audit is not None:
+        run['audit'] = audit
     if steps is not None:
         work_dir = WorkDir(outcome.work_dir)
         run['steps'] = [
@@ -175,6 +185,17 @@ def _run(
         ]
         run['figures'] = run_figures(run['steps'])
     return run
+
+
+def _attacks(audits: Mapping[tuple[str, int], dict]) -> dict[str, dict]:
+    """What attacks find in the models that all runs are compared with."""
+    for found in audits.values():
+        if 'error' not in found:
+            return {
+                name: {key: of[key] for key in ('pretrained', 'retrained')}
+                for name, of in found.items()
+            }
+    return {}
 
 
 def _rank(method: Mapping) -> tuple[int, float]:

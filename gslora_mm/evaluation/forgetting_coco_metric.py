@@ -13,6 +13,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
 from pycocotools import mask
+from pycocotools.cocoeval import Params
 
 from gslora_mm.registry import METRICS
 from gslora_mm.utils import ConfigError, config_path
@@ -163,17 +164,22 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
     def resampled_scores(
         self, counts: np.ndarray, names: Iterable[str]
     ) -> dict[str, np.ndarray]:
-        evaluation = self._match(self.results, COCOeval)
+        names = list(names)
+        evaluation = self._match(self.results, COCOeval, names)
         places = {
             truth['img_id']: i for i, (truth, _) in enumerate(self.results)
         }
         counts = counts[:, [places[i] for i in evaluation.params.imgIds]]
-        classes = self._coco_api.load_cats(self.cat_ids)
-        cat_id_of = {each['name']: each['id'] for each in classes}
+        cat_id_of = self._ids_by_name()
         return {
             name: resampled_precision(evaluation, cat_id_of[name], counts)
             for name in names
         }
+
+    def _ids_by_name(self) -> dict[str, int]:
+        """Ids of the categories, in the order of the labels."""
+        classes = self._coco_api.load_cats(self.cat_ids)
+        return {each['name']: each['id'] for each in classes}
 
     def _evaluator(self) -> Callable[..., COCOeval]:
         """What matches."""
@@ -186,9 +192,16 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         return COCOevalMP if self.use_mp_eval else COCOeval
 
     def _match(
-        self, results: list, make: Callable[..., COCOeval]
+        self,
+        results: list,
+        make: Callable[..., COCOeval],
+        names: Sequence[str] | None = None,
     ) -> COCOeval:
-        """Match the predictions of all images to their ground truth."""
+        """Match the predictions of all images to their ground truth.
+
+        Of some categories alone, and objects of any size, where these are
+        named: COCO matches within a category.
+        """
         ground_truths = [ground_truth for ground_truth, _ in results]
         predictions = [prediction for _, prediction in results]
         with no_prints():
@@ -198,7 +211,18 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
             detections = self._load_detections(predictions)
             if not all(isinstance(each, int) for each in self.img_ids):
                 make = COCOeval
-            return self._evaluate(make(self._coco_api, detections, 'bbox'))
+            evaluation = make(self._coco_api, detections, 'bbox')
+            self._set_params(evaluation.params)
+            if names is not None:
+                params, cat_id_of = evaluation.params, self._ids_by_name()
+                params.catIds = sorted(cat_id_of[name] for name in names)
+                params.areaRng, params.areaRngLbl = (
+                    [each[0]] for each in (params.areaRng, params.areaRngLbl)
+                )
+            evaluation.evaluate()
+            if names is None:
+                evaluation.accumulate()
+            return evaluation
 
     def check_classes(self, classes: Sequence[str]) -> None:
         """Refuse splits and annotation files that do not fit the classes."""
@@ -345,18 +369,15 @@ class ForgettingCocoMetric(SplitMetric, CocoMetric):
         empty.createIndex()
         return empty
 
-    def _evaluate(self, evaluation: COCOeval) -> COCOeval:
-        """Match and accumulate all categories over all images."""
-        evaluation.params.catIds = sorted(self.cat_ids)
-        evaluation.params.imgIds = sorted(self.img_ids)
+    def _set_params(self, params: Params) -> None:
+        """All categories over all images."""
+        params.catIds = sorted(self.cat_ids)
+        params.imgIds = sorted(self.img_ids)
         # Their order says nothing: (100, 300, 1000) is mmdet's own, and
         # (1, 10, 100) is pycocotools' and in many configs.
         numbers = list(self.proposal_nums)
-        evaluation.params.maxDets = [100 if 100 in numbers else max(numbers)]
-        evaluation.params.iouThrs = np.asarray(self.iou_thrs)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        return evaluation
+        params.maxDets = [100 if 100 in numbers else max(numbers)]
+        params.iouThrs = np.asarray(self.iou_thrs)
 
     def _collect(
         self, evaluation: COCOeval, names: list[str]

@@ -1,6 +1,7 @@
 """What the audits of a sequence found, as tables and in words."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from .rendering import Table
 NOTE = (
     'Scores in percent, with a 95 % interval where there is one. Resisted: '
     'the attack finds no more in this model than in those that were trained '
-    'without the classes (retrained). Says nothing: it does not tell these '
-    'from the pre-trained model. No control: there is no retrained model to '
-    'compare with, so there is no verdict. Worst class: the one that is most '
-    'above its score in the retrained models.'
+    'without the classes (retrained), or than one training more explains '
+    '(allowed). Says nothing: it does not tell these from the pre-trained '
+    'model. No verdict: it informs only. No control: there is no retrained '
+    'model to compare with. Worst class: the one that is most above its score '
+    'in the retrained models.'
 )
 _NEEDED = dict(step=int, classes=list, attacks=list)
 _DEFAULTS = dict(checkpoint_sha256=None, retrained_sha256=None, not_run=None)
@@ -93,23 +95,32 @@ def verdicts(audit: Mapping) -> dict[str, str]:
     }
 
 
-def attack_table(audit: Mapping) -> Table:
-    """A row for each measurement; scores in percent.
+def attack_tables(audit: Mapping) -> list[tuple[str, Table]]:
+    """A table for each attack, with a row a setting; scores in percent.
 
     Args:
         audit (Mapping): See :func:`read_audits`.
+
+    Returns:
+        list[tuple[str, Table]]: Of an attack what it is called and what its
+        score is, such as ``'linear probe (accuracy)'``, and its table.
     """
     header = [
-        'Attack',
-        'Verdict',
         'Setting',
-        'Score',
-        'Pre-trained',
+        'Verdict',
         'After',
         'Retrained',
+        'Allowed',
+        'Pre-trained',
         'Worst class',
     ]
-    return Table(header, [_row(each) for each in audit['attacks']], 4)
+    tables = []
+    for name, entries in groupby(audit['attacks'], lambda each: each['name']):
+        entries = list(entries)
+        metric = entries[0].get('metric')
+        title = f'{words(name)} ({metric})' if metric else words(name)
+        tables.append((title, Table(header, [*map(_row, entries)], 2)))
+    return tables
 
 
 def words(name: str) -> str:
@@ -121,17 +132,29 @@ def _row(attack: Mapping) -> list[str]:
     after = percent(attack.get('after'))
     if interval := attack.get('after_interval'):
         after += f' ({range_text(interval)})'
-    setting = (attack.get('setting') or {}).items()
     return [
-        words(attack['name']),
+        setting_in_words(attack.get('setting') or {}) or '-',
         verdict(attack),
-        ', '.join(f'{key} {_plain(value)}' for key, value in setting) or '-',
-        str(attack.get('metric') or '-'),
-        percent(attack.get('pretrained')),
         after,
         range_text(attack.get('retrained') or []),
+        percent(attack.get('allowed')),
+        percent(attack.get('pretrained')),
         worst_class(attack),
     ]
+
+
+def setting_in_words(setting: Mapping[str, Any]) -> str:
+    """Such as ``decoder.2, 5 shots``."""
+    found = []
+    for key, value in setting.items():
+        if key in ('shots', 'iterations') and not isinstance(value, list):
+            what = key.removesuffix('s') if value == 1 else key
+            found.append(f'{"all" if value is None else value} {what}')
+        elif isinstance(value, str):
+            found.append(value)
+        else:
+            found.append(f'{key} {_plain(value)}')
+    return ', '.join(found)
 
 
 def worst_class(attack: Mapping) -> str:

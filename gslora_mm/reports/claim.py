@@ -99,6 +99,9 @@ def _outcome(audit: Mapping) -> Iterator[str]:
         'retrained without these classes)',
         'resisted': f'Resisted (no more was found than in {models} '
         'retrained without these classes)',
+        'no verdict': 'No verdict (for information)',
+        'says nothing': 'No verdict (the attack does not tell the pre-trained '
+        'model from retrained ones)',
     }
     for word in [*meanings, *sorted(by_word.keys() - meanings.keys())]:
         if word in by_word:

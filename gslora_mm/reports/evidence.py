@@ -16,7 +16,7 @@ from gslora_mm.utils.download import expected_path
 from gslora_mm.utils.env_checks import Environment
 from gslora_mm.version import __version__
 from gslora_mm.work_dir import WorkDir
-from .attacks import NOTE, attack_table, read_audits
+from .attacks import NOTE, attack_tables, read_audits
 from .claim import SCOPE, claim, untested
 
 _ENTRIES = ('forgetting', 'task', 'method', 'adapter', 'schedule')
@@ -47,7 +47,7 @@ def read_evidence(run: WorkDir, report: Mapping, score: str) -> dict[str, Any]:
 
     Returns:
         dict[str, Any]: ``claim`` and ``untested`` (sentences), ``scope``,
-        ``audits`` (with ``table`` and ``file``: whether what was attacked
+        ``audits`` (with ``tables`` and ``file``: whether what was attacked
         is the file that lies there now, ``'same'``, ``'another'`` or
         ``'gone'``), ``audit_problem``, ``audit_note``, ``folder``,
         ``started`` (dates, by step), ``shipped`` (hash of the last model, by
@@ -74,7 +74,7 @@ def read_evidence(run: WorkDir, report: Mapping, score: str) -> dict[str, Any]:
         now = hashes[audit['step']]
         same = now == audit['checkpoint_sha256']
         audit['file'] = 'gone' if not now else 'same' if same else 'another'
-        audit['table'] = attack_table(audit)
+        audit['tables'] = attack_tables(audit)
     return dict(
         claim=list(claim(report, score, audits)),
         scope=SCOPE,

@@ -1,5 +1,6 @@
 """Audits of real sequences, small ones."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from gslora_mm.audits import Audit, LabelledImages, known_attacks
+from gslora_mm.audits import Audit, LabelledImages, Suspect, known_attacks
 from gslora_mm.audits.audit_table import render_audit
 from gslora_mm.datasets import build_dataset
 from gslora_mm.registry import ATTACKS
@@ -194,6 +195,79 @@ def test_a_control_that_knows_the_class(finished, class_inputs):
     knows = str(class_inputs / 'pretrained.pth')
     with pytest.raises(ConfigError, match='this model knows .*without cyan'):
         audit(finished, retrained=[knows]).attack()
+
+
+@pytest.mark.parametrize(
+    ('score', 'background', 'is_refused'),
+    [(0.4, True, True), (0.2, True, False), (0.2, False, True)],
+)
+def test_what_a_detector_names_by_order_alone_it_does_not_know(
+    finished, class_inputs, monkeypatch, score, background, is_refused
+):
+    """A row that is trained to be silent still ranks its class first."""
+    found = audit(finished, attacks=['redirection'])
+    knows = Suspect('retrained 1', 'control.pth', f'{score} {background}')
+    rows = found.evidence.read(
+        found.evidence.shell, found.evidence.validation
+    )
+    scores = torch.nn.functional.one_hot(rows.labels, len(CLASSES)) * score
+    monkeypatch.setattr(
+        found.evidence,
+        'rows',
+        lambda *_: dataclasses.replace(rows, probabilities=scores),
+    )
+    monkeypatch.setattr(found.evidence.task, 'has_background', background)
+    if is_refused:
+        with pytest.raises(ConfigError, match='it names 100.0 % of its obj'):
+            found._check_retrained(knows)
+    else:
+        found._check_retrained(knows)
+
+
+def test_small_images_are_read_once(finished, monkeypatch):
+    evidence = audit(finished, attacks=['redirection']).evidence
+    seen = []
+    read = LabelledImages.__getitem__
+
+    def counted(images, index):
+        seen.append(index)
+        return read(images, index)
+
+    monkeypatch.setattr(LabelledImages, '__getitem__', counted)
+    first = evidence.score(evidence.shell)
+    times = len(seen)
+    assert times > 0
+    again = evidence.score(evidence.shell)
+    assert len(seen) == times
+    np.testing.assert_array_equal(first.overall, again.overall)
+    evidence.forget_rows()
+    monkeypatch.setattr('gslora_mm.audits.evidence.KEPT_BYTES', 0)
+    for _ in range(2):
+        once_more = evidence.score(evidence.shell)
+    assert len(seen) >= 3 * (times - 1)
+    np.testing.assert_array_equal(first.overall, once_more.overall)
+
+
+def test_collateral_scores_each_model_once(
+    result, finished, retrained, monkeypatch
+):
+    """And finds what two models scored one after the other differ by."""
+    found = audit(finished, retrained=retrained, attacks=['collateral'])
+    suspects, evidence = found.suspects(), found.evidence
+    scored = []
+    resampled = evidence._resampled
+    monkeypatch.setattr(
+        evidence,
+        '_resampled',
+        lambda *args: scored.append(args) or resampled(*args),
+    )
+    (attack,) = found.chosen
+    (expected,) = entries(result, 'collateral')
+    for suspect in suspects:
+        ((_, outcome),) = attack.measure(evidence, suspect)
+        if suspect.name == 'after':
+            assert outcome.score == expected['after']
+    assert len(scored) == len(suspects)
 
 
 def test_a_control_of_another_architecture(finished, tmp_path):

@@ -130,6 +130,31 @@ def test_a_row_shows_what_there_is(results):
     )
 
 
+def test_what_attacks_find_has_columns(results):
+    results['attacks'] = dict(
+        linear_probe=dict(pretrained=0.977, retrained=[0.236, 0.28]),
+        relearning=dict(pretrained=0.97, retrained=[0.31]),
+    )
+    summary = results['methods'][0]['summary']
+    summary['distances'] = dict(
+        linear_probe=spread(0.467, 0.031), relearning=spread(None)
+    )
+    error = 'its features are not finite'
+    results['methods'][0]['runs'][0]['audit'] = dict(error=error)
+    text = render_leaderboard(results, {})
+    row = table(text, 'Leaderboard')['der']
+    assert list(row)[4:7] == ['left', 'probe', 'relearn']
+    assert (row['probe'], row['relearn']) == ('46.7 ± 3.1', '-')
+    assert f'* der: audit of seed 0 failed: {error}' in text
+    words = ' '.join(text.split())
+    assert (
+        'probe: 97.7 in the pre-trained model, 23.6, 28.0 after retraining; '
+        'relearn: 97.0 in' in words
+    )
+    results['attacks'] = {}
+    assert 'retraining' not in render_leaderboard(results, {})
+
+
 def test_a_failed_trial_does_not_make_fewer_seeds(results):
     results['methods'][0]['runs'] = results['methods'][0]['runs'][:1]
     row = table(render_leaderboard(results, {}), 'Leaderboard')['der']

@@ -2,7 +2,7 @@ import pytest
 
 from gslora_mm.audits.audit_table import render_audit
 from gslora_mm.reports.attacks import (
-    attack_table,
+    attack_tables,
     read_audits,
     verdict,
     verdicts,
@@ -45,25 +45,46 @@ def test_one_setting_that_is_not_resisted_decides():
     )
 
 
-def test_table_of_attacks():
-    table = attack_table(make_audit(1, ['dog', 'tie']))
-    assert dict(zip(table.header, table.rows[0], strict=True)) == {
-        'Attack': 'linear probe',
+def test_tables_of_attacks():
+    tables = dict(attack_tables(make_audit(1, ['dog', 'tie'])))
+    assert [*tables] == [
+        'linear probe (accuracy)',
+        'relearning (accuracy)',
+        'similarity (accuracy)',
+    ]
+    probe, relearning, similarity = tables.values()
+    assert dict(zip(probe.header, probe.rows[0], strict=True)) == {
+        'Setting': 'decoder.2, 5 shots',
         'Verdict': 'resisted',
-        'Setting': 'depth decoder.2, shots 5',
-        'Score': 'accuracy',
-        'Pre-trained': '93.0',
         'After': '70.0 (66.0 to 74.0)',
         'Retrained': '69.0 to 71.0',
+        'Allowed': '75.0',
+        'Pre-trained': '93.0',
         'Worst class': 'dog 70.0, retrained 50.0',
     }
-    assert table.rows[1][2] == 'iterations 10 60'
-    assert table.rows[2][1:3] == ['says nothing', '-']
+    assert relearning.rows[0][0] == 'iterations 10 60'
+    assert similarity.rows[0][:2] == ['-', 'says nothing']
+
+
+def test_settings_of_an_attack_are_rows_of_one_table():
+    audit = make_audit(1, ['dog'])
+    audit['attacks'][1]['name'] = 'linear_probe'
+    audit['attacks'][0]['setting'] |= dict(shots=1)
+    audit['attacks'][1]['setting'] = dict(depth='neck', shots=None, score=0.3)
+    (_, probe), _ = attack_tables(audit)
+    assert [row[0] for row in probe.rows] == [
+        'decoder.2, 1 shot',
+        'neck, all shots, score 0.3',
+    ]
+
+
+def worst_classes(audit):
+    return [row[-1] for _, table in attack_tables(audit) for row in table.rows]
 
 
 def test_the_worst_class_is_the_one_most_above_its_reference():
     audit = make_audit(1, ['dog', 'tie'], retrained=3)
-    own = [row[-1] for row in attack_table(audit).rows]
+    own = worst_classes(audit)
     assert own == [
         'dog 70.0, retrained 50.0 to 60.0',
         'dog 88.0, retrained 50.0 to 60.0',
@@ -73,12 +94,13 @@ def test_the_worst_class_is_the_one_most_above_its_reference():
     in_markdown = render_audit(audit)
     assert all(each in in_markdown for each in own)
     alone = make_audit(1, ['dog', 'tie'], retrained=0)
-    assert {row[-1] for row in attack_table(alone).rows} == {'-'}
+    assert {*worst_classes(alone)} == {'-'}
 
 
 def test_what_an_attack_does_not_say_is_left_open():
-    table = attack_table(dict(attacks=[dict(name='own_attack')]))
-    assert table.rows == [['own attack', 'no control', *6 * ['-']]]
+    ((title, table),) = attack_tables(dict(attacks=[dict(name='own_attack')]))
+    assert title == 'own attack'
+    assert table.rows == [['-', 'no control', *5 * ['-']]]
 
 
 def test_one_audit_or_several(tmp_path):

@@ -49,7 +49,8 @@ def test_verdicts_are_told_with_what_they_are_relative_to(report):
     *_, depth, bad, good, mute = claim(report, 'AP', [audit])
     assert 'step 2 was attacked in 3 ways' in depth
     assert 'the concept of car' in depth
-    assert mute == 'No verdict (says nothing): similarity.'
+    assert mute.startswith('No verdict (the attack does not tell the pre-')
+    assert mute.endswith('): similarity.')
     assert bad.startswith('Not resisted (more was found than in 3 models')
     assert bad.endswith('without these classes): relearning.')
     assert good.startswith('Resisted (no more was found than in 3 models')

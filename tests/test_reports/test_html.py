@@ -202,9 +202,12 @@ def test_with_audits_of_two_steps(tmp_path):
     write_audit(tmp_path, [make_audit(2, ['car']), make_audit(1, ['dog'])])
     page = write(tmp_path)
     assert page.text.index('Step 1: dog') < page.text.index('Step 2: car')
-    tables = [t for t in page.tables if t[0][0] == 'Attack']
-    assert [row[1] for row in tables[0]] == [
-        'Verdict', 'resisted', 'not resisted', 'says nothing',
+    tables = [t for t in page.tables if t[0][0] == 'Setting']
+    assert [row[:2][-1] for row in tables[0]] == [
+        'Verdict',
+        'linear probe (accuracy)', 'resisted',
+        'relearning (accuracy)', 'not resisted',
+        'similarity (accuracy)', 'says nothing',
     ]  # fmt: skip
     assert 'Attack membership on step 2: there are no images.' in page.text
     assert 'No attack was run' not in page.text
@@ -216,7 +219,8 @@ def test_an_audit_without_control_has_no_verdict(tmp_path):
     make_work_dir(tmp_path)
     write_audit(tmp_path, make_audit(2, ['car'], retrained=0))
     page = write(tmp_path)
-    assert {row[1] for row in page.table('Attack')} == {'no control'}
+    rows = [row for row in page.table('Setting') if len(row) > 1]
+    assert {row[1] for row in rows} == {'no control'}
     assert 'no control and no verdict' in page.text
     assert 'Resisted (' not in page.text
 
@@ -226,7 +230,10 @@ def test_an_audit_that_says_little(tmp_path):
     attacks = [dict(name='own_attack')]
     write_audit(tmp_path, dict(step=2, classes=['car'], attacks=attacks))
     page = write(tmp_path)
-    assert page.table('Attack') == [['own attack', 'no control', *6 * ['-']]]
+    assert page.table('Setting') == [
+        ['own attack'],
+        ['-', 'no control', *5 * ['-']],
+    ]
     assert 'SHA-256 not recorded (the file is gone)' in page.text
 
 

@@ -76,6 +76,7 @@ def test_a_leaderboard_and_the_same_one_again(suite, tmp_path, capfd):
     assert len(done) == 4
     assert all((run / 'report' / 'pictures.png').is_file() for run in done)
     assert first['methods'][2]['reason'] == 'it is for detectors'
+    assert first['attacks'] == {} and '| probe' not in text
     for name in ('seconds', 'forget'):
         assert f'(own_{name}.png)' in text
         assert (out / f'own_{name}.png').is_file()

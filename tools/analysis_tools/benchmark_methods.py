@@ -9,6 +9,7 @@ again, it goes on where it was stopped.
 """
 
 import argparse
+import functools
 import shlex
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ FLAGS = dict(
     options='--cfg-options',
     seeds='--seeds',
     work_dir='--work-dir',
+    audit='--audit',
 )
 
 
@@ -62,6 +64,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='without trials: take the configs as they are',
     )
     parser.add_argument(
+        '--audit',
+        action='store_true',
+        help='attack the last model of each run; columns say how much more is '
+        'found than after retraining',
+    )
+    parser.add_argument(
+        '--retrained',
+        nargs='+',
+        default=[],
+        metavar='CHECKPOINT',
+        help='what it is compared with; default: the last models of the '
+        "suite's reference, one a seed",
+    )
+    parser.add_argument(
         '--work-dir', help='default: work_dirs/benchmarks/SUITE'
     )
     parser.add_argument(
@@ -83,6 +99,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 with imports(__name__, parse_args, 'the same command goes on'):
     import mmdet.datasets  # noqa: F401  (greets on import)
 
+    from gslora_mm.bench.depth import audit_runs
     from gslora_mm.bench.leaderboard import render_leaderboard
     from gslora_mm.bench.plots import plot_benchmark
     from gslora_mm.bench.results import collect
@@ -95,21 +112,33 @@ def main(argv: list[str] | None = None) -> None:
     """Run the benchmark; exit with 1 if one of its runs failed."""
     args = parse_args(argv)
     words = sys.argv[1:] if argv is None else argv
+    say = functools.partial(print, flush=True)
     try:
         folders = (ROOT / 'configs' / name for name in FOLDERS)
         suite = load_suite(find_suite(args.suite, *folders))
         seeds = read_seeds(args.seeds)
+        work_dir = args.work_dir or f'work_dirs/benchmarks/{suite.name}'
         trials, outcomes = run_tuned(
             suite,
-            args.work_dir or f'work_dirs/benchmarks/{suite.name}',
+            work_dir,
             [sys.executable, str(TRAIN)],
             only=args.methods,
             seeds=seeds,
             tune=not args.no_tune,
             options=args.cfg_options,
             jobs=args.jobs,
-            say=lambda line: print(line, flush=True),
+            say=say,
         )
+        audits = {}
+        if args.audit or args.retrained:
+            say('audits:')
+            audits = audit_runs(
+                outcomes,
+                suite.reference,
+                Path(work_dir, 'audit'),
+                args.retrained,
+                say,
+            )
     except ConfigError as error:
         raise SystemExit(f'error: {error.at(renamed=FLAGS)}') from None
     results = dict(
@@ -122,6 +151,7 @@ def main(argv: list[str] | None = None) -> None:
             seeds,
             tuned=not args.no_tune,
             options=args.cfg_options,
+            audits=audits,
         ),
     )
     out = Path(args.out)
