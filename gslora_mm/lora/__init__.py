@@ -15,6 +15,7 @@ from .inject import (
     inject_lora,
     lora_layers,
     lora_parameters,
+    scaled_lora,
     stock_layers,
 )
 from .layer import LoRALinear, LoRAProjection

@@ -125,6 +125,27 @@ def disable_lora(model: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
+def scaled_lora(model: nn.Module, part: float) -> Iterator[nn.Module]:
+    """Within this context a part of the update counts.
+
+    Args:
+        model (nn.Module): With an adapter that is not merged.
+        part (float): 0 is the stock model, 1 the adapted one.
+
+    Yields:
+        nn.Module: The model.
+    """
+    before = [(layer, layer.alpha) for layer in lora_layers(model).values()]
+    try:
+        for layer, alpha in before:
+            layer.alpha = part * alpha
+        yield model
+    finally:
+        for layer, alpha in before:
+            layer.alpha = alpha
+
+
+@contextmanager
 def stock_layers(model: nn.Module) -> Iterator[nn.Module]:
     """Within this context the model has no adapter, and its stock classes.
 

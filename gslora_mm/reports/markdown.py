@@ -245,6 +245,10 @@ def _found(steps: Sequence[Mapping]) -> Table | None:
         },
         'Recovery from': began('repair'),
         'End': lambda step: str(found[step]['course'][-1]['since']),
+        # Of runs from before there was such a thing, all of it.
+        'Update kept': lambda step: (
+            f'{found[step]["course"][-1].get("kept", 1):.0%}'
+        ),
     }
     return _table(columns, list(found))
 

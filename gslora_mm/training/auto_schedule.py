@@ -1,6 +1,7 @@
 """How fast and how long a step is trained, decided on the way."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from gslora_mm.methods.settings import Count, Positive, Share, check_setting
@@ -21,6 +22,11 @@ NO_PROGRESS = 0.7
 SURETY_TIMES = 2.0
 #: What the learning rate falls to, as a part of that found.
 LAST_RATE = 0.01
+#: Parts of a step's update that are looked at in the end, and how sure the
+#: model may be with them, in the same units. That is far below what ends a
+#: step: what has only just gone would come back.
+PARTS = (0.9, 0.8, 0.7, 0.6, 0.5)
+SURETY_OF_PARTS = 0.5
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Course:
         weight (float): What the weight of forgetting is multiplied by.
         start (int): Iterations finished when the phase began.
         end (int): Those when it ends; 0 if that is not known yet.
+        kept (float): In the end, the part of the step's update that stays.
     """
 
     since: int
@@ -44,6 +51,7 @@ class Course:
     weight: float = 1.0
     start: int = 0
     end: int = 0
+    kept: float = 1.0
 
 
 @dataclass(kw_only=True)
@@ -52,7 +60,7 @@ class AutoSchedule:
 
     Args:
         target, interval, start_lr, max_lr, rise, kept_lr, raise_weight,
-            max_weight, min_repair: As in :class:`AutoScheduleHook`.
+            max_weight, min_repair, take_back: As in :class:`AutoScheduleHook`.
 
     Attributes:
         is_whole (bool): Whether the step takes all its iterations.
@@ -70,6 +78,7 @@ class AutoSchedule:
     raise_weight: float = 1.5
     max_weight: float = 16.0
     min_repair: int = 60
+    take_back: float = 0.5
     is_whole: bool = False
     course: list[Course] = field(default_factory=list)
     looks: list[tuple[int, Look]] = field(default_factory=list)
@@ -85,6 +94,7 @@ class AutoSchedule:
             raise_weight=Positive,
             max_weight=Positive,
             min_repair=Count,
+            take_back=Share,
         )
         for name, rule in rules.items():
             check_setting(_path(name), getattr(self, name), rule)
@@ -155,12 +165,28 @@ class AutoSchedule:
             self.course.append(replace(now, since=done))
         return now != before
 
-    def _next(self, done: int, look: Look, limit: int) -> Course:
-        now = self.now
-        is_gone = (
-            look.named <= self.target
-            and look.surety <= SURETY_TIMES * self.target
+    def take_part(self, look_at: Callable[[float], Look]) -> None:
+        """Find the part of the step's update that stays.
+
+        Args:
+            look_at (Callable): Gives a look at a part of it.
+        """
+        least = 1.0
+        for part in PARTS:
+            if not self.is_gone(look_at(part), SURETY_OF_PARTS):
+                break
+            least = part
+        kept = 1 - self.take_back * (1 - least)
+        self.course[-1] = replace(self.now, kept=kept)
+
+    def is_gone(self, look: Look, times: float = SURETY_TIMES) -> bool:
+        """Whether a look shows that the constraint holds."""
+        return (
+            look.named <= self.target and look.surety <= times * self.target
         )
+
+    def _next(self, done: int, look: Look, limit: int) -> Course:
+        now, is_gone = self.now, self.is_gone(look)
         if done >= limit:
             return replace(now, phase='end')
         if now.phase == 'repair' and done < now.end:

@@ -11,6 +11,7 @@ from gslora_mm.lora import (
     inject_lora,
     lora_layers,
     lora_parameters,
+    scaled_lora,
 )
 from tests.test_lora.helpers import assert_same, perturb
 
@@ -49,6 +50,22 @@ def test_disable_gives_the_base_model_back(toy, x, merged):
     with disable_lora(toy) as base:
         assert base is toy
         assert_same(toy(x), stock(x))
+    assert torch.equal(toy(x), adapted)
+
+
+@pytest.mark.parametrize('target', ['ffn', 'all'])
+def test_a_part_of_the_update_counts_for_a_while(toy, x, target):
+    inject_lora(toy, rank=4, target=target)
+    perturb(toy)
+    smaller = copy.deepcopy(toy)
+    for layer in lora_layers(smaller).values():
+        layer.lora_B.data.mul_(0.7)
+    adapted = toy(x)
+    with pytest.raises(KeyError), scaled_lora(toy, 0.7) as part:
+        assert part is toy
+        torch.testing.assert_close(toy(x), smaller(x))
+        assert not torch.allclose(toy(x), adapted)
+        raise KeyError
     assert torch.equal(toy(x), adapted)
 
 

@@ -131,11 +131,11 @@ def test_tables_are_those_of_the_markdown(tmp_path):
 
 def test_settings_that_were_found_are_there(tmp_path):
     file = make_work_dir(tmp_path) / 'step_01' / 'result.json'
-    course = [dict(phase='repair', lr=0.0123, weight=2, start=40, since=80)]
-    found = dict(settings=dict(bound=4.5), course=course)
+    course = dict(phase='repair', lr=0.0123, weight=2, start=40, since=80)
+    found = dict(settings=dict(bound=4.5), course=[course | dict(kept=0.85)])
     save_json(load_json(file) | dict(found=dict(AutoScheduleHook=found)), file)
     page = write(tmp_path)
-    assert ['1', '0.0123', 'x 2', '4.5', '40', '80'] in [
+    assert ['1', '0.0123', 'x 2', '4.5', '40', '80', '85%'] in [
         row for table in page.tables for row in table
     ]
 

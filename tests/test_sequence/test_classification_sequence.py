@@ -409,6 +409,7 @@ def test_settings_find_themselves(found):
         course = hook.found['course']
         assert course[-1]['phase'] == 'end'
         assert course[-1]['since'] == step['iterations']
+        assert 0.75 <= course[-1]['kept'] < 1
         assert hook.found['settings']['bound'] > 2
 
 

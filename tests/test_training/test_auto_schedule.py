@@ -118,6 +118,7 @@ def test_a_deeper_level_takes_the_whole_time():
         (dict(start_lr=0.1), 'start_lr = 0.1: must be at most max_lr = 0.03'),
         (dict(target=2), r'target = 2: must be a number in \[0, 1\]'),
         (dict(interval=0), 'interval = 0: must be an integer >= 1'),
+        (dict(take_back=2), r'take_back = 2: must be a number in \[0, 1\]'),
     ],
 )
 def test_bad_settings(settings, message):
@@ -156,3 +157,28 @@ def test_progress_is_judged_over_a_whole_interval():
 def test_the_weight_of_forgetting_has_an_end():
     schedule, _ = walk(lambda done: 1.0, raise_weight=4.0)
     assert max(course.weight for course in schedule.course) == 16.0
+
+
+@pytest.mark.parametrize(
+    'gone_at, surety, kept',
+    [
+        (0.0, 0.0, 0.75),  # the least that is looked at is one half
+        (0.75, 0.0, 0.9),
+        (0.95, 0.0, 1.0),
+        (2.0, 0.0, 1.0),  # nothing is gone at all
+        (0.0, 0.006, 1.0),  # not recognised, but not far from it
+    ],
+)
+def test_the_update_goes_half_of_the_way_back(gone_at, surety, kept):
+    schedule = AutoSchedule()
+    schedule.take_part(
+        lambda part: Look(float(part < gone_at), surety, None)
+    )
+    assert schedule.now.kept == pytest.approx(kept)
+
+
+def test_all_of_the_way_back_and_nothing_of_it():
+    for take_back, kept in ((1.0, 0.5), (0.0, 1.0)):
+        schedule = AutoSchedule(take_back=take_back)
+        schedule.take_part(lambda part: Look(0.0, 0.0, None))
+        assert schedule.now.kept == kept

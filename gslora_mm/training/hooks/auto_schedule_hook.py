@@ -2,8 +2,10 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 
+from gslora_mm.lora import lora_layers, scaled_lora
 from gslora_mm.methods import BaseMethod
 from gslora_mm.methods.settings import Count, Positive, check_setting
 from gslora_mm.registry import HOOKS
@@ -31,6 +33,11 @@ class AutoScheduleHook(Hook):
     * The *end*: once the constraint holds, the rate falls along a cosine, and
       what is retained recovers, for as many iterations as forgetting took.
       If classes are back by then, it goes another round.
+    * The *size* of the update, for a LoRA and the level behaviour: the end is
+      about what has to go, and what has gone may have gone further than that.
+      The update is scaled down in the end, half the way to the least part of
+      it with which the constraint holds, and what is retained gets the
+      difference back.
     * Settings of the *method* that depend on the scale of the model's
       losses, see :meth:`~gslora_mm.methods.BaseMethod.find_settings`. Those
       that stand in its config are taken as they are.
@@ -56,6 +63,8 @@ class AutoScheduleHook(Hook):
             Defaults to 1.5.
         max_weight (float): What it is multiplied by at most. Defaults to 16.
         min_repair (int): Fewest iterations of recovery. Defaults to 60.
+        take_back (float): How far the update is scaled down in the end, on
+            the way to the least part of it that would do. Defaults to 0.5.
         most_images (int): Held-out images of each half that are looked at.
             Defaults to 48.
         minutes (float, optional): Time to train a step; fewer iterations are
@@ -212,7 +221,21 @@ class AutoScheduleHook(Hook):
         if schedule.is_due(done, limit):
             look = self._look(runner, done)
             if schedule.decide(done, look, limit):
+                if schedule.now.phase == 'end':
+                    self._take_part(model_of(runner))
                 self._follow(runner, done)
+
+    def _take_part(self, model) -> None:
+        """Find out how much of the update has to stay."""
+        if not model.groups or self.schedule.is_whole:
+            return
+
+        def look_at(part: float) -> Look:
+            with scaled_lora(model.model, part):
+                look = self.images.look(model, retained=False)
+            return of_first_process(look)
+
+        self.schedule.take_part(look_at)
 
     def _limit(self, runner, done: int) -> int:
         """Most iterations of the step."""
@@ -244,6 +267,9 @@ class AutoScheduleHook(Hook):
         now = self.schedule.now
         if now.phase == 'end':
             runner.train_loop.stop_training = done < runner.max_iters
+            with torch.no_grad():
+                for layer in lora_layers(model_of(runner).model).values():
+                    layer.lora_B.mul_(now.kept)
         words = dict(
             push=f'learning rate found: {now.lr:.2g}',
             repair=f'recovery until iteration {now.end}',
@@ -252,6 +278,8 @@ class AutoScheduleHook(Hook):
         line = f'iteration {done}: {words[now.phase]}'
         if now.weight != 1 and self._weight is not None:
             line += f', weight of forgetting x {now.weight:.3g}'
+        if now.kept != 1:
+            line += f', {100 * now.kept:.0f} % of the update kept'
         runner.logger.info(line)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
