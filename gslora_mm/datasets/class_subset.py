@@ -17,6 +17,8 @@ from .build import build_dataset
 from .label_table import LabelTable
 from .replay import Sampling, select_images, unique_pairs
 
+#: What may happen to objects of other classes.
+OTHERS = ('drop', 'keep', 'ignore')
 #: Images of a class that are left to train on when some are set aside.
 FEWEST_LEFT = 6
 
@@ -39,7 +41,10 @@ class ClassSubset(Dataset):
             Defaults to ().
         other_annotations (str): What happens to objects of other classes in
             these images: ``'drop'`` (the papers' way: they become
-            background) or ``'keep'``. Defaults to ``'drop'``.
+            background), ``'keep'``, or ``'ignore'``: they become regions to
+            be ignored, of which losses take no notice either, but which
+            methods that paint objects over have to know.
+            Defaults to ``'drop'``.
         share (float, optional): Share of the images to use, in (0, 1].
         shots (int, optional): Images per class to use. Without ``share``
             and ``shots`` all images are used.
@@ -72,7 +77,7 @@ class ClassSubset(Dataset):
         dataset: BaseDataset | dict,
         classes: Iterable[str],
         exclude: Iterable[str] = (),
-        other_annotations: Literal['drop', 'keep'] = 'drop',
+        other_annotations: Literal['drop', 'keep', 'ignore'] = 'drop',
         share: float | None = None,
         shots: int | None = None,
         sampling: Sampling = 'balanced',
@@ -87,7 +92,7 @@ class ClassSubset(Dataset):
         self.role, self._classes = role, table.classes
         self.other_annotations = other_annotations
         for name, value, known in (
-            ('other_annotations', other_annotations, ('drop', 'keep')),
+            ('other_annotations', other_annotations, OTHERS),
             ('sampling', sampling, ('balanced', 'random')),
         ):
             if value not in known:
@@ -165,12 +170,17 @@ class ClassSubset(Dataset):
             dict: As the whole data set's, a copy.
         """
         info = self.dataset.get_data_info(int(self.indices[index]))
-        if self.other_annotations == 'drop' and 'instances' in info:
-            info['instances'] = [
-                instance
-                for instance in info['instances']
-                if instance['bbox_label'] in self._kept
-            ]
+        if self.other_annotations == 'keep' or 'instances' not in info:
+            return info
+        # The whole data set's annotations stay as they are.
+        info['instances'] = [
+            instance
+            if instance['bbox_label'] in self._kept
+            else instance | dict(ignore_flag=1)
+            for instance in info['instances']
+            if self.other_annotations == 'ignore'
+            or instance['bbox_label'] in self._kept
+        ]
         return info
 
     def __getitem__(self, index: int) -> Any:

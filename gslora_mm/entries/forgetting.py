@@ -24,8 +24,9 @@ class ForgettingEntry(Entry):
         learn (list): Class names to be learned at each step.
         sampling (str): How images are drawn, see
             :func:`~gslora_mm.datasets.select_images`.
-        other_annotations (str | dict): ``'drop'`` or ``'keep'`` objects of
-            other classes, or one of these for each half.
+        other_annotations (str | dict): ``'drop'``, ``'keep'`` or
+            ``'ignore'`` objects of other classes, or one of these for each
+            half.
         only_split_images (bool): Whether a split is scored on the images
             that show one of its classes alone.
         validation_share (float | None): Share of the validation images to
@@ -76,7 +77,7 @@ class ForgettingEntry(Entry):
         return getattr(self, f'{role}_share')
 
     def other_annotations_of(self, role: str) -> str:
-        """``'drop'`` or ``'keep'`` for the forget or the retain half."""
+        """What happens to objects of other classes in a half."""
         if isinstance(self.other_annotations, Mapping):
             return self.other_annotations.get(role, 'drop')
         return self.other_annotations

@@ -70,6 +70,9 @@ class BaseMethod(nn.Module):
         forget_weight (str, optional): The setting that weighs what is to be
             forgotten against what is to be kept, for a schedule that finds
             it.
+        knows_other_objects (bool): Whether objects of classes outside of a
+            half are given to it as regions to be ignored, where the config
+            would drop them.
         carries_state (bool): Whether a step hands something to the next one,
             see :meth:`carried_state`.
         per_step (tuple[str, ...]): Settings that may be lists in a config,
@@ -93,6 +96,7 @@ class BaseMethod(nn.Module):
     can_learn: ClassVar[bool] = True
     ends_at_zero: ClassVar[bool] = True
     forget_weight: ClassVar[str | None] = None
+    knows_other_objects: ClassVar[bool] = False
     carries_state: ClassVar[bool] = False
     per_step: ClassVar[tuple[str, ...]] = ()
     state_argument: ClassVar[str | None] = None

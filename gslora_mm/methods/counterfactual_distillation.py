@@ -25,10 +25,11 @@ class CounterfactualDistillation(MaskedDistillation):
     :math:`h^*_l` and the outputs :math:`t^*` what the teacher gives for the
     counterfactual of the image:
 
-    * of a detector, the image with the objects to forget painted over. All
-      tokens of the encoder and all queries of the decoder are held to it, so
-      that retained objects, which stay in the picture, are held by the same
-      term, without a label.
+    * of a detector, the image with the objects to forget painted over, in
+      both halves: most images to retain show some of them. All tokens of the
+      encoder and all queries of the decoder are held to it, so that retained
+      objects, which stay in the picture, are held by the same term, without
+      a label.
     * of a classifier, where an image is all that it shows, the teacher's own
       view less the mean of its class, plus the mean of what is retained:
       features whose class means are all alike tell no linear classifier the
@@ -36,9 +37,11 @@ class CounterfactualDistillation(MaskedDistillation):
       at hand, as here, the edit is exact). What is particular to the image
       stays.
 
-    Retain images are their own counterfactual, and their unit is the variance
-    of :math:`h^*_l`. :math:`L_{gone}` and
-    :math:`L_{held}` are those of :class:`MaskedDistillation`. Where that,
+    A retain image that shows nothing to forget is its own counterfactual, and
+    its unit is the variance of :math:`h^*_l`. :math:`L_{gone}` and
+    :math:`L_{held}` are those of :class:`MaskedDistillation`, but that in a
+    detector's :math:`L_{gone}` a query counts for what the model itself finds
+    in it, as the teacher finds nothing in a hole. Where that method,
     like GS-LoRA, takes a class from what the model says, this takes it from
     what its layers know: the level *features*, which a new classifier on
     them attacks. Fine-tuning still brings the class back. The idea of a
@@ -72,6 +75,8 @@ class CounterfactualDistillation(MaskedDistillation):
     unit: Literal['change', 'variance'] = 'change'
     overshoot: PerStep[NonNegative] = 1.3
     teacher_of: str = 'step'
+    # They are painted over, or spared.
+    knows_other_objects = True
 
     def prepare(self, model, dataset):
         if not len(dataset.datasets[0]):
@@ -82,15 +87,19 @@ class CounterfactualDistillation(MaskedDistillation):
                 'forgotten, to see them without it; MaskedDistillation does '
                 'without',
             )
+        gone_before = self.gone
         super().prepare(model, dataset)
         self.means = None
+        if model.task.has_background and gone_before is not None:
+            # What the teacher no longer names has to be painted over, too.
+            self.gone |= gone_before
         if not model.task.has_background:
             teacher = Teacher(model, dataset, self.weights)
             self.means = ClassMeans(model, dataset, teacher)
 
     def terms(self, half):
         view, before = self.counterfactual(half)
-        gone = half.presence_of(view.outputs, self.gone, self.margin)
+        gone = half.presence_of(None, self.gone, self.margin)
         held = half.distance_to(view.outputs, ~self.gone)
         layers = layer_distance(half.layers, view.layers, before.layers)
         loss = self.beta * gone + self.w_hold * held + self.w_layers * layers
@@ -108,14 +117,12 @@ class CounterfactualDistillation(MaskedDistillation):
 
         And behind it the view that gives the unit of distances.
         """
-        if half.role == 'retain':
-            view = self.teacher.views(half)
-            return view, view
         if self.means is not None:
-            seen = self.teacher.views(half)
-            view = self.means.removed(seen, half.labels, self.overshoot)
+            view = seen = self.teacher.views(half)
+            if half.role == 'forget':
+                view = self.means.removed(seen, half.labels, self.overshoot)
             return view, seen if self.unit == 'change' else view
-        view = self.teacher.views(half, half.without_objects())
+        view = self.teacher.views(half, half.without_objects(self.gone))
         # One look more, where it is needed.
         is_needed = self.unit == 'change'
         return view, self.teacher.views(half) if is_needed else view

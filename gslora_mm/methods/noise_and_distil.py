@@ -10,6 +10,10 @@ from .counterfactual_distillation import CounterfactualDistillation
 from .retrain import initial_model
 from .settings import NonNegative, PerStep, Seed, Share
 
+#: Weights of a detector that say where things are, and not what: its boxes,
+#: its queries, and where its decoder looks.
+WHERE = 'reg_branches|query_embedding|reference_points|decoder.*offsets'
+
 
 @METHODS.register_module()
 class NoiseAndDistil(CounterfactualDistillation):
@@ -17,7 +21,8 @@ class NoiseAndDistil(CounterfactualDistillation):
 
     .. math:: w \leftarrow (1 - a)\, w + a\, w_{init}
 
-    before the first iteration; then the loss of
+    before the first iteration, less in the trunk, and not where a weight says
+    where a thing is rather than what; then the loss of
     :class:`CounterfactualDistillation`, with the model as it was as teacher.
     After "Distillation Robustifies Unlearning" (UNDO, Lee et al., 2025,
     https://arxiv.org/abs/2506.06278): a model that was only taught not to
@@ -33,6 +38,8 @@ class NoiseAndDistil(CounterfactualDistillation):
 
     Args:
         noise: a, the share of the initial weights.
+        noise_of_trunk: a in the trunk of a detector, which takes longest to
+            be found again.
         kept: Regular expression that is searched in the names of weights;
             those found keep theirs, and are trained all the same. None for
             none.
@@ -49,7 +56,8 @@ class NoiseAndDistil(CounterfactualDistillation):
     # Statistics of normalisations have to be found anew.
     in_evaluation_mode = False
     noise: Share = 0.6
-    kept: str | None = None
+    noise_of_trunk: Share = 0.3
+    kept: str | None = WHERE
     seed: Seed = 0
     w_labels: PerStep[NonNegative] = 0.3
     # A damaged model is far from everything.
@@ -76,7 +84,8 @@ class NoiseAndDistil(CounterfactualDistillation):
         # What the teacher is made of.
         self.start = {name: value.clone() for name, value in state.items()}
         fresh = initial_model(model.stock_config, self.seed)
-        mix_with(model.model, fresh, self.noise, self.kept)
+        shares = {name: self.noise_of_trunk for name in model.task.trunk}
+        mix_with(model.model, fresh, self.noise, shares, self.kept)
 
     def prepare(self, model, dataset):
         self.weights = self.start
@@ -88,7 +97,11 @@ class NoiseAndDistil(CounterfactualDistillation):
 
 @torch.no_grad()
 def mix_with(
-    model: nn.Module, fresh: nn.Module, share: float, kept: str | None
+    model: nn.Module,
+    fresh: nn.Module,
+    share: float,
+    shares: dict[str, float],
+    kept: str | None,
 ) -> None:
     """Mix weights with those of another model of the same architecture.
 
@@ -98,15 +111,17 @@ def mix_with(
         model (nn.Module): Changed in place.
         fresh (nn.Module): The other one.
         share (float): Share of the other one's weights.
+        shares (dict[str, float]): The same of some child modules, by name.
         kept (str, optional): Regular expression; weights whose names it is
             found in stay as they are.
     """
     others = dict(fresh.named_parameters())
     for name, module in model.named_modules():
         mixed = False
+        own = shares.get(name.split('.')[0], share)
         for key, weight in module.named_parameters(name, recurse=False):
             if kept is None or not re.search(kept, key):
-                weight.lerp_(others[key].to(weight), share)
+                weight.lerp_(others[key].to(weight), own)
                 mixed = True
-        if mixed and share and hasattr(module, 'reset_running_stats'):
+        if mixed and own and hasattr(module, 'reset_running_stats'):
             module.reset_running_stats()

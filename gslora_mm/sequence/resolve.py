@@ -173,12 +173,18 @@ class ResolvedSequence:
             role: dict(
                 settings,
                 share=None if role in absent else forgetting.share_of(role),
-                other_annotations=forgetting.other_annotations_of(role),
+                other_annotations=self._other_annotations(role),
                 sampling=forgetting.sampling,
                 shots=forgetting.shots,
             )
             for role, settings in own.items()
         }
+
+    def _other_annotations(self, role: str) -> str:
+        """What happens to objects of other classes in a half."""
+        wanted = self.entries.forgetting.other_annotations_of(role)
+        is_known = self.entries.method.cls.knows_other_objects
+        return 'ignore' if is_known and wanted == 'drop' else wanted
 
     def configs(self) -> tuple[Config, list[Config]]:
         """Every config that runs: that of the evaluation, and one a step."""

@@ -177,7 +177,8 @@ class HalfBatch(metaclass=ABCMeta):
 
         Args:
             outputs (Any): What :meth:`outputs_of` gave for the other model,
-                which says how many objects there are; not needed for images.
+                which says where objects are; None where this one does. Not
+                needed for images.
             is_gone (Tensor): Whether a class is to be gone, (num_classes, ).
             margin (float): How far below the others these classes have to
                 fall. Defaults to 0.

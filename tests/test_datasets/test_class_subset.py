@@ -42,6 +42,20 @@ def test_other_annotations_can_be_kept(make_dataset):
     ]
 
 
+def test_other_objects_can_become_regions_to_be_ignored(make_dataset):
+    dataset = make_dataset(IMAGES)
+    subset = ClassSubset(dataset, ['dog'], other_annotations='ignore')
+    assert labels_of(subset, 2) == [0, 1, 4]
+    instances = subset.get_data_info(2)['instances']
+    found = [each['ignore_flag'] for each in instances]
+    dog = subset.labels[0]
+    assert found == [int(label != dog) for label in (0, 1, 4)]
+    # Those of the data set itself stay.
+    assert not any(
+        each['ignore_flag'] for each in dataset.get_data_info(2)['instances']
+    )
+
+
 def test_crowds_of_the_classes_are_kept(make_dataset):
     subset = ClassSubset(make_dataset([[0, -1], [-1]]), ['person'])
     assert subset.indices.tolist() == [0]

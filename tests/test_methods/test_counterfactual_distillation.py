@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.structures import InstanceData
 
 from gslora_mm.methods.counterfactual_distillation import layer_distance
 from gslora_mm.methods.ingredients.class_means import ClassMeans
@@ -101,21 +102,59 @@ def test_a_detector_looks_at_an_image_without_its_objects(monkeypatch):
 
     seen = []
 
-    def paint(inputs, boxes):
-        seen.append((inputs, boxes))
+    def paint(inputs, boxes, spared):
+        seen.append((boxes, spared))
         return torch.zeros_like(inputs)
 
     monkeypatch.setattr(module, 'painted_over', paint)
     model = prepared('detection')
     batch = tiny_batch('detection', role='forget')
     log = train(model, batch, lr=0)
-    ((inputs, boxes),) = seen
-    assert len(inputs) == len(boxes) == 4
-    for found, sample in zip(boxes, batch['data_samples'], strict=True):
-        assert torch.equal(found, sample.gt_instances.bboxes)
+    ((boxes, spared),) = seen
+    assert len(boxes) == len(spared) == 4
+    is_gone = model.method.gone
+    for holes, whole, sample in zip(
+        boxes, spared, batch['data_samples'], strict=True
+    ):
+        objects = sample.gt_instances
+        assert torch.equal(holes, objects.bboxes[is_gone[objects.labels]])
+        assert torch.equal(whole, objects.bboxes[~is_gone[objects.labels]])
     assert log['layers_forget'] > 0
-    monkeypatch.setattr(module, 'painted_over', lambda x, boxes: x)
+    monkeypatch.setattr(module, 'painted_over', lambda x, *boxes: x)
     assert train(model, batch, lr=0)['layers_forget'] < 1e-6
+
+
+def test_what_is_to_be_ignored_is_painted_over_or_spared(monkeypatch):
+    from gslora_mm.tasks.detection import half as module
+
+    seen = []
+
+    def paint(inputs, boxes, spared):
+        seen.append((boxes, spared))
+        return inputs
+
+    monkeypatch.setattr(module, 'painted_over', paint)
+    model = prepared('detection')
+    model.method.gone = torch.tensor([True, False, True, False])
+    batch = tiny_batch('detection', role='retain')
+    for sample in batch['data_samples']:
+        sample.ignored_instances = InstanceData(
+            bboxes=torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 8]]),
+            labels=torch.tensor([2, 3]),
+        )
+        sample.gt_instances.labels.fill_(1)
+    train(model, batch, lr=0)
+    ((boxes, spared),) = seen
+    for holes, whole in zip(boxes, spared, strict=True):
+        assert holes.tolist() == [[1.0, 2, 3, 4]]
+        assert whole[-1].tolist() == [5.0, 6, 7, 8]
+
+
+def test_what_was_forgotten_before_is_painted_over_as_well():
+    model = prepared('detection')
+    model.method.gone = torch.tensor([False, False, False, True])
+    model.method.prepare(model, TinyDataset('detection'))
+    assert model.method.gone[3] and model.method.gone.sum() > 1
 
 
 @pytest.mark.parametrize('task', TASKS)

@@ -30,7 +30,7 @@ def test_mixes_weights_and_starts_statistics_anew():
     model[1].running_mean.fill_(5)
     own = model[0].weight.detach().clone()
     bias = model[0].bias.detach().clone()
-    mix_with(model, fresh, 0.25, kept='0.bias')
+    mix_with(model, fresh, 0.25, {}, kept='0.bias')
     torch.testing.assert_close(
         model[0].weight.data, 0.75 * own + 0.25 * fresh[0].weight
     )
@@ -38,21 +38,32 @@ def test_mixes_weights_and_starts_statistics_anew():
     assert not model[1].running_mean.any()
     # Without noise nothing is touched, statistics included.
     model[1].running_mean.fill_(5)
-    mix_with(model, fresh, 0.0, None)
+    mix_with(model, fresh, 0.0, {}, None)
     assert (model[1].running_mean == 5).all()
+    # A child may have a share of its own.
+    mix_with(model, fresh, 0.0, {'1': 1.0}, None)
+    assert torch.equal(model[1].weight, fresh[1].weight)
+    assert not model[1].running_mean.any()
+    assert not torch.equal(model[0].weight, fresh[0].weight)
 
 
 @pytest.mark.parametrize('task', TASKS)
 def test_the_teacher_is_the_model_as_it_was(task):
-    model = noisy(task, noise=0.7)
+    model = noisy(task, noise=0.7, noise_of_trunk=0.2)
     start = model.method.start
     plain = tiny_model(task, dict(type='gslora_mm.FineTune'), adapter=None)
     for name, value in plain.model.state_dict().items():
         assert torch.equal(start[name], value), name
     fresh = initial_model(model.stock_config, 0).state_dict()
     for name, weight in model.model.named_parameters():
+        is_trunk = name.split('.')[0] in model.task.trunk
+        share = 0.2 if is_trunk else 0.7
+        if 'query' in name or 'reg_branches' in name or 'reference' in name:
+            share = 0.0
+        if name.startswith('decoder') and 'offsets' in name:
+            share = 0.0
         torch.testing.assert_close(
-            weight.data, start[name].lerp(fresh[name], 0.7)
+            weight.data, start[name].lerp(fresh[name], share)
         )
     model.method.prepare(model, TinyDataset(task))
     with model.method.teacher._asked(

@@ -85,6 +85,15 @@ def test_other_annotations_may_differ_by_half():
     assert replay['retain']['other_annotations'] == 'keep'
 
 
+def test_a_method_that_paints_objects_over_is_told_where_they_are():
+    plan = ForgettingPlan(('cat', 'dog'), (('cat',),))
+    sequence = resolved(plan, other_annotations=dict(retain='keep'))
+    sequence.entries.method.config['type'] = 'gslora_mm.NoiseAndDistil'
+    replay = sequence.replay_settings(1)
+    assert replay['forget']['other_annotations'] == 'ignore'
+    assert replay['retain']['other_annotations'] == 'keep'
+
+
 @pytest.mark.parametrize(
     ('method', 'unused'),
     [('FineTune', ['forget']), ('GSLoRA', []), ('DELETE', ['retain'])],

@@ -181,10 +181,27 @@ class DetectionHalf(HalfBatch):
         )
         return View((scores, boxes), layers)
 
-    def without_objects(self) -> 'DetectionHalf':
+    def without_objects(self, is_gone: Tensor) -> 'PaintedHalf':
+        """These images with the objects of some classes painted over.
+
+        Regions to be ignored are objects, too, see the ``'ignore'`` of
+        :class:`~gslora_mm.datasets.ClassSubset`.
+
+        Args:
+            is_gone (Tensor): Whether a class is painted over,
+                (num_classes, ). Objects of others stay whole.
+        """
         num_queries = self._outputs.is_matched.shape[1]
-        boxes = [sample.gt_instances.bboxes for sample in self.data_samples]
-        inputs = painted_over(self.inputs, boxes)
+        painted, spared = [], []
+        for sample in self.data_samples:
+            found = [sample.gt_instances]
+            if 'ignored_instances' in sample:
+                found.append(sample.ignored_instances)
+            boxes = torch.cat([each.bboxes for each in found])
+            labels = torch.cat([each.labels for each in found]).cpu()
+            painted.append(boxes[is_gone[labels]])
+            spared.append(boxes[~is_gone[labels]])
+        inputs = painted_over(self.inputs, painted, spared)
         # A model that looks at it starts from the same proposals, if any.
         return PaintedHalf(
             inputs, self.data_samples, self._proposals, num_queries
@@ -219,17 +236,18 @@ class DetectionHalf(HalfBatch):
 
     def presence_of(
         self,
-        outputs: tuple[Tensor, Tensor],
+        outputs: tuple[Tensor, Tensor] | None,
         is_gone: Tensor,
         margin: float = 0.0,
     ) -> Tensor:
         """See :meth:`HalfBatch.presence_of`.
 
         A query counts for as much of an object of these classes as the
-        other model finds in it: all others, which are most, show nothing of
-        them, and to push these down as well would cost what is kept.
+        other model finds in it, or, without another, this one: all others,
+        which are most, show nothing of them, and to push these down as well
+        would cost what is kept.
         """
-        scores = outputs[0]
+        scores = self._outputs.scores if outputs is None else outputs[0]
         weights, count = self._objects(scores, is_gone)
         found = presence_loss(
             self._outputs.scores.flatten(0, 1),

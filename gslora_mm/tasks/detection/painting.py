@@ -13,7 +13,9 @@ MARGIN = 2
 LONGEST_SIDE = 256
 
 
-def painted_over(inputs: Tensor, boxes: Sequence[Tensor]) -> Tensor:
+def painted_over(
+    inputs: Tensor, boxes: Sequence[Tensor], spared: Sequence[Tensor]
+) -> Tensor:
     """Fill boxes from what is around them.
 
     By the fast marching method (Telea, 2004) of OpenCV. Only the holes
@@ -23,27 +25,32 @@ def painted_over(inputs: Tensor, boxes: Sequence[Tensor]) -> Tensor:
         inputs (Tensor): Preprocessed images, shape (n, C, H, W).
         boxes (Sequence[Tensor]): For each image (x1, y1, x2, y2) in pixels,
             shape (objects, 4).
+        spared (Sequence[Tensor]): For each image boxes that no hole reaches
+            into, of the same form.
 
     Returns:
         Tensor: Of the same shape, on the same device.
     """
     return torch.stack(
         [
-            _fill(image, holes) if len(holes) else image
-            for image, holes in zip(inputs, boxes, strict=True)
+            _fill(image, *each) if len(each[0]) else image
+            for image, *each in zip(inputs, boxes, spared, strict=True)
         ]
     )
 
 
-def _fill(image: Tensor, boxes: Tensor) -> Tensor:
+def _fill(image: Tensor, boxes: Tensor, spared: Tensor) -> Tensor:
     channels, height, width = image.shape
     hole = np.zeros((height, width), np.uint8)
-    for left, top, right, bottom in boxes.tolist():
-        rows = slice(max(int(top) - MARGIN, 0), int(np.ceil(bottom)) + MARGIN)
-        columns = slice(
-            max(int(left) - MARGIN, 0), int(np.ceil(right)) + MARGIN
-        )
-        hole[rows, columns] = 255
+    for those, margin, value in ((boxes, MARGIN, 255), (spared, 0, 0)):
+        for left, top, right, bottom in those.tolist():
+            rows = slice(
+                max(int(top) - margin, 0), int(np.ceil(bottom)) + margin
+            )
+            columns = slice(
+                max(int(left) - margin, 0), int(np.ceil(right)) + margin
+            )
+            hole[rows, columns] = value
     if not hole.any() or hole.all():
         return image
     pixels = image.detach().float().cpu().numpy().transpose(1, 2, 0)
