@@ -196,7 +196,8 @@ def check_flags(words):
     known = (ROOT / script).read_text(encoding='utf-8')
     for word in words:
         if word.startswith('--'):
-            assert f"'{word}'" in known, f'{script} {word}'
+            names = word, word.replace('--no-', '--')  # BooleanOptionalAction
+            assert any(f"'{name}'" in known for name in names), word
 
 
 # Python -------------------------------------------------------------------

@@ -1,4 +1,4 @@
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -75,6 +75,8 @@ class CounterfactualDistillation(MaskedDistillation):
     unit: Literal['change', 'variance'] = 'change'
     overshoot: PerStep[NonNegative] = 1.3
     teacher_of: str = 'step'
+    #: Whether the layers are held on images to forget as well.
+    layers_of_forget: ClassVar[bool] = True
     # They are painted over, or spared.
     knows_other_objects = True
 
@@ -101,8 +103,11 @@ class CounterfactualDistillation(MaskedDistillation):
         view, before = self.counterfactual(half)
         gone = half.presence_of(None, self.gone, self.margin)
         held = half.distance_to(view.outputs, ~self.gone)
-        layers = layer_distance(half.layers, view.layers, before.layers)
-        loss = self.beta * gone + self.w_hold * held + self.w_layers * layers
+        loss = self.beta * gone + self.w_hold * held
+        layers = gone.new_zeros(())
+        if half.role == 'retain' or self.layers_of_forget:
+            layers = layer_distance(half.layers, view.layers, before.layers)
+            loss = loss + self.w_layers * layers
         if self.w_labels and half.role == 'retain':
             loss = loss + self.w_labels * half.loss
         return {

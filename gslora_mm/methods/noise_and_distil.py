@@ -31,7 +31,9 @@ class NoiseAndDistil(CounterfactualDistillation):
     be forgotten is kept from the student by its counterfactual teacher, not
     by a teacher that has forgotten before.
 
-    It reaches the level *weights*, and costs: all weights are trained, for
+    Of a classifier the layers are held on the images to retain alone.
+
+    It is for the level *weights*, and costs: all weights are trained, for
     about half of the iterations that training took, and what is retained
     comes back as far as images and iterations allow. Give it all images
     (``forgetting.retain_share = 1.0``, ``forget_share = 1.0``).
@@ -90,6 +92,9 @@ class NoiseAndDistil(CounterfactualDistillation):
     def prepare(self, model, dataset):
         self.weights = self.start
         super().prepare(model, dataset)
+        # Less the mean of its class, an image of a classifier still shows
+        # all that tells it from others of its class, and so what it is of.
+        self.layers_of_forget = model.task.has_background
 
     def carried_state(self):
         return {'gone': self.gone}
