@@ -61,7 +61,9 @@ class NoiseAndDistil(CounterfactualDistillation):
     noise_of_trunk: Share = 0.3
     kept: str | None = WHERE
     seed: Seed = 0
-    w_labels: PerStep[NonNegative] = 0.3
+    w_layers: PerStep[NonNegative] = 2.0
+    w_hold: PerStep[NonNegative] = 2.0
+    w_labels: PerStep[NonNegative] = 2.0
     # A damaged model is far from everything.
     unit: Literal['change', 'variance'] = 'variance'
 

@@ -113,3 +113,12 @@ def test_an_adapter_is_refused():
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
         noisy('classification', **settings)
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_holds_layers_of_forget_images_where_objects_can_go(task):
+    """An image of a classifier shows what it is of in all its layers."""
+    model = noisy(task, noise=0.5)
+    model.method.prepare(model, TinyDataset(task))
+    log = train(model, tiny_batch(task, role='forget'), lr=0)
+    assert (log['layers_forget'] > 0) == (task == 'detection')
