@@ -23,7 +23,7 @@ TEST_JOBS ?= 2
 # Compute threads of the two kinds of runs. More threads than free cores make
 # small models many times slower.
 TEST_THREADS ?= 1
-DEMO_THREADS ?= 1
+DEMO_THREADS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
