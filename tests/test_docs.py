@@ -196,8 +196,11 @@ def check_flags(words):
     known = (ROOT / script).read_text(encoding='utf-8')
     for word in words:
         if word.startswith('--'):
-            names = word, word.replace('--no-', '--')  # BooleanOptionalAction
-            assert any(f"'{name}'" in known for name in names), word
+            negated = (
+                f"'{word.replace('--no-', '--')}',\n"
+                '        action=argparse.BooleanOptionalAction'
+            )
+            assert f"'{word}'" in known or negated in known, word
 
 
 # Python -------------------------------------------------------------------

@@ -1,4 +1,4 @@
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 
@@ -75,8 +75,6 @@ class CounterfactualDistillation(MaskedDistillation):
     unit: Literal['change', 'variance'] = 'change'
     overshoot: PerStep[NonNegative] = 1.3
     teacher_of: str = 'step'
-    #: Whether the layers are held on images to forget as well.
-    layers_of_forget: ClassVar[bool] = True
     # They are painted over, or spared.
     knows_other_objects = True
 
@@ -105,7 +103,7 @@ class CounterfactualDistillation(MaskedDistillation):
         held = half.distance_to(view.outputs, ~self.gone)
         loss = self.beta * gone + self.w_hold * held
         layers = gone.new_zeros(())
-        if half.role == 'retain' or self.layers_of_forget:
+        if self.holds_layers(half):
             layers = layer_distance(half.layers, view.layers, before.layers)
             loss = loss + self.w_layers * layers
         if self.w_labels and half.role == 'retain':
@@ -116,6 +114,10 @@ class CounterfactualDistillation(MaskedDistillation):
             f'held_{half.role}': held.detach(),
             f'layers_{half.role}': layers.detach(),
         }
+
+    def holds_layers(self, half):
+        """Whether the layers are held to the counterfactual of a half."""
+        return True
 
     def counterfactual(self, half):
         """The teacher's view of a half without what is to be forgotten.

@@ -94,9 +94,11 @@ class NoiseAndDistil(CounterfactualDistillation):
     def prepare(self, model, dataset):
         self.weights = self.start
         super().prepare(model, dataset)
+
+    def holds_layers(self, half):
         # Less the mean of its class, an image of a classifier still shows
         # all that tells it from others of its class, and so what it is of.
-        self.layers_of_forget = model.task.has_background
+        return self.means is None or half.role == 'retain'
 
     def carried_state(self):
         return {'gone': self.gone}
