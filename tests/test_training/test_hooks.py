@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from gslora_mm.lora import inject_lora, lora_layers
 from gslora_mm.methods import (
     CounterfactualDistillation,
     GSLoRA,
@@ -213,6 +214,25 @@ def test_groups_keep_their_share_of_the_rate():
     hook.before_train(resumed)
     hook.before_train_iter(resumed, 0)
     assert rates(resumed) == pytest.approx([0.08, 0.008])
+
+
+def test_what_is_taken_back_is_taken_from_the_adapter():
+    course = [
+        dict(since=0, phase='push', lr=0.08),
+        dict(since=5, phase='end', lr=0.08, kept=0.75),
+    ]
+    runner = auto_runner(GSLoRA(), 0.02, 0.002)
+    adapted = torch.nn.Sequential(torch.nn.Linear(3, 3))
+    inject_lora(adapted, rank=2, target='0')
+    (layer,) = lora_layers(adapted).values()
+    torch.nn.init.ones_(layer.lora_B)
+    runner.model.model = adapted
+    hook = AutoScheduleHook(found=dict(settings={}, course=course))
+    hook.before_train(runner)
+    for runner.iter, expected in ((3, 1.0), (4, 0.75), (5, 0.75)):
+        hook.after_train_iter(runner, 0)
+        assert (layer.lora_B == expected).all()
+    assert runner.train_loop.stop_training
 
 
 def test_a_given_setting_of_the_method_is_kept(monkeypatch):

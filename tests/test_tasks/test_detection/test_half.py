@@ -384,5 +384,10 @@ def test_presence_is_of_what_the_other_model_finds(name):
     nothing = scores.clone()
     nothing[..., 0] = -30.0
     assert half.presence_of((nothing, boxes), is_gone) < 1e-4
+    # Without another model, this one says where they are.
+    own = (half._outputs.scores, boxes)
+    torch.testing.assert_close(
+        half.presence_of(None, is_gone), half.presence_of(own, is_gone)
+    )
     (gradient,) = torch.autograd.grad(found, half._outputs.scores)
     assert (gradient[..., 0] > 0).all()
