@@ -5,7 +5,7 @@ long and how fast, ``task`` on what kind of model. None of them is a key of
 mmdet or mmpretrain, so that they can stand beside any of their configs.
 """
 
-from .entry import is_count
+from .entry import check_count
 from .forgetting import ForgettingEntry
 from .method import MethodEntry
 from .schedule import ScheduleEntry
@@ -18,6 +18,6 @@ __all__ = [
     'ScheduleEntry',
     'SequenceEntries',
     'build_all',
-    'is_count',
+    'check_count',
     'read_entries',
 ]

@@ -3,8 +3,9 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from gslora_mm.methods.settings import check_setting, integer
 from gslora_mm.utils import ConfigError
 
 
@@ -15,14 +16,20 @@ def default_of(field: Field) -> Any:
     return field.default
 
 
-def is_count(value: Any, least: int) -> bool:
-    """Whether something is an integer from ``least`` on."""
-    # For Python, True and False are integers.
-    return (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and value >= least
-    )
+def check_count(key: str, value: Any, least: int, or_: str = '') -> None:
+    """Refuse what is no integer from ``least`` on.
+
+    Args:
+        key (str): Config key that the error names.
+        value (Any): What a config says.
+        least (int): The smallest one.
+        or_ (str): What else is possible, in words. Defaults to ``''``.
+
+    Raises:
+        ConfigError: If so.
+    """
+    rule = integer(f'must be an int >= {least}{or_}', lambda x: x >= least)
+    check_setting(key, value, Annotated[int, rule])
 
 
 class Entry:

@@ -6,7 +6,7 @@ from gslora_mm.datasets import type_name
 from gslora_mm.methods import BaseMethod
 from gslora_mm.utils import ConfigError, config_path, usable
 from .cache import CacheEntry
-from .entry import Entry, is_count
+from .entry import Entry, check_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +53,7 @@ class ScheduleEntry(Entry):
     )
 
     def __post_init__(self) -> None:
-        if not is_count(self.batch_size, 1):
-            raise ConfigError(
-                'batch_size', self.batch_size, "must be an int >= 1, or 'own'"
-            )
+        check_count('batch_size', self.batch_size, 1, or_=", or 'own'")
         held_out = self.held_out
         if not isinstance(held_out, int | float) or not 0 <= held_out < 1:
             raise ConfigError('held_out', held_out, 'must be in [0, 1)')
@@ -77,12 +74,8 @@ class ScheduleEntry(Entry):
             )
         key = 'max_epochs' if self.max_iters is None else 'max_iters'
         length = getattr(self, key)
-        if not is_count(length, 1):
-            raise ConfigError(key, length, 'must be an int >= 1')
-        if not is_count(self.log_interval, 1):
-            raise ConfigError(
-                'log_interval', self.log_interval, 'must be an int >= 1'
-            )
+        check_count(key, length, 1)
+        check_count('log_interval', self.log_interval, 1)
         found = self.param_scheduler
         if not isinstance(found, Mapping | list | tuple | None) or not all(
             isinstance(each, Mapping) for each in self._listed_schedulers()

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from gslora_mm.datasets import parts_of, plain_dataset, type_name
-from gslora_mm.entries import is_count
+from gslora_mm.entries import check_count
 from gslora_mm.utils import ConfigError, config_path
 
 #: Loaders of a sequence.
@@ -78,24 +78,16 @@ def check_entries(cfg: Config) -> None:
             'default_scope', scope, "must be a library's name, such as 'mmdet'"
         )
     seed = (cfg.get('randomness') or {}).get('seed')
-    if seed is not None and not is_count(seed, 0):
-        raise ConfigError(
-            'randomness.seed', seed, 'must be an int >= 0, or None'
-        )
+    if seed is not None:
+        check_count('randomness.seed', seed, 0, or_=', or None')
     for name in LOADERS:
         loader = cfg.get(name) or {}
         if loader:
             _check_loader(loader, name)
         workers = loader.get('num_workers', 0)
-        if not is_count(workers, 0):
-            raise ConfigError(
-                f'{name}.num_workers', workers, 'must be an int >= 0'
-            )
+        check_count(f'{name}.num_workers', workers, 0)
     images = (cfg.get('val_dataloader') or {}).get('batch_size', 1)
-    if not is_count(images, 1):
-        raise ConfigError(
-            'val_dataloader.batch_size', images, 'must be an int >= 1'
-        )
+    check_count('val_dataloader.batch_size', images, 1)
 
 
 def check_work_dir(cfg: Config) -> None:
