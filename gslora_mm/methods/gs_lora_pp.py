@@ -10,6 +10,7 @@ from .gs_lora import GSLoRA
 from .ingredients.bounded import bounded_forgetting
 from .ingredients.losses import LossConfig, build_loss
 from .ingredients.prototypes import Prototypes
+from .ingredients.teacher import Teacher
 from .settings import Count, NonNegative, PerStep, Positive, path
 
 StateFile = Annotated[
@@ -28,12 +29,14 @@ FORMS = dict(
         w_f=0.3,
         w_r=5.0,
         bound_pro=1.0,
+        w_hold=2.0,
     ),
     published=dict(
         loss_prototype='gslora_mm.PrototypeLoss',
         w_f=0.005,
         w_r=0.005,
         bound_pro=18.0,
+        w_hold=0.0,
     ),
 )
 
@@ -67,6 +70,17 @@ class GSLoRAPP(GSLoRA):
     of the paper, GS-LoRA++ was GS-LoRA on all models of this project. The
     relative one is 0 at the prototype and 1 as far away as another class.
 
+    The relative form holds what else the model says of the retain half, as
+    :class:`MaskedDistillation` does: of a few images, the retain loss alone
+    learns these images.
+
+    .. math::
+        w_{hold}\, \mathrm{KL}(\sigma(t_R) \,\Vert\, \sigma(s_R))
+
+    with the logits of all classes R that are not forgotten in the step, of a
+    teacher, t, the model as the step began, and of the model, s. On the
+    forget half it would work against the push.
+
     Prototypes come from the model *as it was before any forgetting* and
     serve all steps: they are made in the first one, without the adapter, and
     carried on by file. They are either the mean feature of each class over
@@ -81,12 +95,14 @@ class GSLoRAPP(GSLoRA):
         beta, bound, alpha_s: As in :class:`GSLoRA`.
         warmup_iters, warmup_epochs, sparsity: As there.
         loss_forget, loss_structure: As there.
-        form: ``'relative'`` or ``'published'``; says what the next three and
+        form: ``'relative'`` or ``'published'``; says what the next four and
             ``loss_prototype`` are where they are None, see :data:`FORMS`.
         w_f: Weight of the push.
         w_r: Weight of the pull. The published scripts leave it at 0.
         bound_pro: BND_pro, the distance at which a feature counts as pushed
             away.
+        w_hold: Weight of what the teacher says of the retain half; has to
+            be 0 with ``forgetting.learn``. The published form has none.
         prototypes: File with prototypes to use, the ``method.safetensors``
             of another run with the same pre-trained checkpoint; None makes
             them in step 1.
@@ -107,6 +123,7 @@ class GSLoRAPP(GSLoRA):
     w_f: PerStep[NonNegative | None] = None
     w_r: PerStep[NonNegative | None] = None
     bound_pro: PerStep[Positive | None] = None
+    w_hold: PerStep[NonNegative | None] = None
     prototypes: StateFile = None
     prototype_source: Literal['features', 'class_layer', None] = None
     prototype_passes: Count = 1
@@ -118,6 +135,9 @@ class GSLoRAPP(GSLoRA):
         for name, default in FORMS[self.form].items():
             if getattr(self, name) is None:
                 setattr(self, name, default)
+        # A teacher that has not learned a class holds it back.
+        self.can_learn = not self.w_hold
+        self.teacher = None
         self.prototype_loss = build_loss(
             'method.loss_prototype', self.loss_prototype
         )
@@ -134,6 +154,9 @@ class GSLoRAPP(GSLoRA):
             model.task.class_weights(model.model)
 
     def prepare(self, model, dataset):
+        self.teacher = None
+        if self.w_hold:
+            self.teacher = Teacher(model, dataset)
         if not len(self.class_prototypes.rows):
             self.class_prototypes.make(
                 model,
@@ -180,5 +203,14 @@ class GSLoRAPP(GSLoRA):
             'loss_retain': loss_retain,
             'loss_prototype_retain': self.w_r * distance,
             'distance_retain': distance.detach(),
+            **self.hold(retain),
         }
         yield self.structure()
+
+    def hold(self, retain):
+        """The term of the teacher, if there is one."""
+        if self.teacher is None:
+            return {}
+        outputs = self.teacher.outputs(retain)
+        held = retain.distance_to(outputs, self.teacher.is_kept)
+        return {'loss_hold_retain': self.w_hold * held}

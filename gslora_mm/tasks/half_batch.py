@@ -10,6 +10,9 @@ from gslora_mm.models.losses import distillation_loss
 
 #: Which half of a batch a sample belongs to.
 ROLES = ('forget', 'retain')
+#: The logit of a class that is ruled out: a score of 0.25 %, as a class layer
+#: gives before it has seen an object.
+RULED_OUT = -6.0
 
 
 class Seen(NamedTuple):
@@ -144,21 +147,30 @@ class HalfBatch(metaclass=ABCMeta):
         """
         return self.seen_by(model).logits
 
-    def distance_to(self, outputs: Any, is_kept: Tensor) -> Tensor:
+    def distance_to(
+        self, outputs: Any, is_kept: Tensor, ruled_out: bool = False
+    ) -> Tensor:
         """How far this model's outputs are from those of another one.
 
         In the classes that are kept alone: what either says of the others
         does not count, and with a softmax the rest is renormalised.
 
         Args:
-            outputs (Any): What :meth:`outputs_of` gave for the other model.
+            outputs (Any): What :meth:`outputs_of` gave for the other model,
+                or the outputs of a :class:`View`.
             is_kept (Tensor): Whether a class is kept, (num_classes, ).
+            ruled_out (bool): Whether the other classes count as well, as
+                if the other model gave them none of its probability.
+                Defaults to False.
 
         Returns:
             Tensor: A scalar of the size of a training loss, 0 where nothing
             differs.
         """
         columns = kept_columns(is_kept, outputs)
+        if ruled_out:
+            outputs = without_columns(outputs, ~columns, self.activation)
+            columns = slice(None)
         return distillation_loss(
             self.logits[:, columns],
             outputs[:, columns],
@@ -217,6 +229,27 @@ def kept_columns(
     """
     behind = logits.shape[-1] - len(is_kept)
     return F.pad(is_kept, (0, behind), value=background).to(logits.device)
+
+
+def without_columns(
+    logits: Tensor, is_out: Tensor, activation: str
+) -> Tensor:
+    """Logits in which some columns have no probability to speak of.
+
+    Args:
+        logits (Tensor): Shape (N, columns).
+        is_out (Tensor): Which of them, booleans (columns, ).
+        activation (str): ``'softmax'``, where the rest keeps its ratios, or
+            ``'sigmoid'``.
+
+    Returns:
+        Tensor: A copy, with :data:`RULED_OUT` in these columns; for a
+        softmax that far below the sum of the others.
+    """
+    rest = 0.0
+    if activation == 'softmax':
+        rest = logits[:, ~is_out].logsumexp(1, keepdim=True)
+    return torch.where(is_out, rest + RULED_OUT, logits)
 
 
 def presence_loss(

@@ -13,6 +13,7 @@ from gslora_mm.methods.ingredients.prototypes import class_means
 from gslora_mm.tasks import BaseTask
 from gslora_mm.utils import ConfigError
 from tests.processes import on_two_processes
+from . import helpers
 
 CLASSES = ('cat', 'dog', 'car', 'bus')
 
@@ -157,7 +158,8 @@ def relative64(half, rows):
 @pytest.mark.parametrize('seed', range(3))
 def test_the_relative_form_against_float64_whatever_the_scale(seed, scale):
     forget, retain = Half(1.0, 0.0, seed=seed), Half(1.0, 0.0, seed=seed + 9)
-    method = set_up(form='relative', w_f=0.7, w_r=0.2, **SETTINGS)
+    settings = dict(form='relative', w_f=0.7, w_r=0.2, w_hold=0.0)
+    method = set_up(**settings, **SETTINGS)
     method.class_prototypes.rows *= scale
     found = losses_of(method, forget, retain)
     far, near = (relative64(half, random_rows()) for half in (forget, retain))
@@ -175,6 +177,7 @@ def test_a_form_says_what_is_not_given():
     assert relative.bound_pro == 1.0 and relative.w_r > 1
     assert (published.w_f, published.w_r) == (0.01, 0.005)
     assert published.bound_pro == 18.0
+    assert relative.w_hold > 0 == published.w_hold
     assert type(relative.prototype_loss) is not type(published.prototype_loss)
     with pytest.raises(ConfigError, match="method.form = 'ours': must be one"):
         GSLoRAPP(form='ours')
@@ -255,6 +258,50 @@ def test_half_precision_features():
     )
 
 
+# The teacher ---------------------------------------------------------------
+
+
+def masked_kl64(logits, teacher):
+    """Of softmaxes over all classes but the first."""
+    q, p = (softmax64(double(z)[:, 1:]) for z in (logits, teacher))
+    return (p * np.log(p / q)).sum(1).mean()
+
+
+def test_what_is_said_of_the_other_classes_is_held():
+    method = set_up(form='relative', w_hold=0.0)
+    method.w_hold = 0.3
+    teacher, forget, retain = (helpers.Half(seed=seed) for seed in range(3))
+    method.teacher = SimpleNamespace(
+        outputs=lambda half: teacher.logits,
+        is_kept=torch.tensor([False, True, True, True]),
+    )
+    found = losses_of(method, forget, retain)
+    expected = 0.3 * masked_kl64(retain.logits, teacher.logits)
+    assert found['loss_hold_retain'].item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('task', helpers.TASKS)
+def test_a_model_comes_back_to_what_it_said(task):
+    alone = dict(beta=0.0, w_f=0.0, w_r=0.0, alpha_s=0.0, w_hold=100.0)
+    before, after = helpers.before_and_after(
+        'GSLoRAPP', task, helpers.LORA, 'loss_hold_retain', **alone
+    )
+    assert 0 < after < before
+
+
+def test_the_published_form_has_no_teacher_and_may_learn():
+    published, relative = GSLoRAPP(form='published'), GSLoRAPP()
+    dataset = helpers.TinyDataset('classification')
+    for method in (published, relative):
+        model = helpers.tiny_model(
+            'classification', dict(type='gslora_mm.GSLoRAPP')
+        )
+        method.setup(model)
+        method.prepare(model, dataset)
+    assert published.teacher is None and relative.teacher is not None
+    assert published.can_learn and not relative.can_learn
+
+
 # Rows without a prototype or without features -----------------------------
 
 
@@ -325,7 +372,7 @@ def test_state_round_trip():
 def test_loaded_prototypes_are_never_made_again():
     """Fault 2 of the public code: new ones in each step."""
     first = set_up()
-    second = GSLoRAPP()
+    second = GSLoRAPP(w_hold=0.0)
     model = SimpleNamespace(
         groups=random_groups(),
         model=None,
@@ -505,7 +552,7 @@ def test_every_pass_has_its_own_augmentation():
 
 def test_no_image_is_no_prototype():
     model, dataset = ToyModel(), ToyDataset()
-    method = GSLoRAPP()
+    method = GSLoRAPP(w_hold=0.0)
     method.setup(model)
     method.prepare(model, dataset)
     assert method.class_prototypes.source == 'features'

@@ -298,6 +298,18 @@ def test_a_method_that_cannot_learn_is_not_asked_to(inputs, tmp_path, method):
         check_sequence(cfg)
 
 
+def test_prototypes_guide_learning_without_a_teacher(inputs, tmp_path):
+    cfg = tiny_class_sequence(
+        inputs, tmp_path, forgetting__learn=[[], ['yellow']]
+    )
+    cfg.method = dict(type='gslora_mm.GSLoRAPP')
+    with pytest.raises(ConfigError, match='with method.w_hold = 0') as error:
+        check_sequence(cfg)
+    assert 'GSLoRAPP,' not in str(error.value)
+    cfg.method.w_hold = 0
+    check_sequence(cfg)
+
+
 # Bad input ----------------------------------------------------------------
 
 CASES = {

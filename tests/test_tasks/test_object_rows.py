@@ -7,7 +7,7 @@ import torch
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 
 from gslora_mm.tasks import ClassificationTask, DetectionTask
-from gslora_mm.tasks.detection.rows import _cells_in, last_outputs
+from gslora_mm.tasks.detection.rows import _cells_in, head_outputs
 from tests.classifiers import build_classifier
 from tests.detectors import build_detector, random_batch
 
@@ -118,7 +118,7 @@ def test_reads_the_query_whose_box_lies_over_the_object():
         found = model.forward_transformer(
             model.extract_feat(data['inputs']), [sample]
         )
-        _, boxes = last_outputs(model.bbox_head, found)
+        _, boxes = (x[-1] for x in head_outputs(model.bbox_head, found))
         height, width = sample.img_shape[:2]
         wanted = [3, 1]
         corners = bbox_cxcywh_to_xyxy(boxes[0, wanted])
@@ -142,7 +142,7 @@ def test_names_an_object_only_among_the_detections_of_its_image(most, named):
         found = model.forward_transformer(
             model.extract_feat(data['inputs']), [sample]
         )
-        scores, boxes = last_outputs(model.bbox_head, found)
+        scores, boxes = (x[-1] for x in head_outputs(model.bbox_head, found))
         query, label = divmod(int(scores[0].argmax()), scores.shape[-1])
         height, width = sample.img_shape[:2]
         corners = bbox_cxcywh_to_xyxy(boxes[0, [query, query]])

@@ -28,6 +28,10 @@ class Teacher:
         dataset (ForgetRetainDataset): The replay images of the step.
         weights (dict[str, Tensor], optional): Those of an earlier model in
             place of what :func:`trained_weights` gives. Defaults to None.
+
+    Attributes:
+        is_kept (Tensor): Whether a class is not forgotten in this step,
+            (num_classes, ).
     """
 
     def __init__(
@@ -50,8 +54,8 @@ class Teacher:
                 for name, weight in trained_weights(model).items()
             ]
         num_classes = len(dataset.metainfo['classes'])
-        self._is_kept = torch.ones(num_classes, dtype=torch.bool)
-        self._is_kept[dataset.datasets[0].labels] = False
+        self.is_kept = torch.ones(num_classes, dtype=torch.bool)
+        self.is_kept[dataset.datasets[0].labels] = False
 
     def sees(self, half: HalfBatch) -> Seen:
         """What the teacher makes of a half, in evaluation mode.
@@ -132,7 +136,7 @@ class Teacher:
         Returns:
             Tensor: With fewer columns, (N, kept).
         """
-        return logits[:, kept_columns(self._is_kept, logits, background)]
+        return logits[:, kept_columns(self.is_kept, logits, background)]
 
     def kept_logits(self, retain: HalfBatch) -> tuple[Tensor, Tensor]:
         """The student's and the teacher's logits of the retain half.

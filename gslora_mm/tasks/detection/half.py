@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from gslora_mm.models.losses import distillation_loss
 from gslora_mm.utils.precision import in_full_precision, without_autocast
-from ..half_batch import HalfBatch, Seen, View, kept_columns, presence_loss
+from ..half_batch import (
+    HalfBatch,
+    Seen,
+    View,
+    kept_columns,
+    presence_loss,
+    without_columns,
+)
 from ..object_rows import recorded
 from .encoder import is_encoded, without_encoder
 from .losses import (
@@ -28,7 +35,7 @@ from .patches import (
     recording_proposals,
     replaying_proposals,
 )
-from .rows import last_outputs, layer_depths
+from .rows import head_outputs, layer_depths, neck_tokens
 
 
 @dataclass(eq=False, repr=False)
@@ -157,17 +164,19 @@ class DetectionHalf(HalfBatch):
 
     def seen_by(self, model: nn.Module) -> Seen:
         is_matched = self._outputs.is_matched
-        hidden, scores, *_ = self._queries_of(model)
-        return Seen(hidden[is_matched], scores[is_matched])
+        found = self._queries_of(model)
+        scores, _ = found.outputs
+        return Seen(found.hidden[is_matched], scores[is_matched])
 
     def outputs_of(self, model: nn.Module) -> tuple[Tensor, Tensor]:
-        _, scores, boxes, _ = self._queries_of(model)
-        return scores, boxes
+        return self._queries_of(model).outputs
 
     @property
     def layers(self) -> dict[str, Tensor]:
         num_queries = self._outputs.is_matched.shape[1]
         layers = _without_denoising(self._layers, num_queries)
+        if any(maps.requires_grad for maps in self.feature_maps):
+            layers['neck'] = neck_tokens(self._own_feature_maps())
         if is_encoded(self.feature_maps):
             # The encoder is frozen, and what its layers give is not kept.
             with torch.no_grad():
@@ -176,10 +185,10 @@ class DetectionHalf(HalfBatch):
         return layers
 
     def view_of(self, model: nn.Module) -> View:
-        _, scores, boxes, layers = self._queries_of(
+        found = self._queries_of(
             model, from_image=is_encoded(self.feature_maps)
         )
-        return View((scores, boxes), layers)
+        return View(found.by_layer, found.layers)
 
     def without_objects(self, is_gone: Tensor) -> 'PaintedHalf':
         """These images with the objects of some classes painted over.
@@ -208,9 +217,15 @@ class DetectionHalf(HalfBatch):
         )
 
     def distance_to(
-        self, outputs: tuple[Tensor, Tensor], is_kept: Tensor
+        self,
+        outputs: tuple[Tensor, Tensor],
+        is_kept: Tensor,
+        ruled_out: bool = False,
     ) -> Tensor:
         """See :meth:`HalfBatch.distance_to`.
+
+        Outputs of several decoder layers, (layers, n, queries, ...), are
+        those of the last ones, and held in each.
 
         The other model's score of the likeliest class that is kept says how
         much of an object a query shows. It weighs the query's box, and the
@@ -219,15 +234,23 @@ class DetectionHalf(HalfBatch):
         is smooth where they agree: the L1 and GIoU of training have a
         gradient there that holds the model where it is.
         """
-        own, (scores, boxes) = self._outputs, outputs
-        columns = kept_columns(is_kept, scores)
+        scores, boxes = outputs
+        num_layers = len(scores) if scores.dim() == 4 else 1
+        own_scores, own_boxes = (
+            each[-num_layers:].flatten(0, 2) for each in self._outputs.by_layer
+        )
         weights, count = self._objects(scores, is_kept)
+        columns = kept_columns(is_kept, scores)
+        scores = scores.flatten(0, -2)
+        if ruled_out:
+            scores = without_columns(scores, ~columns, self.activation)
+            columns = slice(None)
         per_query = distillation_loss(
-            own.scores[..., columns].flatten(0, 1),
-            scores[..., columns].flatten(0, 1),
+            own_scores[:, columns],
+            scores[:, columns],
             activation=self.activation,
         )
-        shifts = box_shifts(own.boxes.flatten(0, 1), boxes.flatten(0, 1))
+        shifts = box_shifts(own_boxes, boxes.flatten(0, -2))
         of_boxes = F.smooth_l1_loss(
             shifts, torch.zeros_like(shifts), beta=1 / 9, reduction='none'
         )
@@ -339,14 +362,14 @@ class PaintedHalf:
 
     def view_of(self, model: nn.Module) -> View:
         """See :meth:`HalfBatch.view_of`."""
-        _, scores, boxes, layers = queries_of(
+        found = queries_of(
             model,
             model.extract_feat(self.inputs),
             self.data_samples,
             self.proposals,
             self.num_queries,
         )
-        return View((scores, boxes), layers)
+        return View(found.by_layer, found.layers)
 
 
 class Queries(NamedTuple):
@@ -354,15 +377,19 @@ class Queries(NamedTuple):
 
     Attributes:
         hidden (Tensor): Embeddings of the last decoder layer.
-        scores (Tensor): As in :class:`HeadLosses`.
-        boxes (Tensor): As in :class:`HeadLosses`.
+        by_layer (tuple[Tensor, Tensor]): As in :class:`HeadLosses`.
         layers (dict[str, Tensor]): See :class:`View`.
     """
 
     hidden: Tensor
-    scores: Tensor
-    boxes: Tensor
+    by_layer: tuple[Tensor, Tensor]
     layers: dict[str, Tensor]
+
+    @property
+    def outputs(self) -> tuple[Tensor, Tensor]:
+        """Scores and boxes in the last decoder layer."""
+        scores, boxes = self.by_layer
+        return scores[-1], boxes[-1]
 
 
 def queries_of(
@@ -382,6 +409,7 @@ def queries_of(
         proposals (list[Tensor]): See :func:`replaying_proposals`.
         num_queries (int): Queries that are not for denoising.
     """
+    given = maps
     without, maps = without_encoder(model, maps)
     with (
         without,
@@ -392,12 +420,14 @@ def queries_of(
         found = model.forward_transformer(maps, data_samples)
     found = in_full_precision(found)
     with without_autocast(maps[0]):
-        outputs = last_outputs(model.bbox_head, found)
+        outputs = head_outputs(model.bbox_head, found)
     # Denoising queries stand before those that are matched.
-    last = (found['hidden_states'][-1], *outputs)
-    hidden, scores, boxes = (x[:, -num_queries:] for x in last)
+    hidden = found['hidden_states'][-1][:, -num_queries:]
+    by_layer = tuple(each[:, :, -num_queries:] for each in outputs)
     layers = _without_denoising(layers, num_queries)
-    return Queries(hidden, scores, boxes, layers)
+    if not is_encoded(given):
+        layers['neck'] = neck_tokens(given)
+    return Queries(hidden, by_layer, layers)
 
 
 def _without_denoising(

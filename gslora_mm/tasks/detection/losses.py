@@ -60,6 +60,8 @@ class HeadLosses(NamedTuple):
             ``num_classes`` for the background; shape (n, queries).
         is_matched (Tensor): Whether this is the class of an object, shape
             (n, queries).
+        by_layer (tuple[Tensor, Tensor]): Scores and boxes in each decoder
+            layer, (layers, n, queries, ...).
     """
 
     losses: dict[str, Tensor]
@@ -68,6 +70,7 @@ class HeadLosses(NamedTuple):
     boxes: Tensor
     labels: Tensor
     is_matched: Tensor
+    by_layer: tuple[Tensor, Tensor]
 
 
 #: Gives other targets for the scores (n, queries, columns) of a layer and
@@ -261,8 +264,15 @@ def _losses_of_targets(
         layers.append((cls_scores, boxes, targets[0], loss))
         return targets
 
-    with temporarily(head, get_targets=get_other_targets):
-        losses = head.loss(**inputs)
+    outputs: list[Tensor] = []
+    handle = head.register_forward_hook(
+        lambda module, args, found: outputs.extend(found[:2])
+    )
+    try:
+        with temporarily(head, get_targets=get_other_targets):
+            losses = head.loss(**inputs)
+    finally:
+        handle.remove()
     if not layers:
         raise TypeError(f'{type(head).__name__} does not ask get_targets')
     # The encoder's proposals come after the decoder's layers; or only the
@@ -272,7 +282,10 @@ def _losses_of_targets(
     # Denoising queries stand before those that are matched.
     hidden = inputs['hidden_states'][-1][:, -labels.shape[1] :]
     is_matched = labels < head.num_classes
-    found = HeadLosses(losses, hidden, scores, boxes, labels, is_matched)
+    by_layer = tuple(each[:, :, -labels.shape[1] :] for each in outputs)
+    found = HeadLosses(
+        losses, hidden, scores, boxes, labels, is_matched, by_layer
+    )
     return found, layers[last][3]
 
 

@@ -20,20 +20,25 @@ def layer_depths(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def last_outputs(head: nn.Module, found: dict) -> tuple[Tensor, Tensor]:
-    """Scores and boxes that a head gives for the last decoder layer.
+def head_outputs(head: nn.Module, found: dict) -> tuple[Tensor, Tensor]:
+    """Scores and boxes that a head gives for each decoder layer.
 
     Args:
         head (nn.Module): A ``DETRHead`` of mmdet.
         found (dict): What ``forward_transformer`` gave.
 
     Returns:
-        tuple[Tensor, Tensor]: Shapes (n, queries, columns) and
-        (n, queries, 4), normalised (cx, cy, w, h).
+        tuple[Tensor, Tensor]: Shapes (layers, n, queries, columns) and
+        (layers, n, queries, 4), normalised (cx, cy, w, h).
     """
     names = inspect.signature(head.forward).parameters
     scores, boxes = head(**{name: found[name] for name in names})[:2]
-    return scores[-1], boxes[-1]
+    return scores, boxes
+
+
+def neck_tokens(maps: Sequence[Tensor]) -> Tensor:
+    """Cells of all feature maps, (N, C, h, w) each, as (N, cells, C)."""
+    return torch.cat([each.flatten(2) for each in maps], 2).transpose(1, 2)
 
 
 def detection_rows(model: nn.Module, batch: dict) -> ObjectRows:
@@ -59,12 +64,12 @@ def detection_rows(model: nn.Module, batch: dict) -> ObjectRows:
     # After a norm, where the decoder has one.
     outputs[list(depths)[-1]] = found['hidden_states'][-1]
     head = model.bbox_head
-    scores, boxes = last_outputs(head, found)
+    scores, boxes = (each[-1] for each in head_outputs(head, found))
 
     is_sigmoid = head.loss_cls.use_sigmoid
     probabilities = scores.sigmoid() if is_sigmoid else scores.softmax(-1)
     columns = slice(head.num_classes)
-    neck = torch.cat([each.flatten(2) for each in maps], 2).transpose(1, 2)
+    neck = neck_tokens(maps)
     parts = []
     for image, sample in enumerate(samples):
         truth = sample.gt_instances
