@@ -21,6 +21,9 @@ from .replay import Sampling, select_images, unique_pairs
 OTHERS = ('drop', 'keep', 'ignore')
 #: Images of a class that are left to train on when some are set aside.
 FEWEST_LEFT = 6
+#: Fewest images that are set aside: of two, one that is never forgotten is a
+#: half of all that is known.
+FEWEST_ASIDE = 8
 
 
 @DATASETS.register_module()
@@ -220,7 +223,8 @@ class ClassSubset(Dataset):
 
         Returns:
             ClassSubset: These images; none where a class would be left with
-            fewer than :data:`FEWEST_LEFT`. This subset is as it was.
+            fewer than :data:`FEWEST_LEFT`, or where they are fewer than
+            :data:`FEWEST_ASIDE`. This subset is as it was.
         """
         chosen = copy.copy(self)
         images, labels = self._pairs
@@ -232,7 +236,8 @@ class ClassSubset(Dataset):
             among = len(np.unique(rest[0]))
             part = np.union1d(part, select_images(*rest, more / among))
         left = self._count(labels[~np.isin(images, part)])
-        if min(left.values(), default=0) < FEWEST_LEFT:
+        is_small = min(left.values(), default=0) < FEWEST_LEFT
+        if is_small or len(part) < FEWEST_ASIDE:
             part = part[:0]
         chosen.keep_only(part)
         return chosen

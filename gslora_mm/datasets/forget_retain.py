@@ -32,8 +32,9 @@ class ForgetRetainDataset(ConcatDataset):
             that looks at no image of it.
         retain (dict): The same for the retain set.
         held_out (float): Share of the images of each half that are set
-            aside, to look at and not to train on; none of a half in which
-            that would leave a class fewer than five. Defaults to 0.
+            aside, to look at and not to train on; none of a half of which
+            these would be fewer than eight, or would leave a class fewer
+            than six. Defaults to 0.
         table (LabelTable, optional): Labels of ``dataset``, where they have
             been read before.
 

@@ -1,4 +1,4 @@
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -77,6 +77,9 @@ class CounterfactualDistillation(MaskedDistillation):
     teacher_of: str = 'step'
     # They are painted over, or spared.
     knows_other_objects = True
+    # Whether what is held says that classes to forget are not there, or
+    # nothing of them.
+    ruled_out: ClassVar[bool] = False
 
     def prepare(self, model, dataset):
         if not len(dataset.datasets[0]):
@@ -90,23 +93,28 @@ class CounterfactualDistillation(MaskedDistillation):
         gone_before = self.gone
         super().prepare(model, dataset)
         self.means = None
-        if model.task.has_background and gone_before is not None:
+        self.can_paint = model.task.has_background
+        if self.can_paint and gone_before is not None:
             # What the teacher no longer names has to be painted over, too.
             self.gone |= gone_before
-        if not model.task.has_background:
-            teacher = Teacher(model, dataset, self.weights)
-            self.means = ClassMeans(model, dataset, teacher)
+        if not self.can_paint:
+            self.means = self.class_means(model, dataset)
+
+    def class_means(self, model, dataset):
+        """The means that make the counterfactual of a classifier's image."""
+        return ClassMeans(
+            model, dataset, Teacher(model, dataset, self.weights)
+        )
 
     def terms(self, half):
-        view, before = self.counterfactual(half)
         gone = half.presence_of(None, self.gone, self.margin)
-        ruled_out = bool(__import__('os').environ.get('RULED'))
-        held = half.distance_to(view.outputs, ~self.gone, ruled_out)
-        loss = self.beta * gone + self.w_hold * held
-        layers = gone.new_zeros(())
-        if self.holds_layers(half):
+        loss = self.beta * gone
+        held = layers = gone.new_zeros(())
+        if self.teaches(half):
+            view, before = self.counterfactual(half)
+            held = half.distance_to(view.outputs, ~self.gone, self.ruled_out)
             layers = layer_distance(half.layers, view.layers, before.layers)
-            loss = loss + self.w_layers * layers
+            loss = loss + self.w_hold * held + self.w_layers * layers
         if self.w_labels and half.role == 'retain':
             loss = loss + self.w_labels * half.loss
         return {
@@ -116,8 +124,8 @@ class CounterfactualDistillation(MaskedDistillation):
             f'layers_{half.role}': layers.detach(),
         }
 
-    def holds_layers(self, half):
-        """Whether the layers are held to the counterfactual of a half."""
+    def teaches(self, half):
+        """Whether a half is held to its counterfactual."""
         return True
 
     def counterfactual(self, half):
@@ -125,7 +133,7 @@ class CounterfactualDistillation(MaskedDistillation):
 
         And behind it the view that gives the unit of distances.
         """
-        if self.means is not None:
+        if not self.can_paint:
             view = seen = self.teacher.views(half)
             if half.role == 'forget':
                 view = self.means.removed(seen, half.labels, self.overshoot)

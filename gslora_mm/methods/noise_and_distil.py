@@ -66,6 +66,8 @@ class NoiseAndDistil(CounterfactualDistillation):
     w_labels: PerStep[NonNegative] = 2.0
     # A damaged model is far from everything.
     unit: Literal['change', 'variance'] = 'variance'
+    beta: PerStep[NonNegative] = 0.0
+    ruled_out = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -95,10 +97,23 @@ class NoiseAndDistil(CounterfactualDistillation):
         self.weights = self.start
         super().prepare(model, dataset)
 
-    def holds_layers(self, half):
+    def class_means(self, model, dataset):
+        return None
+
+    def teaches(self, half):
         # Less the mean of its class, an image of a classifier still shows
-        # all that tells it from others of its class, and so what it is of.
-        return self.means is None or half.role == 'retain'
+        # all that tells it from others of its class, and so what it is of;
+        # and so does what the teacher says of all other classes there.
+        return self.can_paint or half.role == 'retain'
+
+    def losses(self, forget, retain):
+        # Twice the mean over the images of both halves.
+        each = 2 / (len(forget) + len(retain))
+        for half in (forget, retain):
+            if len(half) and (self.beta or self.teaches(half)):
+                terms = self.terms(half)
+                terms[f'loss_{half.role}'] *= each * len(half)
+                yield terms
 
     def carried_state(self):
         return {'gone': self.gone}

@@ -225,8 +225,8 @@ def test_from_config(mini_coco):
 
 
 def test_what_is_set_aside_is_in_no_half(make_dataset):
-    """Images 0 to 9 show a person, 5 to 19 a bicycle; five show both."""
-    images = [[0]] * 5 + [[0, 1]] * 5 + [[1]] * 10
+    """Images 0 to 29 show a person, 15 to 59 a bicycle; 15 show both."""
+    images = [[0]] * 15 + [[0, 1]] * 15 + [[1]] * 30
     halves = dict(
         forget=dict(classes=['person']), retain=dict(classes=['bicycle'])
     )
@@ -234,14 +234,17 @@ def test_what_is_set_aside_is_in_no_half(make_dataset):
     split = ForgetRetainDataset(make_dataset(images), **halves, held_out=0.3)
     assert [len(half) for half in whole.held_out] == [0, 0]
     aside = [set(half.indices.tolist()) for half in split.held_out]
-    assert [len(half) for half in aside] == [3, 4]
+    assert [len(half) for half in aside] == [9, 14]
     for before, half in zip(whole.datasets, split.datasets, strict=True):
         left = set(before.indices.tolist()) - aside[0] - aside[1]
         assert set(half.indices.tolist()) == left
         assert list(half.class_counts.values()) == [len(left)]
     # The rest would be too few.
-    few = ForgetRetainDataset(make_dataset(images), **halves, held_out=0.5)
-    assert [len(half) for half in few.held_out] == [0, 8]
+    few = ForgetRetainDataset(make_dataset(images), **halves, held_out=0.9)
+    assert [len(half) for half in few.held_out] == [0, 0]
+    # And so would what is set aside, of one half.
+    few = ForgetRetainDataset(make_dataset(images), **halves, held_out=0.2)
+    assert [len(half) for half in few.held_out] == [0, 9]
 
 
 @pytest.mark.parametrize('share', [-0.1, 1])
@@ -257,8 +260,8 @@ def test_images_of_both_halves_are_set_aside_once(make_dataset):
     halves = dict(
         forget=dict(classes=['person']), retain=dict(classes=['bicycle'])
     )
-    images = [[0, 1]] * 20 + [[1]] * 20
+    images = [[0, 1]] * 40 + [[1]] * 40
     split = ForgetRetainDataset(make_dataset(images), **halves, held_out=0.3)
     forget, retain = (set(half.indices) for half in split.held_out)
-    assert len(forget) == 6 and len(retain) == 12
+    assert len(forget) == 12 and len(retain) == 24
     assert forget < retain

@@ -116,7 +116,7 @@ def test_bad_settings_are_named(settings, message):
 
 
 @pytest.mark.parametrize('task', TASKS)
-def test_holds_layers_of_forget_images_where_objects_can_go(task):
+def test_learns_of_forget_images_where_objects_can_go(task):
     """An image of a classifier shows what it is of in all its layers."""
     model = noisy(task, noise=0.5)
     dataset = TinyDataset(task)
@@ -125,5 +125,9 @@ def test_holds_layers_of_forget_images_where_objects_can_go(task):
         inputs=list(dataset.inputs), data_samples=dataset.samples
     )
     log = train(model, batch, lr=0)
-    assert log['layers_retain'] > 0
-    assert (log['layers_forget'] > 0) == (task == 'detection')
+    assert log['layers_retain'] > 0 and log['held_retain'] > 0
+    assert ('layers_forget' in log) == (task == 'detection')
+    model.method.beta = 1.0
+    log = train(model, batch, lr=0)
+    assert log['gone_forget'] > 0
+    assert (log['held_forget'] > 0) == (task == 'detection')

@@ -168,3 +168,6 @@ def test_outputs_of_another_state_of_the_model():
     p = half.logits.softmax(1)[:, 0]
     expected = -(1 - p).log().mean().item()
     assert half.presence_of(own, ~is_kept).item() == pytest.approx(expected)
+    # Where the other model gives next to nothing of it, that is the distance.
+    ruled_out = half.distance_to(own, is_kept, ruled_out=True).item()
+    assert ruled_out == pytest.approx(expected, abs=0.02)

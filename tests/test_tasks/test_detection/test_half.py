@@ -373,6 +373,48 @@ def test_distance_is_of_boxes_and_of_classes_that_are_kept():
     )
 
 
+@pytest.mark.parametrize('name', DETECTORS)
+def test_a_view_has_the_outputs_of_every_decoder_layer(name):
+    model = build_detector(name).eval()
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    is_kept = torch.tensor([False, True, True, True])
+    scores, boxes = half.view_of(model).outputs
+    assert len(scores) == len(boxes) == len(model.decoder.layers)
+    last = half.outputs_of(model)
+    for of_all, each in zip((scores, boxes), last, strict=True):
+        torch.testing.assert_close(of_all[-1], each)
+    assert half.distance_to((scores, boxes), is_kept).abs() < 1e-4
+    # A layer that is not the last one counts, too.
+    other = scores.clone()
+    other[0, ..., 1] += 3
+    assert half.distance_to((other, boxes), is_kept) > 0.1
+
+
+@pytest.mark.parametrize('name', ['detr', 'deformable_detr'])
+def test_what_is_ruled_out_counts(name):
+    model = build_detector(name).eval()
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    is_kept = torch.tensor([False, True, True, True])
+    outputs = half.outputs_of(model)
+    free = half.distance_to(outputs, is_kept)
+    ruled_out = half.distance_to(outputs, is_kept, ruled_out=True)
+    assert ruled_out > free + 0.01
+    (gradient,) = torch.autograd.grad(ruled_out, half._outputs.by_layer[0])
+    assert (gradient[-1, ..., 0] > 0).all()
+
+
+def test_the_neck_is_a_layer_where_it_is_trained():
+    model = build_detector('deformable_detr').eval()
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    cells = half.layers['neck']
+    torch.testing.assert_close(half.view_of(model).layers['neck'], cells)
+    assert cells.requires_grad
+    model.backbone.requires_grad_(False)
+    model.neck.requires_grad_(False)
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    assert 'neck' not in half.layers
+
+
 @pytest.mark.parametrize('name', ['detr', 'deformable_detr'])
 def test_presence_is_of_what_the_other_model_finds(name):
     model = build_detector(name).eval()
