@@ -32,6 +32,7 @@ DETECTORS = {
     'conditional_detr': 'conditional_detr/conditional-detr_r50_8xb2-50e_coco',
     'dab_detr': 'dab_detr/dab-detr_r50_8xb2-50e_coco',
     'dino': 'dino/dino-4scale_r50_8xb2-12e_coco',
+    'ddq_detr': 'ddq/ddq-detr-4scale_r50_8xb2-12e_coco',
 }
 # mmdet's code encodes positions in 128 dimensions a coordinate for these.
 FIXED_WIDTH = dict.fromkeys(

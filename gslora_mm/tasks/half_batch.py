@@ -30,7 +30,7 @@ class View(NamedTuple):
     Attributes:
         outputs (Any): As from :meth:`HalfBatch.outputs_of`.
         layers (dict[str, Tensor]): What each Transformer block gives, by
-            depth, shape (n, ..., C): tokens, or queries.
+            depth, shape (..., C): tokens of n images, or queries.
     """
 
     outputs: Any
