@@ -15,6 +15,7 @@ DETECTORS = (
     'detr',
     'deformable_detr_two_stage',
     'dino',
+    'ddq_detr',
     'dab_detr',
     'conditional_detr',
 )
