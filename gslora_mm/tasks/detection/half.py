@@ -55,7 +55,8 @@ class DetectionHalf(HalfBatch):
         data_samples (list[DetDataSample]): Samples of this half.
         role (str): ``'forget'`` or ``'retain'``.
         aux_loss (bool): Whether the losses of the earlier decoder layers,
-            of the encoder's proposals and of denoising queries count.
+            of the encoder's proposals, and of denoising and dense queries
+            count.
         queries (str): ``'all'`` or ``'matched'``, see :class:`DetectionTask`.
         emptied (Tensor, optional): Classes whose objects are background, see
             :func:`emptied_losses`. Defaults to None.

@@ -22,7 +22,8 @@ class DetectionTask(BaseTask):
 
     mmdet names the terms of the last decoder layer ``loss_cls``,
     ``loss_bbox`` and ``loss_iou``; earlier layers (``d0.``), the encoder
-    (``enc_``) and denoising (``dn_``) are told by their prefix.
+    (``enc_``), denoising (``dn_``) and the dense queries of DDQ-DETR
+    (``0_aux_``, ``aux_enc_``) are told by their prefix.
 
     Args:
         aux_loss (dict): Whether auxiliary losses count, for each half. The
