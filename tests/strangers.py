@@ -115,18 +115,20 @@ val_evaluator = dict(type='Accuracy', topk=(1, ))
 """
 
 
-def make_detector(folder: Path) -> Path:
-    """A tiny Deformable-DETR of mmdet, trained for one epoch.
+def make_detector(folder: Path, name: str = 'deformable_detr') -> Path:
+    """A tiny detector of mmdet, trained for one epoch.
 
     Args:
         folder: Gets ``my_detector.py``, ``data/`` and ``work_dirs/``.
+        name: One of ``tests.detectors.DETECTORS``. Defaults to
+            ``'deformable_detr'``.
 
     Returns:
         Path: The folder.
     """
     for split, count in dict(train=12, val=4).items():
         _draw_scenes(folder / 'data', split, count)
-    model = tiny_detector_config('deformable_detr', len(THINGS))
+    model = tiny_detector_config(name, len(THINGS))
     return _train(folder, 'my_detector', 'mmdet', DETECTOR, dict(model=model))
 
 

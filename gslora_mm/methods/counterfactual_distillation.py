@@ -152,7 +152,7 @@ def layer_distance(
     """Mean over layers of squared differences, in units of what is to change.
 
     Args:
-        layers (dict[str, Tensor]): By depth, shape (n, ..., C).
+        layers (dict[str, Tensor]): By depth, shape (..., C).
         others (dict[str, Tensor]): Those to come near to.
         before (dict[str, Tensor]): Those of the model as it was, whose mean
             squared difference from ``others`` is the unit: objects are few

@@ -17,6 +17,10 @@ from gslora_mm.utils.checkpoint import (
 from .converters import SOURCES, foreign_to, words_for_config
 from .fast_attention import use_fast_attention
 
+#: What mmdet's DDQ-DETR saves twice once it has trained: its decoder borrows
+#: branches of its head, where they are loaded.
+_TWICE = ('decoder.aux_reg_branches.',)
+
 
 def build_stock_model(
     model: Mapping, data_preprocessor: Mapping | None = None
@@ -78,7 +82,7 @@ def load_stock_checkpoint(
     state_dict = state_dict_of(checkpoint)
     if name := foreign_to(state_dict, model.state_dict()):
         raise _advice_to_convert(state_dict, name, path, key)
-    load_state_dict_strictly(model, state_dict, key=key)
+    load_state_dict_strictly(model, state_dict, key=key, ignore=_TWICE)
 
 
 def _advice_to_convert(

@@ -33,7 +33,7 @@ class View(NamedTuple):
     Attributes:
         outputs (Any): As from :meth:`HalfBatch.outputs_of`.
         layers (dict[str, Tensor]): What each Transformer block gives, by
-            depth, shape (n, ..., C): tokens, or queries.
+            depth, shape (..., C): tokens of n images, or queries.
     """
 
     outputs: Any
@@ -125,7 +125,8 @@ class HalfBatch(metaclass=ABCMeta):
         Row i is the same image, or the same query of the same image, as row
         i here: what the other model has to say about what this one is
         trained for. Of detectors that choose their queries by the image
-        (DINO), the other model is given the queries that this one chose.
+        (DINO, DDQ-DETR), the other model is given the queries that this one
+        chose.
 
         Args:
             model (nn.Module): A stock model of the same config, or the same

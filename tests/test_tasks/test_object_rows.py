@@ -7,6 +7,7 @@ import torch
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 
 from gslora_mm.tasks import ClassificationTask, DetectionTask
+from gslora_mm.tasks.detection.queries import asked_queries
 from gslora_mm.tasks.detection.rows import _cells_in, head_outputs
 from tests.classifiers import build_classifier
 from tests.detectors import build_detector, random_batch
@@ -15,6 +16,7 @@ DETECTORS = (
     'detr',
     'deformable_detr_two_stage',
     'dino',
+    'ddq_detr',
     'dab_detr',
     'conditional_detr',
 )
@@ -129,6 +131,33 @@ def test_reads_the_query_whose_box_lies_over_the_object():
         rows = DetectionTask().object_rows(model, batch)
     hidden = found['hidden_states'][-1][0, wanted]
     torch.testing.assert_close(rows.embedding, hidden)
+
+
+def test_reads_no_query_that_is_left_out():
+    model, batch = build_detector('ddq_detr').eval(), random_batch(1)
+    data = model.data_preprocessor(copy.deepcopy(batch))
+    (sample,) = data['data_samples']
+    with torch.no_grad():
+        found = model.forward_transformer(
+            model.extract_feat(data['inputs']), [sample]
+        )
+        scores, boxes = (x[-1] for x in head_outputs(model.bbox_head, found))
+        kept = asked_queries(model.bbox_head, 10).is_distinct[0]
+        assert kept.sum() == 3
+        # An object under the box of each query, of the class it is sure of.
+        corners = bbox_cxcywh_to_xyxy(boxes[0])
+        height, width = sample.img_shape[:2]
+        truth = batch['data_samples'][0].gt_instances[[0] * 10]
+        truth.bboxes = corners * torch.tensor([width, height, width, height])
+        truth.labels = scores[0].argmax(1)
+        batch['data_samples'][0].gt_instances = truth
+        rows = DetectionTask().object_rows(model, batch)
+    hidden = found['hidden_states'][-1][0]
+    torch.testing.assert_close(rows.embedding[kept], hidden[kept])
+    gaps = torch.cdist(rows.embedding, hidden[kept]).amin(1)
+    assert gaps.max() < 1e-5
+    assert rows.found.max() <= scores[0, kept].sigmoid().max()
+    assert scores[0, ~kept].max() > scores[0, kept].max()
 
 
 @pytest.mark.parametrize(

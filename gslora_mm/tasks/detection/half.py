@@ -35,6 +35,7 @@ from .patches import (
     recording_proposals,
     replaying_proposals,
 )
+from .queries import AskedQueries
 from .rows import head_outputs, layer_depths, neck_tokens
 
 
@@ -61,7 +62,8 @@ class DetectionHalf(HalfBatch):
         data_samples (list[DetDataSample]): Samples of this half.
         role (str): ``'forget'`` or ``'retain'``.
         aux_loss (bool): Whether the losses of the earlier decoder layers,
-            of the encoder's proposals and of denoising queries count.
+            of the encoder's proposals, and of denoising and dense queries
+            count.
         queries (str): ``'all'`` or ``'matched'``, see :class:`DetectionTask`.
         emptied (Tensor, optional): Classes whose objects are background, see
             :func:`emptied_losses`. Defaults to None.
@@ -109,7 +111,7 @@ class DetectionHalf(HalfBatch):
             inputs = self.model.forward_transformer(maps, self.data_samples)
         inputs = in_full_precision(inputs)
         inputs['batch_data_samples'] = self.data_samples
-        with without_autocast(self.inputs):
+        with computing_losses(self.model), without_autocast(self.inputs):
             if self.aux_loss:
                 return compute(head, inputs)
             with last_layer_only(head, len(inputs['hidden_states'])):
@@ -119,8 +121,11 @@ class DetectionHalf(HalfBatch):
     def losses(self) -> dict[str, Tensor]:
         """Loss terms by mmdet's names, those that do not count left out."""
         return {
-            # Synchronised averages leave a dimension of size one.
-            name: loss.mean()
+            # Synchronised averages leave a dimension of size one; some
+            # losses come image by image.
+            name: sum(each.mean() for each in loss)
+            if isinstance(loss, list)
+            else loss.mean()
             for name, loss in self._outputs.losses.items()
             if self.aux_loss or name.startswith('loss_')
         }
@@ -173,8 +178,7 @@ class DetectionHalf(HalfBatch):
 
     @property
     def layers(self) -> dict[str, Tensor]:
-        num_queries = self._outputs.is_matched.shape[1]
-        layers = _without_denoising(self._layers, num_queries)
+        layers = _of_asked(self._outputs.asked, self._layers)
         if any(maps.requires_grad for maps in self.feature_maps):
             layers['neck'] = neck_tokens(self._own_feature_maps())
         if is_encoded(self.feature_maps):
@@ -200,7 +204,7 @@ class DetectionHalf(HalfBatch):
             is_gone (Tensor): Whether a class is painted over,
                 (num_classes, ). Objects of others stay whole.
         """
-        num_queries = self._outputs.is_matched.shape[1]
+        asked = self._outputs.asked  # chooses them, too
         painted, spared = [], []
         for sample in self.data_samples:
             found = [sample.gt_instances]
@@ -212,9 +216,7 @@ class DetectionHalf(HalfBatch):
             spared.append(boxes[~is_gone[labels]])
         inputs = painted_over(self.inputs, painted, spared)
         # A model that looks at it starts from the same proposals, if any.
-        return PaintedHalf(
-            inputs, self.data_samples, self._proposals, num_queries
-        )
+        return PaintedHalf(inputs, self.data_samples, self._proposals, asked)
 
     def distance_to(
         self,
@@ -224,8 +226,8 @@ class DetectionHalf(HalfBatch):
     ) -> Tensor:
         """See :meth:`HalfBatch.distance_to`.
 
-        Outputs of several decoder layers, (layers, n, queries, ...), are
-        those of the last ones, and held in each.
+        Outputs of several decoder layers, (layers, rows, ...), are those of
+        the last ones, and held in each.
 
         The other model's score of the likeliest class that is kept says how
         much of an object a query shows. It weighs the query's box, and the
@@ -234,14 +236,13 @@ class DetectionHalf(HalfBatch):
         is smooth where they agree: the L1 and GIoU of training have a
         gradient there that holds the model where it is.
         """
-        scores, boxes = outputs
-        num_layers = len(scores) if scores.dim() == 4 else 1
+        num_layers = len(outputs[0]) if outputs[0].dim() == 3 else 1
         own_scores, own_boxes = (
-            each[-num_layers:].flatten(0, 2) for each in self._outputs.by_layer
+            each[-num_layers:].flatten(0, 1) for each in self._outputs.by_layer
         )
+        scores, boxes = (each.flatten(0, -2) for each in outputs)
         weights, count = self._objects(scores, is_kept)
         columns = kept_columns(is_kept, scores)
-        scores = scores.flatten(0, -2)
         if ruled_out:
             scores = without_columns(scores, ~columns, self.activation)
             columns = slice(None)
@@ -250,7 +251,7 @@ class DetectionHalf(HalfBatch):
             scores[:, columns],
             activation=self.activation,
         )
-        shifts = box_shifts(own_boxes, boxes.flatten(0, -2))
+        shifts = box_shifts(own_boxes, boxes)
         of_boxes = F.smooth_l1_loss(
             shifts, torch.zeros_like(shifts), beta=1 / 9, reduction='none'
         )
@@ -273,10 +274,7 @@ class DetectionHalf(HalfBatch):
         scores = self._outputs.scores if outputs is None else outputs[0]
         weights, count = self._objects(scores, is_gone)
         found = presence_loss(
-            self._outputs.scores.flatten(0, 1),
-            is_gone,
-            margin,
-            self.activation,
+            self._outputs.scores, is_gone, margin, self.activation
         )
         return ((weights * found).sum() / count).sum()
 
@@ -286,18 +284,18 @@ class DetectionHalf(HalfBatch):
         """How much of an object of some classes each query shows.
 
         Args:
-            scores (Tensor): Shape (n, queries, columns).
+            scores (Tensor): Shape (rows, columns).
             is_asked (Tensor): Whether a class is meant, (num_classes, ).
 
         Returns:
             tuple[Tensor, Tensor]: Scores of the likeliest of these classes,
-            shape (n * queries, ), and the number of objects of a process,
+            shape (rows, ), and the number of objects of a process,
             shape (1, ).
         """
         is_sigmoid = self.activation == 'sigmoid'
         found = scores.sigmoid() if is_sigmoid else scores.softmax(-1)
         columns = kept_columns(is_asked, scores, background=False)
-        weights = found[..., columns].amax(-1).flatten().detach()
+        weights = found[:, columns].amax(-1).detach()
         return weights, mean_count(
             self.model.bbox_head, weights.sum(), 0, scores
         )
@@ -306,7 +304,7 @@ class DetectionHalf(HalfBatch):
         self, model: nn.Module, from_image: bool = False
     ) -> 'Queries':
         """What another model makes of all queries of this half."""
-        num_queries = self._outputs.is_matched.shape[1]  # chooses them, too
+        asked = self._outputs.asked  # chooses them, too
         # A trunk that is trained, too, is not what it was.
         is_trained = any(maps.requires_grad for maps in self.feature_maps)
         if model is not self.model or is_trained or from_image:
@@ -314,7 +312,7 @@ class DetectionHalf(HalfBatch):
         else:
             maps = self._own_feature_maps()
         return queries_of(
-            model, maps, self.data_samples, self._proposals, num_queries
+            model, maps, self.data_samples, self._proposals, asked
         )
 
     def relabelled(self, draw: Callable[[Tensor], Tensor]) -> 'DetectionHalf':
@@ -352,13 +350,13 @@ class PaintedHalf:
         inputs (Tensor): Preprocessed images, (n, 3, H, W).
         data_samples (list[DetDataSample]): Samples of the half.
         proposals (list[Tensor]): What a two-stage detector starts from.
-        num_queries (int): Queries that are not for denoising.
+        asked (AskedQueries): Which of its queries count.
     """
 
     inputs: Tensor
     data_samples: list
     proposals: list[Tensor]
-    num_queries: int
+    asked: AskedQueries
 
     def view_of(self, model: nn.Module) -> View:
         """See :meth:`HalfBatch.view_of`."""
@@ -367,13 +365,13 @@ class PaintedHalf:
             model.extract_feat(self.inputs),
             self.data_samples,
             self.proposals,
-            self.num_queries,
+            self.asked,
         )
         return View(found.by_layer, found.layers)
 
 
 class Queries(NamedTuple):
-    """What a detector makes of its queries.
+    """What a detector makes of the queries that are asked, a row each.
 
     Attributes:
         hidden (Tensor): Embeddings of the last decoder layer.
@@ -397,7 +395,7 @@ def queries_of(
     maps: tuple[Tensor, ...],
     data_samples: list,
     proposals: list[Tensor],
-    num_queries: int,
+    asked: AskedQueries,
 ) -> Queries:
     """Let a detector look at images, from given proposals.
 
@@ -407,7 +405,7 @@ def queries_of(
             encoder makes of them.
         data_samples (list[DetDataSample]): Samples of the images.
         proposals (list[Tensor]): See :func:`replaying_proposals`.
-        num_queries (int): Queries that are not for denoising.
+        asked (AskedQueries): Which of its queries count.
     """
     given = maps
     without, maps = without_encoder(model, maps)
@@ -419,22 +417,20 @@ def queries_of(
     ):
         found = model.forward_transformer(maps, data_samples)
     found = in_full_precision(found)
-    with without_autocast(maps[0]):
+    with computing_losses(model), without_autocast(maps[0]):
         outputs = head_outputs(model.bbox_head, found)
-    # Denoising queries stand before those that are matched.
-    hidden = found['hidden_states'][-1][:, -num_queries:]
-    by_layer = tuple(each[:, :, -num_queries:] for each in outputs)
-    layers = _without_denoising(layers, num_queries)
+    layers = _of_asked(asked, layers)
     if not is_encoded(given):
         layers['neck'] = neck_tokens(given)
-    return Queries(hidden, by_layer, layers)
+    hidden = asked.of(found['hidden_states'][-1])
+    return Queries(hidden, asked.of_layers(outputs), layers)
 
 
-def _without_denoising(
-    layers: dict[str, Tensor], num_queries: int
+def _of_asked(
+    asked: AskedQueries, layers: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Layers whose queries are those that are matched alone."""
+    """Layers, those of the decoder with the rows of these queries alone."""
     return {
-        name: x[:, -num_queries:] if name.startswith('decoder') else x
-        for name, x in layers.items()
+        name: asked.of(found) if name.startswith('decoder') else found
+        for name, found in layers.items()
     }

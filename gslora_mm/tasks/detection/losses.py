@@ -13,18 +13,19 @@ from torch import Tensor, nn
 
 from ..temporary import temporarily
 from .patches import without_focus
+from .queries import AskedQueries, asked_queries
 
 
 class Targets(NamedTuple):
-    """What the queries of one layer are trained for, of n images.
+    """What the queries of one layer are trained for, a row each.
 
     Attributes:
         labels (Tensor): Class ids, ``num_classes`` for the background, shape
-            (n, queries).
-        weights (Tensor): Weights of the classification, shape (n, queries)
-            or (n, queries, classes).
-        boxes (Tensor): Normalised (cx, cy, w, h), shape (n, queries, 4).
-        box_weights (Tensor): Shape (n, queries, 4), 0 without an object.
+            (rows, ).
+        weights (Tensor): Weights of the classification, shape (rows, ) or
+            (rows, classes).
+        boxes (Tensor): Normalised (cx, cy, w, h), shape (rows, 4).
+        box_weights (Tensor): Shape (rows, 4), 0 without an object.
         num_matched (int): Queries that are matched to an object.
         num_unmatched (int): All others.
     """
@@ -37,34 +38,36 @@ class Targets(NamedTuple):
     num_unmatched: int
 
     @classmethod
-    def stack(cls, by_image: tuple) -> 'Targets':
+    def join(cls, by_image: tuple) -> 'Targets':
         """From lists with a tensor an image, as mmdet has them."""
-        return cls(*map(torch.stack, by_image[:4]), *by_image[4:])
+        return cls(*map(torch.cat, by_image[:4]), *by_image[4:])
 
-    def unstack(self) -> tuple:
-        """Give mmdet's form, see :meth:`stack`."""
-        return (*map(list, self[:4]), *self[4:])
+    def split(self, sizes: list[int]) -> tuple:
+        """Give mmdet's form, see :meth:`join`, of images of so many rows."""
+        return (*(each.split(sizes) for each in self[:4]), *self[4:])
 
 
 class HeadLosses(NamedTuple):
     """Losses of a head, and the queries of its last decoder layer.
 
     Attributes:
-        losses (dict[str, Tensor]): As from ``head.loss``.
-        hidden (Tensor): Embeddings of the queries, those of denoising left
-            out, shape (n, queries, C).
-        scores (Tensor): Their scores, shape (n, queries, columns).
+        losses (dict[str, Tensor | list[Tensor]]): As from ``head.loss``.
+        asked (AskedQueries): Which queries these are; a row each, image by
+            image.
+        hidden (Tensor): Their embeddings, shape (rows, C).
+        scores (Tensor): Their scores, shape (rows, columns).
         boxes (Tensor): Their boxes, normalised (cx, cy, w, h), shape
-            (n, queries, 4).
+            (rows, 4).
         labels (Tensor): Class ids that they are trained for,
-            ``num_classes`` for the background; shape (n, queries).
+            ``num_classes`` for the background; shape (rows, ).
         is_matched (Tensor): Whether this is the class of an object, shape
-            (n, queries).
-        by_layer (tuple[Tensor, Tensor]): Scores and boxes in each decoder
-            layer, (layers, n, queries, ...).
+            (rows, ).
+        by_layer (tuple[Tensor, Tensor]): Scores and boxes of these queries
+            in each decoder layer, (layers, rows, ...).
     """
 
-    losses: dict[str, Tensor]
+    losses: dict[str, Tensor | list[Tensor]]
+    asked: AskedQueries
     hidden: Tensor
     scores: Tensor
     boxes: Tensor
@@ -73,8 +76,8 @@ class HeadLosses(NamedTuple):
     by_layer: tuple[Tensor, Tensor]
 
 
-#: Gives other targets for the scores (n, queries, columns) of a layer and
-#: its targets, and a loss of its own or None.
+#: Gives other targets for the scores (rows, columns) of a layer and its
+#: targets, and a loss of its own or None.
 Retarget = Callable[[Tensor, Targets], tuple[Targets, Tensor | None]]
 
 
@@ -258,9 +261,9 @@ def _losses_of_targets(
             ) from error
         if retarget is not None:
             other, loss = retarget(
-                torch.stack(cls_scores), Targets.stack(targets)
+                torch.cat(cls_scores), Targets.join(targets)
             )
-            targets = other.unstack()
+            targets = other.split([len(each) for each in cls_scores])
         layers.append((cls_scores, boxes, targets[0], loss))
         return targets
 
@@ -278,13 +281,19 @@ def _losses_of_targets(
     # The encoder's proposals come after the decoder's layers; or only the
     # last of these has been compared, see last_layer_only.
     last = min(len(inputs['hidden_states']), len(layers)) - 1
-    scores, boxes, labels = map(torch.stack, layers[last][:3])
-    # Denoising queries stand before those that are matched.
-    hidden = inputs['hidden_states'][-1][:, -labels.shape[1] :]
+    asked = asked_queries(head, len(layers[last][0][0]))
+    hidden = asked.of(inputs['hidden_states'][-1])
+    scores, boxes, labels = map(torch.cat, layers[last][:3])
     is_matched = labels < head.num_classes
-    by_layer = tuple(each[:, :, -labels.shape[1] :] for each in outputs)
     found = HeadLosses(
-        losses, hidden, scores, boxes, labels, is_matched, by_layer
+        losses,
+        asked,
+        hidden,
+        scores,
+        boxes,
+        labels,
+        is_matched,
+        asked.of_layers(outputs),
     )
     return found, layers[last][3]
 
@@ -297,7 +306,7 @@ def _without_unmatched(head: nn.Module, targets: Targets) -> Targets:
 
 
 def _weights_of_own_class(head: nn.Module, targets: Targets) -> Tensor:
-    """Weights of scores, (n, queries, classes), 0 but for the label's."""
+    """Weights of scores, (rows, classes), 0 but for the label's."""
     own = F.one_hot(targets.labels, head.num_classes + 1)[..., :-1]
     return targets.weights[..., None] * own
 
@@ -307,8 +316,8 @@ def _classification_loss(
 ) -> Tensor:
     """Classification loss of one layer, weighted score by score."""
     return head.loss_cls(
-        scores.flatten(0, 1),
-        targets.labels.flatten(),
-        targets.weights.flatten(0, 1),
+        scores,
+        targets.labels,
+        targets.weights,
         avg_factor=mean_count(head, targets.num_matched, 0, scores),
     )

@@ -6,6 +6,7 @@ from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor, nn
 
 from ..object_rows import ObjectRows, recorded
+from .queries import asked_queries
 
 #: A box with this IoU shows the object.
 SAME_PLACE = 0.5
@@ -69,6 +70,9 @@ def detection_rows(model: nn.Module, batch: dict) -> ObjectRows:
     is_sigmoid = head.loss_cls.use_sigmoid
     probabilities = scores.sigmoid() if is_sigmoid else scores.softmax(-1)
     columns = slice(head.num_classes)
+    put_out = asked_queries(head, boxes.shape[1]).is_distinct
+    if put_out is None:
+        put_out = boxes.new_ones(boxes.shape[:2], dtype=torch.bool)
     neck = neck_tokens(maps)
     parts = []
     for image, sample in enumerate(samples):
@@ -78,12 +82,13 @@ def detection_rows(model: nn.Module, batch: dict) -> ObjectRows:
         targets = torch.as_tensor(
             getattr(truth.bboxes, 'tensor', truth.bboxes), device=boxes.device
         )
+        queries = put_out[image].nonzero().flatten()
         overlaps = bbox_overlaps(
-            targets, _corners(boxes[image], sample.img_shape)
+            targets, _corners(boxes[image, queries], sample.img_shape)
         )
-        query = overlaps.argmax(1)
+        query = queries[overlaps.argmax(1)]
         labels = truth.labels.to(boxes.device)
-        scored = probabilities[image, :, columns]
+        scored = probabilities[image, queries, columns]
         of_any = scored.amax(1)
         most = model.test_cfg.get('max_per_img', len(scored))
         ranked = scored.flatten().topk(min(most, scored.numel()))

@@ -22,7 +22,8 @@ class DetectionTask(BaseTask):
 
     mmdet names the terms of the last decoder layer ``loss_cls``,
     ``loss_bbox`` and ``loss_iou``; earlier layers (``d0.``), the encoder
-    (``enc_``) and denoising (``dn_``) are told by their prefix.
+    (``enc_``), denoising (``dn_``) and the dense queries of DDQ-DETR
+    (``0_aux_``, ``aux_enc_``) are told by their prefix.
 
     Args:
         aux_loss (dict): Whether auxiliary losses count, for each half. The
@@ -87,23 +88,12 @@ class DetectionTask(BaseTask):
             )
 
     def check_model(self, model: nn.Module) -> None:
-        from mmdet.models.detectors import DDQDETR
         from mmdet.models.detectors.base_detr import DetectionTransformer
 
         if not isinstance(model, DetectionTransformer) or hasattr(
             model, 'language_model'
         ):
             raise _not_of_the_family(type(model).__name__)
-        if isinstance(model, DDQDETR):
-            raise ConfigError(
-                'model.type',
-                type(model).__name__,
-                'it drops queries that overlap, image by image and layer by '
-                'layer, and is trained on dense ones that it never puts out; '
-                'losses are read here, and models compared, of as many '
-                'queries in every image; use a detector of which that is so, '
-                'such as DINO',
-            )
 
     def try_model(self, model: nn.Module) -> None:
         """See :meth:`BaseTask.try_model`; heads of mmdet are known."""
@@ -271,5 +261,5 @@ def _not_of_the_family(name: Any, more: str = '') -> ConfigError:
         'is not a detector of the DETR family with a fixed set of '
         f"classes{more}; DetectionTask reads models derived from mmdet's "
         'DetectionTransformer (DeformableDETR, DETR, ConditionalDETR, '
-        'DABDETR, DINO, ...)',
+        'DABDETR, DINO, DDQDETR, ...)',
     )

@@ -20,6 +20,11 @@ def test_a_half_has_the_losses_of_an_ordinary_batch(name):
     for role, part in parts.items():
         torch.manual_seed(0)  # for dropout and denoising queries
         expected = model.loss(inputs[part], samples[part])
+        # Those of DDQ-DETR's dense queries come image by image.
+        expected = {
+            key: sum(loss) if isinstance(loss, list) else loss
+            for key, loss in expected.items()
+        }
         torch.manual_seed(0)
         found = halves[role].losses
         wanted = LAST_LAYER if role == 'forget' else set(expected)
@@ -186,12 +191,15 @@ def test_seen_by_a_model_in_evaluation_mode(name):
     assert not (model.training or other.training)
 
 
-@pytest.mark.parametrize('name', ['deformable_detr_two_stage', 'dino'])
+@pytest.mark.parametrize(
+    'name', ['deformable_detr_two_stage', 'dino', 'ddq_detr']
+)
 def test_another_model_is_asked_about_the_boxes_that_this_one_chose(name):
     model = build_detector(name).eval()
     other = copy.deepcopy(model)
     # It would choose others, and is the same from there on.
-    torch.nn.init.normal_(other.bbox_head.cls_branches[-1].weight)
+    of_encoder = other.bbox_head.cls_branches[model.decoder.num_layers]
+    torch.nn.init.normal_(of_encoder.weight)
     halves, inputs, samples = halves_of(DetectionTask(), model)
     half = halves['retain']
     seen = half.seen_by(other)
@@ -204,6 +212,96 @@ def test_another_model_is_asked_about_the_boxes_that_this_one_chose(name):
     assert half.seen_by(other.train()).logits.shape == half.logits.shape
     # Nothing is left behind on either.
     assert 'pre_decoder' not in {**vars(model), **vars(other)}
+
+
+def put_out(model, inputs, samples, monkeypatch):
+    """Scores of the queries that a detector makes detections of, by image."""
+    found = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            model.bbox_head,
+            '_predict_by_feat_single',
+            lambda scores, *_: found.append(scores),
+        )
+        feats = model.extract_feat(inputs)
+        model.bbox_head.predict(
+            **model.forward_transformer(feats, samples),
+            batch_data_samples=samples,
+        )
+    return found
+
+
+@pytest.mark.parametrize('name', ['dino', 'ddq_detr'])
+def test_queries_are_those_that_are_put_out(name, monkeypatch):
+    model = build_detector(name).eval()
+    halves, inputs, samples = halves_of(DetectionTask(), model)
+    wanted = put_out(model, inputs, samples, monkeypatch)
+    numbers = [10] * 4 if name == 'dino' else [3, 10, 5, 4]
+    assert [len(scores) for scores in wanted] == numbers
+    for half, scores in zip(
+        halves.values(), (wanted[:2], wanted[2:]), strict=True
+    ):
+        scores = torch.cat(scores)
+        torch.testing.assert_close(half._outputs.scores, scores)
+        found, boxes = half.outputs_of(model)
+        torch.testing.assert_close(found, scores)
+        torch.testing.assert_close(boxes, half._outputs.boxes)
+        view = half.view_of(model)
+        for layers in (half.layers, view.layers):
+            assert len(layers['decoder.1']) == len(scores)
+            assert len(layers['encoder.1']) == 2
+
+
+def test_another_model_leaves_out_the_queries_that_this_one_left_out():
+    """Else row i of one would be another query of the other."""
+    model = build_detector('ddq_detr').eval()
+    other = copy.deepcopy(model)
+    for number in (0, 2):  # the first layer's, and the encoder's
+        torch.nn.init.normal_(other.bbox_head.cls_branches[number].weight)
+    half = halves_of(DetectionTask(), model)[0]['retain']
+    assert len(half._outputs.scores) == 5 + 4
+    is_kept = torch.ones(4, dtype=torch.bool)
+    distance = half.distance_to(half.outputs_of(other), is_kept)
+    assert abs(distance.item()) < 1e-4
+    view, own = half.view_of(other), half.layers
+    for depth, found in view.layers.items():
+        torch.testing.assert_close(found, own[depth])
+    nothing = torch.zeros(4, dtype=torch.bool)
+    painted = half.without_objects(nothing).view_of(other)
+    torch.testing.assert_close(painted.outputs, view.outputs)
+
+
+@pytest.mark.parametrize('is_training', [True, False])
+def test_ddq_detr_is_left_as_it_was(is_training):
+    """Its decoder borrows branches of the head to compute its losses."""
+    from mmcv.ops import batched_nms
+    from mmdet.models.detectors import ddq_detr
+    from mmdet.models.layers.transformer import ddq_detr_layers
+
+    model = build_detector('ddq_detr').train(is_training)
+    keys = list(model.state_dict())
+    half = halves_of(DetectionTask(dict(retain=True)), model)[0]['retain']
+    half.loss.backward()
+    half.seen_by(model)
+    assert list(model.state_dict()) == keys
+    assert model.bbox_head.aux_reg_branches[0][-1].weight.grad.any()
+    assert all(m.training == is_training for m in model.decoder.modules())
+    assert ddq_detr.batched_nms is ddq_detr_layers.batched_nms is batched_nms
+
+
+@pytest.mark.parametrize('name', ['detr', 'dino', 'ddq_detr'])
+def test_losses_are_those_of_training_in_evaluation_mode_too(name):
+    """A method may have any part of a model in that mode."""
+    task = DetectionTask(dict(retain=True))
+    found = []
+    for is_training in (True, False):
+        model = build_detector(name).train(is_training)
+        half = halves_of(task, model)[0]['retain']
+        torch.manual_seed(0)  # for denoising queries
+        found.append(half.losses)
+    assert found[0].keys() == found[1].keys()
+    for key, loss in found[0].items():
+        torch.testing.assert_close(found[1][key], loss)
 
 
 def test_seen_by_itself_the_frozen_trunk_is_not_run_again(monkeypatch):
@@ -231,7 +329,9 @@ def test_seen_by_itself_with_another_trunk():
     assert not torch.allclose(seen.logits, before)
 
 
-@pytest.mark.parametrize('name', ['detr', 'deformable_detr', 'dino'])
+@pytest.mark.parametrize(
+    'name', ['detr', 'deformable_detr', 'dino', 'ddq_detr']
+)
 def test_seen_by_of_images_without_objects(name):
     model = build_detector(name).eval()
     half = halves_of(DetectionTask(), model)[0]['retain']
@@ -250,7 +350,9 @@ def test_activation_is_that_of_the_head(name):
     assert half.activation == expected
 
 
-@pytest.mark.parametrize('name', ['detr', 'deformable_detr', 'dino'])
+@pytest.mark.parametrize(
+    'name', ['detr', 'deformable_detr', 'dino', 'ddq_detr']
+)
 def test_relabelled(name):
     model = build_detector(name).train()
     halves, inputs, samples = halves_of(DetectionTask(), model)
@@ -315,7 +417,7 @@ def test_some_objects_of_a_class_cannot_be_emptied():
         )
 
 
-@pytest.mark.parametrize('name', ['deformable_detr', 'dino'])
+@pytest.mark.parametrize('name', ['deformable_detr', 'dino', 'ddq_detr'])
 def test_background_is_what_queries_without_an_object_cost(name):
     """Added up with the queries that have one, it is the whole."""
     model = build_detector(name).train()
@@ -379,14 +481,14 @@ def test_a_view_has_the_outputs_of_every_decoder_layer(name):
     half = halves_of(DetectionTask(), model)[0]['retain']
     is_kept = torch.tensor([False, True, True, True])
     scores, boxes = half.view_of(model).outputs
-    assert len(scores) == len(boxes) == len(model.decoder.layers)
+    assert len(scores) == len(boxes) == model.decoder.num_layers
     last = half.outputs_of(model)
     for of_all, each in zip((scores, boxes), last, strict=True):
         torch.testing.assert_close(of_all[-1], each)
     assert half.distance_to((scores, boxes), is_kept).abs() < 1e-4
     # A layer that is not the last one counts, too.
     other = scores.clone()
-    other[0, ..., 1] += 3
+    other[0, ..., 1] = 3.0
     assert half.distance_to((other, boxes), is_kept) > 0.1
 
 

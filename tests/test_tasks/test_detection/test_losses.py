@@ -99,7 +99,9 @@ def test_own_and_other_classes_add_up(monkeypatch):
     assert total.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-@pytest.mark.parametrize('name', ['detr', 'dino', 'deformable_detr_two_stage'])
+@pytest.mark.parametrize(
+    'name', ['detr', 'dino', 'deformable_detr_two_stage', 'ddq_detr']
+)
 def test_matched_works_for_every_kind_of_head(name):
     model = build_detector(name)
     halves, *_ = halves_of(DetectionTask(forget_queries='matched'), model)
@@ -112,8 +114,9 @@ def test_matched_works_for_every_kind_of_head(name):
         assert losses['loss_cls'].item() > 0.5
 
 
-def test_objects_become_background_where_only_matched_queries_count():
-    model = build_detector('deformable_detr').eval()
+@pytest.mark.parametrize('name', ['deformable_detr', 'ddq_detr'])
+def test_objects_become_background_where_only_matched_queries_count(name):
+    model = build_detector(name).eval()
     task = DetectionTask(forget_queries='matched')
     half = halves_of(task, model)[0]['forget']
     logits = half.logits

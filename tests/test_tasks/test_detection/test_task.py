@@ -38,12 +38,6 @@ def test_bad_settings_are_named(settings, named):
 def test_reads_the_detr_family_only():
     with pytest.raises(ConfigError, match="model.type = 'Linear'"):
         DetectionTask().check_model(torch.nn.Linear(1, 1))
-    # Only importable once gslora_mm is.
-    from mmdet.models.detectors import DDQDETR
-
-    # Its layers are trained on other queries than they put out.
-    with pytest.raises(ConfigError, match="'DDQDETR': it drops queries"):
-        DetectionTask().check_model(DDQDETR.__new__(DDQDETR))
 
 
 def test_detectors_that_read_texts_are_refused_unbuilt():
@@ -88,11 +82,11 @@ def test_a_foreign_head_is_tried_before_training():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def forgetting_model(**kwargs):
+def forgetting_model(name='deformable_detr', **kwargs):
     init_default_scope('mmdet')
     torch.manual_seed(0)
     model = ForgettingModel(
-        tiny_detector_config('deformable_detr'),
+        tiny_detector_config(name),
         dict(type='gslora_mm.DetectionTask'),
         dict(type='gslora_mm.GSLoRA', beta=0.3, bound=5.0),
         dict(rank=2),
@@ -109,8 +103,9 @@ def batch_with_roles():
     return batch
 
 
-def test_only_the_adapter_gets_gradients():
-    model = forgetting_model().train()
+@pytest.mark.parametrize('name', ['deformable_detr', 'ddq_detr'])
+def test_only_the_adapter_gets_gradients(name):
+    model = forgetting_model(name).train()
     losses = model(**model.data_preprocessor(batch_with_roles()), mode='loss')
     sum(v for k, v in losses.items() if 'loss' in k).backward()
     for name, parameter in model.named_parameters():
