@@ -25,6 +25,19 @@ coco = {
     'schedule.param_scheduler.milestones': [133]
 }
 
+# With few images settings find themselves, as those of a user do.
+own_faces = {
+    **faces, 'base': '../mini/gs-lora-auto_face-transformer_mini-faces_4x20.py'
+}
+own_digits = {**digits, 'base': '../mini/gs-lora-auto_vit_mini-digits_3x2.py'}
+# Its test images are what it is scored on anyway.
+own_fashion = {'base': '../mini/gs-lora-auto_vit_fashion-mnist_3x2.py'}
+own_coco = {
+    key: value
+    for key, value in coco.items() if not key.startswith('schedule')
+}
+own_coco['base'] = '../mini/gs-lora-auto_deformable-detr_mini-coco_3x2.py'
+
 # Methods, by what differs from GS-LoRA with the settings of its config.
 gs_lora = {}
 gs_lora_pp = {'method.type': 'gslora_mm.GSLoRAPP'}
@@ -72,12 +85,13 @@ eight = dict(masked_distillation=masked_distillation(drawn_batch_size=8))
 situations = dict(
     faces_missing_5=(faces, five, both),
     faces_missing_20=(faces, twenty, both),
-    faces_4_shots=(faces, shots(4), all_three),
+    faces_4_shots=(own_faces, shots(4), all_three),
     faces_no_forget=(faces, no_forget, drawn),
-    digits_4_shots=(digits, shots(4), all_three),
+    digits_4_shots=(own_digits, shots(4), all_three),
     digits_no_retain=(digits, no_retain, only),
     coco_missing_2=(coco, two, both),
-    coco_8_shots=(coco, shots(8), all_three),
+    fashion_4_shots=(own_fashion, shots(4), all_three),
+    coco_8_shots=(own_coco, shots(8), all_three),
     coco_no_retain=(coco, no_retain, only),
     coco_no_forget=(coco, {
         **no_forget, 'schedule.batch_size': 8

@@ -179,13 +179,15 @@ class DetectionHalf(HalfBatch):
     @property
     def layers(self) -> dict[str, Tensor]:
         layers = _of_asked(self._outputs.asked, self._layers)
-        if any(maps.requires_grad for maps in self.feature_maps):
-            layers['neck'] = neck_tokens(self._own_feature_maps())
         if is_encoded(self.feature_maps):
             # The encoder is frozen, and what its layers give is not kept.
             with torch.no_grad():
                 found = self._queries_of(self.model, from_image=True).layers
             layers = {**found, **layers}
+        layers.pop('neck', None)
+        if any(maps.requires_grad for maps in self.feature_maps):
+            # Of a frozen trunk it is what it was.
+            layers['neck'] = neck_tokens(self._own_feature_maps())
         return layers
 
     def view_of(self, model: nn.Module) -> View:
