@@ -2,7 +2,7 @@ import re
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
@@ -21,8 +21,9 @@ class NoiseAndDistil(CounterfactualDistillation):
 
     .. math:: w \leftarrow (1 - a)\, w + a\, w_{init}
 
-    before the first iteration, less in the trunk, and not where a weight says
-    where a thing is rather than what; then the loss of
+    before the first iteration, less in the trunk, wholly in the rows of the
+    classes to forget in class layers, and not where a weight says where a
+    thing is rather than what; then the loss of
     :class:`CounterfactualDistillation`, with the model as it was as teacher.
     After "Distillation Robustifies Unlearning" (UNDO, Lee et al., 2025,
     https://arxiv.org/abs/2506.06278): a model that was only taught not to
@@ -92,10 +93,15 @@ class NoiseAndDistil(CounterfactualDistillation):
         fresh = initial_model(model.stock_config, self.seed)
         shares = {name: self.noise_of_trunk for name in model.task.trunk}
         mix_with(model.model, fresh, self.noise, shares, self.kept)
+        self.fresh_layers = model.task.class_layers(fresh)
 
     def prepare(self, model, dataset):
         self.weights = self.start
         super().prepare(model, dataset)
+        rows = self.gone.nonzero().flatten()
+        own = model.task.class_layers(model.model)
+        for layer, fresh in zip(own, self.fresh_layers, strict=True):
+            draw_anew(layer, fresh, rows)
 
     def class_means(self, model, dataset):
         return None
@@ -117,6 +123,20 @@ class NoiseAndDistil(CounterfactualDistillation):
 
     def carried_state(self):
         return {'gone': self.gone}
+
+
+@torch.no_grad()
+def draw_anew(layer: nn.Module, fresh: nn.Module, rows: Tensor) -> None:
+    """Give some rows of a class layer the weights of another one.
+
+    Args:
+        layer (nn.Module): Changed in place.
+        fresh (nn.Module): The other one, of the same shapes.
+        rows (Tensor): Which ones, shape (K, ).
+    """
+    others = dict(fresh.named_parameters())
+    for name, weight in layer.named_parameters():
+        weight[rows] = others[name][rows].to(weight)
 
 
 @torch.no_grad()

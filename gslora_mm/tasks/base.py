@@ -92,6 +92,10 @@ class BaseTask(metaclass=ABCMeta):
             'class_layer(model)',
         )
 
+    def class_layers(self, model: nn.Module) -> list[nn.Module]:
+        """All layers with a row a class, :meth:`class_layer` among them."""
+        return [self.class_layer(model)]
+
     def class_weights(self, model: nn.Module) -> Tensor:
         """Rows of the last class layer.
 

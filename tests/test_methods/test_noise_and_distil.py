@@ -97,6 +97,23 @@ def test_the_noise_follows_from_the_seed():
     assert any(not torch.equal(value, other[k]) for k, value in one.items())
 
 
+@pytest.mark.parametrize('task', TASKS)
+def test_rows_of_what_is_to_go_are_drawn_anew(task):
+    fresh, model = noisy(task, noise=1.0), noisy(task, noise=0.5)
+    dataset = TinyDataset(task)
+    layers = model.task.class_layers(model.model)
+    for layer in {id(layer): layer for layer in layers}.values():
+        torch.nn.init.normal_(layer.weight)
+    before = [layer.weight.clone() for layer in layers]
+    model.method.prepare(model, dataset)
+    is_gone = model.method.gone
+    assert is_gone.any() and not is_gone.all()
+    drawn = model.task.class_layers(fresh.model)
+    for layer, other, old in zip(layers, drawn, before, strict=True):
+        assert torch.equal(layer.weight[is_gone], other.weight[is_gone])
+        assert torch.equal(layer.weight[~is_gone], old[~is_gone])
+
+
 def test_an_adapter_is_refused():
     method = dict(type='gslora_mm.NoiseAndDistil')
     with pytest.raises(ConfigError, match='adapter.*must be None'):

@@ -158,6 +158,10 @@ class DetectionTask(BaseTask):
             )
         return layer
 
+    def class_layers(self, model: nn.Module) -> list[nn.Module]:
+        last = self.class_layer(model)
+        return list(getattr(model.bbox_head, 'cls_branches', [last]))
+
     def object_rows(self, model: nn.Module, batch: dict) -> ObjectRows:
         from .rows import detection_rows
 
