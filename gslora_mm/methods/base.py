@@ -255,6 +255,15 @@ class BaseMethod(nn.Module):
                 names the file.
         """
 
+    def load_given_state(self, state: dict[str, Tensor]) -> None:
+        """Take over a file of another run, that of ``state_argument``.
+
+        Args:
+            state (dict[str, Tensor]): As for :meth:`load_carried_state`, all
+                of which is taken over by default.
+        """
+        self.load_carried_state(state)
+
     @abstractmethod
     def losses(
         self, forget: HalfBatch, retain: HalfBatch

@@ -1,6 +1,7 @@
 import logging
 from typing import Annotated, Literal
 
+import torch
 from mmengine.logging import print_log
 
 from gslora_mm.models.losses import bounded_forgetting_loss
@@ -29,7 +30,7 @@ FORMS = dict(
         w_f=0.3,
         w_r=5.0,
         bound_pro=1.0,
-        w_hold=2.0,
+        w_hold=6.0,
     ),
     published=dict(
         loss_prototype='gslora_mm.PrototypeLoss',
@@ -79,7 +80,9 @@ class GSLoRAPP(GSLoRA):
 
     with the logits of all classes R that are not forgotten in the step, of a
     teacher, t, the model as the step began, and of the model, s. On the
-    forget half it would work against the push.
+    forget half it would work against the push. There, what was forgotten in
+    earlier steps must not come back, as what is pushed away from one class
+    has to go somewhere: :math:`w_{hold}\, (-\log (1 - p_{old}))`.
 
     Prototypes come from the model *as it was before any forgetting* and
     serve all steps: they are made in the first one, without the adapter, and
@@ -101,8 +104,9 @@ class GSLoRAPP(GSLoRA):
         w_r: Weight of the pull. The published scripts leave it at 0.
         bound_pro: BND_pro, the distance at which a feature counts as pushed
             away.
-        w_hold: Weight of what the teacher says of the retain half; has to
-            be 0 with ``forgetting.learn``. The published form has none.
+        w_hold: Weight of what the teacher says of the retain half, and of
+            what was forgotten before; has to be 0 with
+            ``forgetting.learn``. The published form has none.
         prototypes: File with prototypes to use, the ``method.safetensors``
             of another run with the same pre-trained checkpoint; None makes
             them in step 1.
@@ -142,6 +146,8 @@ class GSLoRAPP(GSLoRA):
             'method.loss_prototype', self.loss_prototype
         )
         self.class_prototypes = Prototypes(self.prototype_source)
+        # Which classes are forgotten, those of the step included.
+        self.gone = torch.zeros(0, dtype=torch.bool)
 
     def setup(self, model):
         super().setup(model)
@@ -154,6 +160,11 @@ class GSLoRAPP(GSLoRA):
             model.task.class_weights(model.model)
 
     def prepare(self, model, dataset):
+        if not len(self.gone):
+            self.gone = torch.zeros(len(dataset.metainfo['classes'])).bool()
+        self.forgotten = torch.zeros_like(self.gone)
+        self.forgotten[dataset.datasets[0].labels] = True
+        self.gone |= self.forgotten
         self.teacher = None
         if self.w_hold:
             self.teacher = Teacher(model, dataset)
@@ -174,10 +185,21 @@ class GSLoRAPP(GSLoRA):
             )
 
     def carried_state(self):
-        return self.class_prototypes.state()
+        return {**self.class_prototypes.state(), 'gone': self.gone}
 
     def load_carried_state(self, state):
-        self.class_prototypes.load(state)
+        gone = state.get('gone')
+        self.class_prototypes.load(
+            {name: value for name, value in state.items() if name != 'gone'}
+        )
+        if gone is None or len(gone) != len(self.class_prototypes.rows):
+            raise ValueError("has no 'gone' for each class")
+        self.gone = gone.bool()
+
+    def load_given_state(self, state):
+        self.load_carried_state(state)
+        # What another run has forgotten stays in this one.
+        self.gone = torch.zeros_like(self.gone)
 
     def losses(self, forget, retain):
         terms = bounded_forgetting(forget, self.forgetting_loss, self.beta)
@@ -193,6 +215,7 @@ class GSLoRAPP(GSLoRA):
             **terms,
             'loss_prototype_forget': self.w_f * push,
             'distance_forget': distance.detach(),
+            **self.deny(forget),
         }
         # The loss first: its pass is the one that trains.
         loss_retain = retain.loss
@@ -206,6 +229,13 @@ class GSLoRAPP(GSLoRA):
             **self.hold(retain),
         }
         yield self.structure()
+
+    def deny(self, forget):
+        """The term of what was forgotten before, where there is any."""
+        old = self.gone & ~self.forgotten
+        if self.teacher is None or not old.any():
+            return {}
+        return {'loss_old_forget': self.w_hold * forget.presence_of(None, old)}
 
     def hold(self, retain):
         """The term of the teacher, if there is one."""

@@ -42,7 +42,11 @@ def state_identity(
 
 
 def load_state(
-    method: BaseMethod, path: str | Path, identity: dict[str, str], key: str
+    method: BaseMethod,
+    path: str | Path,
+    identity: dict[str, str],
+    key: str,
+    is_given: bool = False,
 ) -> None:
     """Let a method take over the state in a file.
 
@@ -51,6 +55,8 @@ def load_state(
         path (str | Path): The file.
         identity (dict[str, str]): As from :func:`state_identity`.
         key (str): Config key that errors name.
+        is_given (bool): Whether the user gave the file to begin with, and no
+            step of this sequence left it. Defaults to False.
 
     Raises:
         ConfigError: If there is no such file, if it is damaged, or if it is
@@ -76,8 +82,9 @@ def load_state(
                 'step with the same method, forgetting.pretrained and classes '
                 'left (method.safetensors)',
             )
+    load = method.load_given_state if is_given else method.load_carried_state
     try:
-        method.load_carried_state(tensors)
+        load(tensors)
     except ValueError as error:
         raise ConfigError(key, str(path), str(error)) from error
 
@@ -99,7 +106,8 @@ def load_own_file(
     """
     path = config.get(method.state_argument)
     if path is not None:
-        load_state(method, path, identity, f'method.{method.state_argument}')
+        key = f'method.{method.state_argument}'
+        load_state(method, path, identity, key, is_given=True)
 
 
 def prepare_method(

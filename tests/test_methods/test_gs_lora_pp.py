@@ -47,7 +47,10 @@ class ClassLayerTask:
 
 
 def no_images():
-    return SimpleNamespace(metainfo=dict(classes=CLASSES), datasets=[])
+    none = SimpleNamespace(labels=[], class_counts={})
+    return SimpleNamespace(
+        metainfo=dict(classes=CLASSES), datasets=[none, none]
+    )
 
 
 def random_groups(seed=3):
@@ -280,6 +283,23 @@ def test_what_is_said_of_the_other_classes_is_held():
     assert found['loss_hold_retain'].item() == pytest.approx(expected)
 
 
+def test_what_was_forgotten_before_is_denied():
+    method = set_up(form='relative', w_hold=0.0)
+    method.w_hold = 0.3
+    forget, retain = (helpers.Half(seed=seed) for seed in range(2))
+    method.teacher = SimpleNamespace(
+        outputs=lambda half: half.logits, is_kept=torch.ones(4).bool()
+    )
+    # Class 0 goes in this step, class 2 has gone before.
+    method.gone = torch.tensor([True, False, True, False])
+    method.forgotten = torch.tensor([True, False, False, False])
+    found = losses_of(method, forget, retain)['loss_old_forget'].item()
+    p = softmax64(double(forget.logits))[:, 2]
+    assert found == pytest.approx(-0.3 * np.log(1 - p).mean(), rel=1e-5)
+    method.gone = method.forgotten
+    assert 'loss_old_forget' not in losses_of(method, forget, retain)
+
+
 @pytest.mark.parametrize('task', helpers.TASKS)
 def test_a_model_comes_back_to_what_it_said(task):
     alone = dict(beta=0.0, w_f=0.0, w_r=0.0, alpha_s=0.0, w_hold=100.0)
@@ -342,7 +362,7 @@ def test_classes_without_a_prototype_are_named(monkeypatch):
     )
     method, dataset = without(set_up(), 1, 2), no_images()
     dataset.datasets = [
-        SimpleNamespace(class_counts=dict(dog=3, cat=3)),
+        SimpleNamespace(class_counts=dict(dog=3, cat=3), labels=[0, 1]),
         SimpleNamespace(class_counts=dict(car=0, bus=3)),
     ]
     method.prepare(SimpleNamespace(), dataset)
@@ -369,6 +389,16 @@ def test_state_round_trip():
     assert other.class_prototypes.known.tolist() == [True, True, False, True]
 
 
+def test_what_is_gone_is_carried_on_but_not_to_another_run():
+    method = set_up()
+    method.gone = torch.tensor([True, False, False, True])
+    other = set_up()
+    other.load_carried_state(method.carried_state())
+    assert other.gone.tolist() == [True, False, False, True]
+    other.load_given_state(method.carried_state())
+    assert not other.gone.any()
+
+
 def test_loaded_prototypes_are_never_made_again():
     """Fault 2 of the public code: new ones in each step."""
     first = set_up()
@@ -392,6 +422,7 @@ def test_prototypes_are_not_saved_with_every_state_of_a_step():
     ('change', 'message'),
     [
         (lambda s: s.pop('has_prototype'), 'has_prototype'),
+        (lambda s: s.pop('gone'), "has no 'gone'"),
         (
             lambda s: s.update(
                 {'prototypes.features': s.pop('prototypes.class_layer')}
@@ -485,7 +516,9 @@ class ToyDataset:
 
     def __init__(self, noise=0.0):
         self.datasets = [
-            SimpleNamespace(role='forget', class_counts=dict(cat=5)),
+            SimpleNamespace(
+                role='forget', class_counts=dict(cat=5), labels=[0]
+            ),
             SimpleNamespace(role='retain', class_counts=dict(dog=4, car=4)),
         ]
         generator = torch.Generator().manual_seed(5)

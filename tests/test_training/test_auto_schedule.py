@@ -177,6 +177,16 @@ def test_the_update_goes_half_of_the_way_back(gone_at, surety, kept):
     assert schedule.now.kept == pytest.approx(kept)
 
 
+@pytest.mark.parametrize(
+    'is_spared, surety, kept',
+    [(True, 0.004, 0.75), (False, 0.004, 1.0), (False, 0.002, 0.75)],
+)
+def test_what_is_trained_on_has_to_be_further_gone(is_spared, surety, kept):
+    schedule = AutoSchedule()
+    schedule.take_part(lambda part: Look(0.0, surety, None), is_spared)
+    assert schedule.now.kept == kept
+
+
 def test_all_of_the_way_back_and_nothing_of_it():
     for take_back, kept in ((1.0, 0.5), (0.0, 1.0)):
         schedule = AutoSchedule(take_back=take_back)

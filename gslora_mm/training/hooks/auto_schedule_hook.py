@@ -64,8 +64,7 @@ class AutoScheduleHook(Hook):
         max_weight (float): What it is multiplied by at most. Defaults to 16.
         min_repair (int): Fewest iterations of recovery. Defaults to 60.
         take_back (float): How far the update is scaled down in the end, on
-            the way to the least part of it that would do; not where no
-            image to forget is set aside. Defaults to 0.5.
+            the way to the least part of it that would do. Defaults to 0.5.
         most_images (int): Held-out images of each half that are looked at.
             Defaults to 48.
         minutes (float, optional): Time to train a step; fewer iterations are
@@ -228,9 +227,7 @@ class AutoScheduleHook(Hook):
 
     def _take_part(self, model) -> None:
         """Find out how much of the update has to stay."""
-        # What is trained on is more surely gone than the rest.
-        is_told = self.images.is_spared
-        if not model.groups or self.schedule.is_whole or not is_told:
+        if not model.groups or self.schedule.is_whole:
             return
 
         def look_at(part: float) -> Look:
@@ -238,7 +235,7 @@ class AutoScheduleHook(Hook):
                 look = self.images.look(model, retained=False)
             return of_first_process(look)
 
-        self.schedule.take_part(look_at)
+        self.schedule.take_part(look_at, self.images.is_spared)
 
     def _limit(self, runner, done: int) -> int:
         """Most iterations of the step."""
