@@ -27,9 +27,10 @@ class CounterfactualDistillation(MaskedDistillation):
 
     * of a detector, the image with the objects to forget painted over, in
       both halves: most images to retain show some of them. All tokens of the
-      encoder and all queries of the decoder are held to it, so that retained
-      objects, which stay in the picture, are held by the same term, without
-      a label.
+      encoder and all queries of the decoder are held to it, and those of the
+      neck where it is trained, with scores and boxes of every decoder layer;
+      so that retained objects, which stay in the picture, are held by the
+      same terms, without a label.
     * of a classifier, where an image is all that it shows, the teacher's own
       view less the mean of its class, plus the mean of what is retained:
       features whose class means are all alike tell no linear classifier the

@@ -30,9 +30,11 @@ class NoiseAndDistil(CounterfactualDistillation):
     say something is taught back in a few iterations, one that was distilled
     into damaged weights never had what its teacher did not show. What is to
     be forgotten is kept from the student by its counterfactual teacher, not
-    by a teacher that has forgotten before.
+    by a teacher that has forgotten before. In what the student is held to, it
+    is given no probability, in any query of any decoder layer.
 
-    Of a classifier the layers are held on the images to retain alone.
+    Of a classifier the images to retain alone are learned from: what a
+    teacher says of the others tells them apart, whatever it leaves unsaid.
 
     It is for the level *weights*, and costs: all weights are trained, for
     about half of the iterations that training took, and what is retained
@@ -49,7 +51,9 @@ class NoiseAndDistil(CounterfactualDistillation):
         seed: Of the initial weights.
         alpha_s, warmup_iters, warmup_epochs, sparsity, loss_structure: As in
             :class:`CounterfactualDistillation`.
-        beta, margin, w_hold, w_layers, w_labels, unit, overshoot: As there.
+        beta, margin, w_hold, w_layers, w_labels, unit: As there. Each image
+            counts the same, whatever its half. A classifier has no
+            ``overshoot``.
         teacher_of: As there.
     """
 
@@ -58,11 +62,11 @@ class NoiseAndDistil(CounterfactualDistillation):
     needs = ('forget', 'retain')
     # Statistics of normalisations have to be found anew.
     in_evaluation_mode = False
-    noise: Share = 0.6
-    noise_of_trunk: Share = 0.3
+    noise: Share = 0.8
+    noise_of_trunk: Share = 0.5
     kept: str | None = WHERE
     seed: Seed = 0
-    w_layers: PerStep[NonNegative] = 2.0
+    w_layers: PerStep[NonNegative] = 3.0
     w_hold: PerStep[NonNegative] = 2.0
     w_labels: PerStep[NonNegative] = 2.0
     # A damaged model is far from everything.
