@@ -143,13 +143,17 @@ def _try_optimization(
                     scheduler, default_args=dict(optimizer=optim_wrapper)
                 )
     first = configs[0]
+    hooks = []
     for config in [first.default_hooks.checkpoint, *first.custom_hooks]:
         with usable('schedule.hooks'):
-            hook = HOOKS.build(config)
+            hooks.append(HOOKS.build(config))
+    for hook in hooks:
         if hasattr(hook, 'check_method'):
             hook.check_method(model.method)
         if hasattr(hook, 'check_images'):
             hook.check_images(images)
+        if hasattr(hook, 'check_others'):
+            hook.check_others(hooks)
     interval = first.default_hooks.checkpoint.interval
     counts = first.optim_wrapper.get('accumulative_counts', 1)
     if interval % counts:

@@ -114,6 +114,15 @@ CASES = {
         dict(schedule__hooks=[dict(type='gslora_mm.AdapterEMAHook', decay=2)]),
         'decay = 2',
     ),
+    'average of what is taken back': (
+        dict(
+            schedule__hooks=[
+                dict(type='gslora_mm.AutoScheduleHook'),
+                dict(type='gslora_mm.AdapterEMAHook', decay=0.9),
+            ]
+        ),
+        'AutoScheduleHook.take_back = 0.5: AdapterEMAHook ends a step',
+    ),
     'optimizer': (
         dict(schedule__optim_wrapper__optimizer__type='AdamX'),
         'schedule.optim_wrapper',

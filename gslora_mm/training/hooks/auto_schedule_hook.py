@@ -1,4 +1,5 @@
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,7 @@ from gslora_mm.utils import ConfigError, usable
 from gslora_mm.utils.distributed import model_of, of_first_process
 from ..auto_schedule import AutoSchedule, Course
 from ..held_out import HeldOut, Look
+from .adapter_ema_hook import AdapterEMAHook
 
 
 @HOOKS.register_module()
@@ -148,6 +150,25 @@ class AutoScheduleHook(Hook):
                 valid='AutoScheduleHook watches classes go, and there is no '
                 'image of them to look at; take a schedule with fixed '
                 'settings, such as _base_/schedules/mini.py',
+            )
+
+    def check_others(self, hooks: Sequence[Hook]) -> None:
+        """Refuse an average of weights, which would replace the scaled ones.
+
+        Args:
+            hooks (Sequence[Hook]): All of the schedule.
+
+        Raises:
+            ConfigError: If there is one, and something to be taken back.
+        """
+        averages = any(isinstance(each, AdapterEMAHook) for each in hooks)
+        if averages and self.schedule.take_back:
+            raise ConfigError(
+                'AutoScheduleHook.take_back',
+                self.schedule.take_back,
+                'AdapterEMAHook ends a step with an average of its weights, '
+                'of which nothing is taken back; set it to 0, or leave that '
+                'hook out',
             )
 
     @property
