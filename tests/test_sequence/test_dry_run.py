@@ -116,6 +116,7 @@ CASES = {
     ),
     'average of what is taken back': (
         dict(
+            schedule__param_scheduler=None,
             schedule__hooks=[
                 dict(type='gslora_mm.AutoScheduleHook'),
                 dict(type='gslora_mm.AdapterEMAHook', decay=0.9),
