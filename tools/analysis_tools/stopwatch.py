@@ -288,8 +288,8 @@ def report(args, found, memory, trainable, total, groups, run) -> None:
     if AMP in median:
         dtype = 'float16' if torch.cuda.is_available() else 'bfloat16'
         print(
-            f'mixed precision ({dtype}): {figures["amp_speedup"]:.2f} times as fast as '
-            'float32'
+            f'mixed precision ({dtype}): {figures["amp_speedup"]:.2f} times '
+            'as fast as float32'
         )
     print(
         f'trainable: {trainable:,} of {total:,} parameters in {groups} '
