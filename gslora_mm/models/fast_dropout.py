@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F  # noqa: F401  TorchScript looks here
 from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx

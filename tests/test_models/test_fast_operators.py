@@ -11,11 +11,15 @@ from gslora_mm.models.fast_operators import use_fast_operators
 
 @pytest.fixture
 def stock(monkeypatch):
-    """PyTorch's forward pass; what is replaced is put back afterwards."""
-    for layer in (nn.MultiheadAttention, nn.Dropout):
-        forward = getattr(layer.forward, 'stock', layer.forward)
-        monkeypatch.setattr(layer, 'forward', forward)
-    return nn.MultiheadAttention.forward
+    """PyTorch's calls; what is replaced is put back afterwards."""
+    for layer, name in (
+        (nn.MultiheadAttention, '__call__'),
+        (nn.Dropout, 'forward'),
+    ):
+        function = getattr(layer, name)
+        function = getattr(function, 'stock', function)
+        monkeypatch.setattr(layer, name, function)
+    return nn.MultiheadAttention.__call__
 
 
 def run(layer, autocast):
@@ -57,7 +61,7 @@ def test_a_frozen_weight_is_not_copied_for_each_query(stock):
     for _ in range(2):  # once is enough, twice changes nothing
         use_fast_operators()
         assert not batched()
-    assert nn.MultiheadAttention.forward.stock is stock
+    assert nn.MultiheadAttention.__call__.stock is stock
 
 
 def test_what_traces_sees_pytorchs(stock):
@@ -67,3 +71,15 @@ def test_what_traces_sees_pytorchs(stock):
     with torch.autocast('cpu', torch.bfloat16):
         x = torch.randn(3, 2, 8)
         assert compiled(x, x, x)[0].shape == x.shape
+
+
+def test_what_is_scripted_is_pytorchs(stock):
+    use_fast_operators()
+    x = torch.ones(3, 2, 8)
+    model = torch.jit.script(nn.Sequential(nn.Dropout(0.5)))
+    torch.manual_seed(0)
+    found = model(x)
+    torch.manual_seed(0)
+    assert torch.equal(found, nn.functional.dropout(x))
+    layer = torch.jit.script(nn.MultiheadAttention(8, 2))
+    assert layer(x, x, x)[0].shape == x.shape
