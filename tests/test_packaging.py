@@ -82,7 +82,8 @@ def test_a_wheel_carries_configs_and_tools(checkout):
     assert mim == expected | {'gslora_mm/.mim/model-index.yml'}
     assert 'gslora_mm/utils/check_env.py' in names
     assert 'gslora_mm/reports/templates/report.md.j2' in names
-    assert 'gslora_mm/models/csrc/deformable_attention.cpp' in names
+    for name in ('deformable_attention', 'dropout'):
+        assert f'gslora_mm/models/csrc/{name}.cpp' in names
     templates = (checkout / 'gslora_mm').rglob('*.j2')
     assert {str(path.relative_to(checkout)) for path in templates} <= {*names}
     assert not [name for name in names if name.startswith('tests/')]

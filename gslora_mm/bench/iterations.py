@@ -24,6 +24,8 @@ FORWARD, FULL = 'forward pass', 'full fine-tuning'
 ADAPTER, AMP = 'adapter', 'adapter --amp'
 #: With what is frozen computed once, as ``schedule.cache`` has it.
 CACHED, DECODER = 'adapter, cached', 'decoder, cached'
+#: In mixed precision.
+FULL_AMP, CACHED_AMP = 'full --amp', 'adapter, cached --amp'
 
 
 def variants_of(cfg: Config, amp: bool) -> tuple[str, ...]:
@@ -31,11 +33,12 @@ def variants_of(cfg: Config, amp: bool) -> tuple[str, ...]:
 
     Args:
         cfg (Config): The sequence.
-        amp (bool): Whether the adapter is measured in mixed precision.
+        amp (bool): Whether training is measured in mixed precision, too.
     """
     detects = TASKS.build(task_config(cfg)).unit == 'object'
     cached = (CACHED, DECODER) if detects else ()
-    return (FORWARD, FULL, ADAPTER, *cached, *(AMP,) * amp)
+    mixed = (FULL_AMP, AMP, *(CACHED_AMP,) * detects) if amp else ()
+    return (FORWARD, FULL, ADAPTER, *cached, *mixed)
 
 
 def task_config(cfg: Config) -> dict:
@@ -134,7 +137,7 @@ def make_step(
     model_cfg = ConfigDict(cfg.model.to_dict())
     if cfg.get('data_preprocessor'):  # as mmpretrain's configs have it
         model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
-    if variant in (FORWARD, FULL):
+    if variant in (FORWARD, FULL, FULL_AMP):
         model = build_stock_model(model_cfg)
         optim_cfg = cfg.get('optim_wrapper') or cfg.schedule.optim_wrapper
     else:
@@ -144,11 +147,11 @@ def make_step(
             adapter = ConfigDict({**adapter, 'within': 'decoder'})
         model = ForgettingModel(model_cfg, task_config(cfg), method, adapter)
         optim_cfg = cfg.schedule.optim_wrapper
-    if variant == AMP:
+    if variant in (AMP, FULL_AMP, CACHED_AMP):
         optim_cfg = enable_amp(optim_cfg)
     model = model.to('cuda' if torch.cuda.is_available() else 'cpu')
     model.train(variant != FORWARD)
-    if variant in (CACHED, DECODER):
+    if variant in (CACHED, DECODER, CACHED_AMP):
         model.trunk_cache = TrunkCache(model, TensorStore(2**40))
     optim_wrapper = build_optim_wrapper(model, optim_cfg)
     task = TASKS.build(task_config(cfg))

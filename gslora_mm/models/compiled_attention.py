@@ -2,32 +2,19 @@
 
 The same sum as in :mod:`~gslora_mm.models.deformable_attention`, by
 ``csrc/deformable_attention.cpp``: one pass over the points, in which nothing
-is made that is as large as what they read. The file needs neither headers of
-torch nor an installation: it is compiled in seconds when a CPU first attends
-so, for the processor at hand, and kept in the user's cache folder.
+is made that is as large as what they read. See :mod:`~.compiled`.
 """
 
 import ctypes
-import functools
-import hashlib
-import os
-import platform
-import shlex
-import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from gslora_mm.utils import SaveError, atomic_path
+from .compiled import library
 from .deformable_attention import in_float32
 
-SOURCE = Path(__file__).parent / 'csrc' / 'deformable_attention.cpp'
-FLAGS = '-O3 -march=native -std=c++17 -shared -fPIC -fopenmp'.split()
-#: What describes a processor in Linux's /proc/cpuinfo.
-_CPU_KEYS = ('flags', 'Features', 'model name', 'CPU part')
 #: Of mmcv's layer, by name: those that say something on a CPU.
 ARGUMENTS = (
     'value',
@@ -37,60 +24,6 @@ ARGUMENTS = (
     'reference_points',
     'spatial_shapes',
 )
-
-
-class NotCompiledError(Exception):
-    """There is no compiler, or it does not do what it should."""
-
-
-@functools.cache
-def library() -> ctypes.CDLL:
-    """The compiled functions; compiles them if they are not there yet.
-
-    The compiler is that of the environment variable ``CXX``, by default
-    ``c++``.
-
-    Raises:
-        NotCompiledError: If it could not be done, with the reason.
-    """
-    compiler = shlex.split(os.environ.get('CXX') or 'c++')
-    try:
-        path = _folder() / f'deformable_attention-{_key(compiler)}.so'
-        if not path.exists():
-            # Several processes may do so at a time; each renames its own.
-            with atomic_path(path) as temporary:
-                subprocess.run(
-                    [*compiler, *FLAGS, str(SOURCE), '-o', str(temporary)],
-                    check=True,
-                    capture_output=True,
-                    text=True,
-                    timeout=120,
-                )
-        return ctypes.CDLL(str(path))
-    except subprocess.CalledProcessError as error:
-        lines = [*error.stderr.splitlines(), str(error)]
-        reason = next((line for line in lines if 'error' in line), lines[-1])
-        raise NotCompiledError(reason) from error
-    except (OSError, SaveError, subprocess.TimeoutExpired) as error:
-        raise NotCompiledError(str(error)) from error
-
-
-def _folder() -> Path:
-    cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-    return Path(cache).expanduser() / 'gslora_mm'
-
-
-def _key(compiler: list[str]) -> str:
-    """Tell the same source for the same processor by one compiler."""
-    version = subprocess.run(
-        [*compiler, '--version'], check=True, capture_output=True, timeout=60
-    ).stdout
-    cpu = Path('/proc/cpuinfo')
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
-    facts = sorted({line for line in lines if line.startswith(_CPU_KEYS)})
-    facts += [platform.platform(), platform.processor(), *compiler, *FLAGS]
-    known = SOURCE.read_bytes() + version + '\n'.join(facts).encode()
-    return hashlib.sha256(known).hexdigest()[:16]
 
 
 class _Sizes(ctypes.Structure):
@@ -112,7 +45,7 @@ def compiled_attention(
     :func:`~gslora_mm.models.deformable_attention.deformable_attention`.
 
     Raises:
-        NotCompiledError: See :func:`library`.
+        NotCompiledError: See :func:`~.compiled.library`.
     """
     library()
 
@@ -141,10 +74,11 @@ def compiled_layer(
         layer (nn.Module): mmcv's layer.
         query, value, identity, query_pos, key_padding_mask,
             reference_points, spatial_shapes (Tensor): See there; on a CPU,
-            in float32 or float64.
+            in float32 or float64. Under autocast what is projected has less,
+            and the sum is computed in float32.
 
     Raises:
-        NotCompiledError: See :func:`library`.
+        NotCompiledError: See :func:`~.compiled.library`.
     """
     library()
     value = query if value is None else value
@@ -157,7 +91,8 @@ def compiled_layer(
     if key_padding_mask is not None:
         value = value.masked_fill(key_padding_mask[..., None], 0.0)
     samples = (layer.num_heads, layer.num_levels, layer.num_points)
-    output = _Attention.apply(
+    output = in_float32(
+        _Attention.apply,
         value.unflatten(2, (layer.num_heads, -1)),
         spatial_shapes,
         reference_points,

@@ -12,6 +12,7 @@ the points. ``docs/en/speed.md`` has figures.
 """
 
 import functools
+import itertools
 import warnings
 from collections.abc import Callable
 
@@ -46,18 +47,22 @@ def deformable_attention(
 
 
 def in_float32(
-    function: Callable[..., Tensor],
-    value: Tensor,
-    shapes: Tensor,
-    locations: Tensor,
-    weights: Tensor,
+    function: Callable[..., Tensor], *tensors: Tensor | None
 ) -> Tensor:
-    """Call a function of the arguments above in float32 or better."""
-    tensors = value, locations, weights
-    dtype = functools.reduce(torch.promote_types, (t.dtype for t in tensors))
+    """Call a function of tensors in float32 or better.
+
+    Integers stay what they are, and the result has the type that PyTorch
+    gives a product of the others.
+    """
+    floats = [t is not None and t.is_floating_point() for t in tensors]
+    dtypes = [t.dtype for t in itertools.compress(tensors, floats)]
+    dtype = functools.reduce(torch.promote_types, dtypes)
     exact = torch.promote_types(dtype, torch.float32)
-    value, locations, weights = (tensor.to(exact) for tensor in tensors)
-    return function(value, shapes, locations, weights).to(dtype)
+    tensors = (
+        tensor.to(exact) if is_float else tensor
+        for tensor, is_float in zip(tensors, floats, strict=True)
+    )
+    return function(*tensors).to(dtype)
 
 
 class _DeformableAttention(torch.autograd.Function):

@@ -1,7 +1,6 @@
 """Which multi-scale deformable attention runs on a CPU."""
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -10,13 +9,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from gslora_mm.utils import ConfigError
-from .compiled_attention import (
-    ARGUMENTS,
-    NotCompiledError,
-    compiled_layer,
-    library,
-)
+from .compiled import NotCompiledError, chosen
+from .compiled_attention import ARGUMENTS, compiled_layer
 from .deformable_attention import deformable_attention
 
 #: Environment variable with the choice, one of those below.
@@ -42,23 +36,11 @@ def use_fast_attention() -> None:
         ConfigError: If the environment variable has another value, or asks
             for what cannot be compiled.
     """
-    choice = os.environ.get(VARIABLE, 'auto')
-    if choice not in CHOICES:
-        raise ConfigError(VARIABLE, choice, f'must be one of {CHOICES}')
+    choice = chosen(VARIABLE, CHOICES)
     # Not imported: a model that attends so has done that.
     module = sys.modules.get('mmcv.ops.multi_scale_deform_attn')
     if module is None:
         return
-    if choice == 'compiled':
-        try:
-            library()
-        except NotCompiledError as error:
-            raise ConfigError(
-                VARIABLE,
-                choice,
-                f'it could not be compiled ({error}); the environment '
-                "variable CXX names a C++ compiler, and 'rows' needs none",
-            ) from error
     stock = mmcv_fallback(module)
     layer = module.MultiScaleDeformableAttention
     stock_layer = _stock(layer.forward)
@@ -93,8 +75,10 @@ def _compiled(stock: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if (
             compiles
             and query.device.type == 'cpu'
-            and query.dtype in (torch.float32, torch.float64)
-            and not torch.is_autocast_enabled('cpu')
+            and (
+                query.dtype in (torch.float32, torch.float64)
+                or torch.is_autocast_enabled('cpu')
+            )
             and not (args or 'residual' in kwargs)
         ):
             ours = {name: kwargs.get(name) for name in ARGUMENTS}

@@ -15,7 +15,7 @@ from gslora_mm.utils.checkpoint import (
     state_dict_of,
 )
 from .converters import SOURCES, foreign_to, words_for_config
-from .fast_attention import use_fast_attention
+from .fast_operators import use_fast_operators
 
 #: What mmdet's DDQ-DETR saves twice once it has trained: its decoder borrows
 #: branches of its head, where they are loaded.
@@ -37,7 +37,7 @@ def build_stock_model(
     """
     # mmdet's detectors write into the config that they are built from.
     built = MODELS.build(complete_stock_config(model, data_preprocessor))
-    use_fast_attention()
+    use_fast_operators()
     return built
 
 

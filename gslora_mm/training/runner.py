@@ -11,7 +11,7 @@ from mmengine.runner import Runner as StockRunner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from gslora_mm.models.fast_attention import use_fast_attention
+from gslora_mm.models.fast_operators import use_fast_operators
 from gslora_mm.registry import RUNNERS
 from gslora_mm.utils import atomic_path
 from gslora_mm.utils.checkpoint import load_checkpoint
@@ -109,7 +109,7 @@ class Runner(StockRunner):
 
     def build_model(self, model) -> torch.nn.Module:
         model = super().build_model(model)
-        use_fast_attention()
+        use_fast_operators()
         return model
 
     def wrap_model(self, model_wrapper_cfg, model):

@@ -11,9 +11,11 @@ from gslora_mm.bench.iterations import (
     ADAPTER,
     AMP,
     CACHED,
+    CACHED_AMP,
     DECODER,
     FORWARD,
     FULL,
+    FULL_AMP,
     make_step,
     variants_of,
 )
@@ -41,10 +43,10 @@ def cfg():
 def test_a_detector_is_measured_with_its_trunk_cached_as_well(cfg):
     names = (FORWARD, FULL, ADAPTER, CACHED, DECODER)
     assert variants_of(cfg, amp=False) == names
-    assert variants_of(cfg, amp=True) == (*names, AMP)
+    assert variants_of(cfg, amp=True) == (*names, FULL_AMP, AMP, CACHED_AMP)
 
 
-@pytest.mark.parametrize('variant', [CACHED, DECODER])
+@pytest.mark.parametrize('variant', [CACHED, DECODER, CACHED_AMP])
 def test_what_is_cached_is_computed_once(cfg, variant):
     args = argparse.Namespace(images=2, size=64, objects=2)
     step, model = make_step(variant, cfg, args)
@@ -66,4 +68,6 @@ def test_what_is_cached_is_computed_once(cfg, variant):
     assert passes.count('backbone') == 1
     # Each half on its own, in each iteration, unless it is frozen.
     assert passes.count('encoder') == (1 if variant == DECODER else 6)
-    assert moved == {'decoder'} | ({'encoder'} if variant == CACHED else set())
+    assert moved == {'decoder'} | (
+        set() if variant == DECODER else {'encoder'}
+    )

@@ -207,3 +207,40 @@ def test_the_layer_equals_that_of_mmcv(batch_first, coordinates, channels):
     for ours, theirs in zip(*found, strict=True):
         assert ours.shape == theirs.shape
         assert distance(ours, theirs) < 1e-12
+
+
+def test_the_layer_under_autocast_equals_that_in_float32():
+    torch.manual_seed(0)
+    layer = MultiScaleDeformableAttention(
+        24, 3, num_levels=3, batch_first=True, dropout=0.0
+    )
+    torch.nn.init.normal_(layer.attention_weights.weight)
+    pixels = int(SHAPES.prod(1).sum())
+    query, value = torch.randn(2, 6, 24), torch.randn(2, pixels, 24)
+    points = torch.rand(2, 6, 3, 2)
+    found = []
+    for forward in (compiled_layer, _stock(type(layer).forward)):
+        for autocast in (True, False):
+            leaves = [
+                x.clone().requires_grad_() for x in (query, value, points)
+            ]
+            with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+                output = forward(
+                    layer,
+                    leaves[0],
+                    value=leaves[1],
+                    identity=None,
+                    query_pos=None,
+                    key_padding_mask=None,
+                    reference_points=leaves[2],
+                    spatial_shapes=SHAPES,
+                )
+            output.sin().sum().backward()
+            found.append([output.detach(), *(leaf.grad for leaf in leaves)])
+    ours, exact, mmcv, _ = found
+    for i in range(4):
+        assert ours[i].dtype == mmcv[i].dtype
+        error = distance(ours[i], exact[i])
+        assert 0 < error < 0.03
+        # As mmcv's is under autocast, about.
+        assert error < 2 * distance(mmcv[i], exact[i])

@@ -7,7 +7,7 @@ from mmengine.registry import init_default_scope
 
 from gslora_mm.models import (
     build_stock_model,
-    compiled_attention,
+    compiled,
     fast_attention,
 )
 from gslora_mm.models.fast_attention import (
@@ -73,9 +73,9 @@ def calls(monkeypatch):
 @pytest.fixture
 def no_compiler(monkeypatch):
     monkeypatch.setenv('CXX', 'no-such-compiler')
-    compiled_attention.library.cache_clear()
+    compiled.library.cache_clear()
     yield
-    compiled_attention.library.cache_clear()
+    compiled.library.cache_clear()
 
 
 def test_a_model_that_is_built_attends_in_cpp(calls):
@@ -92,18 +92,21 @@ def test_a_model_that_is_built_attends_in_cpp(calls):
     assert narrow.isfinite().all()
 
 
-def test_mixed_precision_is_left_to_pytorch(calls):
+def test_so_does_mixed_precision(calls):
+    stock = attend(autocast=True)
     use_fast_attention()
-    attend(autocast=True)
+    found = attend(autocast=True)
     attend(channels=8, autocast=True)
-    assert calls == ['rows', 'mmcv']
+    assert calls == ['mmcv', 'compiled', 'compiled']
+    assert found.dtype == stock.dtype
+    torch.testing.assert_close(found, stock, rtol=0.02, atol=0.02)
 
 
 def test_without_a_compiler_it_attends_in_pytorch(calls, no_compiler):
     use_fast_attention()
     before, _ = attend(), attend(channels=8)
     assert calls == ['compiled', 'rows', 'mmcv']
-    compiled_attention.library.cache_clear()
+    compiled.library.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv('CXX')
         use_fast_attention()
@@ -124,19 +127,19 @@ def test_what_a_compiler_says_is_the_reason(tmp_path, monkeypatch):
     broken = tmp_path / 'broken.cpp'
     broken.write_text('this is not C++')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    monkeypatch.setattr(compiled_attention, 'SOURCE', broken)
-    not_compiled = compiled_attention.NotCompiledError
+    monkeypatch.setattr(compiled, 'SOURCES', [broken])
+    not_compiled = compiled.NotCompiledError
     with pytest.raises(not_compiled, match='error: .*this'):
-        compiled_attention.library.__wrapped__()
+        compiled.library.__wrapped__()
     assert not [*tmp_path.glob('gslora_mm/*')]
 
 
 def test_it_is_compiled_once(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    compiled_attention.library.__wrapped__()
+    compiled.library.__wrapped__()
     (file,) = (tmp_path / 'gslora_mm').iterdir()
     written = file.stat().st_mtime_ns
-    compiled_attention.library.__wrapped__()
+    compiled.library.__wrapped__()
     assert file.stat().st_mtime_ns == written
 
 

@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from gslora_mm.bench.iterations import FULL_AMP
 from gslora_mm.bench.stopwatch import Stopwatch
 from gslora_mm.utils import load_json
 from tests.test_tools.helpers import load_tool
@@ -64,7 +65,7 @@ def test_defaults_follow_the_model(cfg):
 
 
 @pytest.mark.parametrize(
-    'variant', [tool.FORWARD, tool.FULL, tool.ADAPTER, tool.AMP]
+    'variant', [tool.FORWARD, tool.FULL, tool.ADAPTER, tool.AMP, FULL_AMP]
 )
 def test_a_step_of_each_variant_trains_what_it_should(cfg, variant):
     args = argparse.Namespace(images=4, size=16)
@@ -83,7 +84,7 @@ def test_a_step_of_each_variant_trains_what_it_should(cfg, variant):
     assert {'data', 'trunk', 'head and loss'} <= {*watch.seconds}
     if variant == tool.FORWARD:
         assert not moved
-    elif variant == tool.FULL:
+    elif variant in (tool.FULL, FULL_AMP):
         assert 'head.norm_product.weight' in moved
         assert 'backbone.cls_token' in moved
     else:
@@ -110,6 +111,7 @@ def test_figures_of_a_classifier_in_files(cfg, tmp_path, monkeypatch, capsys):
         tool.FORWARD,
         tool.FULL,
         tool.ADAPTER,
+        FULL_AMP,
         tool.AMP,
     ]
     assert all(len(found) == 2 for found in figures['seconds'].values())

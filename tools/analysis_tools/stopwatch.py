@@ -87,8 +87,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp',
         action=argparse.BooleanOptionalAction,
-        help='measure the adapter with mixed precision, too; default: only '
-        'for classifiers',
+        help='measure training with mixed precision, too (bfloat16 on a CPU, '
+        'float16 on a GPU); default: only for classifiers',
     )
     parser.add_argument(
         '--cpu-time',
@@ -273,7 +273,7 @@ def report(args, found, memory, trainable, total, groups, run) -> None:
     )
     print(iteration_table(parts))
     print(
-        f'\n{"":<18}{"s/iter":>9}{"min":>9}{"max":>9}{"/ full":>8}'
+        f'\n{"":<22}{"s/iter":>9}{"min":>9}{"max":>9}{"/ full":>8}'
         f'{"/ forward":>11}{"peak MiB":>10}{"/ full":>8}'
     )
     for name in median:
@@ -281,14 +281,15 @@ def report(args, found, memory, trainable, total, groups, run) -> None:
         if memory:
             peak = f'{memory[name]:>10}{memory[name] / memory[FULL]:>8.3f}'
         print(
-            f'{name:<18}{median[name]:>9.3f}{min(seconds[name]):>9.3f}'
+            f'{name:<22}{median[name]:>9.3f}{min(seconds[name]):>9.3f}'
             f'{max(seconds[name]):>9.3f}{median[name] / median[FULL]:>8.3f}'
             f'{median[name] / median[FORWARD]:>11.3f}{peak}'
         )
     if AMP in median:
+        dtype = 'float16' if torch.cuda.is_available() else 'bfloat16'
         print(
-            f'mixed precision: {figures["amp_speedup"]:.2f} times as fast as '
-            'float32'
+            f'mixed precision ({dtype}): {figures["amp_speedup"]:.2f} times '
+            'as fast as float32'
         )
     print(
         f'trainable: {trainable:,} of {total:,} parameters in {groups} '
