@@ -51,9 +51,8 @@ class NoiseAndDistil(CounterfactualDistillation):
         seed: Of the initial weights.
         alpha_s, warmup_iters, warmup_epochs, sparsity, loss_structure: As in
             :class:`CounterfactualDistillation`.
-        beta, margin, w_hold, w_layers, w_labels, unit: As there. Each image
-            counts the same, whatever its half. A classifier has no
-            ``overshoot``.
+        beta, margin, w_hold, w_layers, w_labels, unit: As there. A classifier
+            has no ``overshoot``.
         teacher_of: As there.
     """
 
@@ -62,8 +61,8 @@ class NoiseAndDistil(CounterfactualDistillation):
     needs = ('forget', 'retain')
     # Statistics of normalisations have to be found anew.
     in_evaluation_mode = False
-    noise: Share = 0.8
-    noise_of_trunk: Share = 0.5
+    noise: Share = 0.65
+    noise_of_trunk: Share = 0.35
     kept: str | None = WHERE
     seed: Seed = 0
     w_layers: PerStep[NonNegative] = 3.0
@@ -117,13 +116,9 @@ class NoiseAndDistil(CounterfactualDistillation):
         return self.can_paint or half.role == 'retain'
 
     def losses(self, forget, retain):
-        # Twice the mean over the images of both halves.
-        each = 2 / (len(forget) + len(retain))
         for half in (forget, retain):
             if len(half) and (self.beta or self.teaches(half)):
-                terms = self.terms(half)
-                terms[f'loss_{half.role}'] *= each * len(half)
-                yield terms
+                yield self.terms(half)
 
     def carried_state(self):
         return {'gone': self.gone}
