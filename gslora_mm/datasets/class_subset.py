@@ -213,13 +213,16 @@ class ClassSubset(Dataset):
             'paths and the random crops'
         )
 
-    def set_aside(self, share: float, first: np.ndarray) -> 'ClassSubset':
+    def set_aside(
+        self, share: float, first: np.ndarray, never: np.ndarray
+    ) -> 'ClassSubset':
         """Choose a share of the images, evenly among classes.
 
         Args:
             share (float): In [0, 1).
             first (np.ndarray): Indices in the whole data set of images that
                 are chosen before all others.
+            never (np.ndarray): The same of images that are not chosen.
 
         Returns:
             ClassSubset: These images; none where a class would be left with
@@ -230,8 +233,8 @@ class ClassSubset(Dataset):
         images, labels = self._pairs
         part = np.intersect1d(images, first)
         more = round(share * len(self.indices)) - len(part)
-        others = ~np.isin(images, part)
-        if more > 0:
+        others = ~np.isin(images, np.union1d(part, never))
+        if more > 0 and others.any():
             rest = images[others], labels[others]
             among = len(np.unique(rest[0]))
             part = np.union1d(part, select_images(*rest, more / among))

@@ -133,10 +133,14 @@ def hold_out(
     if not 0 <= share < 1:
         raise ConfigError('held_out', share, 'must be in [0, 1)')
     aside: list[ClassSubset] = []
-    taken = np.zeros(0, int)
+    # Images that are set aside, and those of subsets that spare none.
+    taken = kept = np.zeros(0, int)
     for each in subsets:
-        aside.append(each.set_aside(share if len(each) else 0.0, taken))
+        own = share if len(each) else 0.0
+        aside.append(each.set_aside(own, taken, kept))
         taken = np.union1d(taken, aside[-1].indices)
+        if not len(aside[-1]):
+            kept = np.union1d(kept, np.setdiff1d(each.indices, taken))
     for each in subsets:
         each.keep_only(np.setdiff1d(each.indices, taken))
     return aside

@@ -188,18 +188,17 @@ class GSLoRAPP(GSLoRA):
         return {**self.class_prototypes.state(), 'gone': self.gone}
 
     def load_carried_state(self, state):
-        gone = state.get('gone')
+        if 'gone' not in state:
+            raise ValueError("has no 'gone', which says what is forgotten")
+        self.load_given_state(state)
+        self.gone = state['gone'].bool()
+
+    def load_given_state(self, state):
         self.class_prototypes.load(
             {name: value for name, value in state.items() if name != 'gone'}
         )
-        if gone is None or len(gone) != len(self.class_prototypes.rows):
-            raise ValueError("has no 'gone' for each class")
-        self.gone = gone.bool()
-
-    def load_given_state(self, state):
-        self.load_carried_state(state)
         # What another run has forgotten stays in this one.
-        self.gone = torch.zeros_like(self.gone)
+        self.gone = torch.zeros(len(self.class_prototypes.rows)).bool()
 
     def losses(self, forget, retain):
         terms = bounded_forgetting(forget, self.forgetting_loss, self.beta)

@@ -67,8 +67,12 @@ def _folder() -> Path:
 def _key(compiler: list[str]) -> str:
     """Tell the same sources for the same processor by one compiler."""
     version = subprocess.run(
-        [*compiler, '--version'], check=True, capture_output=True, timeout=60
-    ).stdout
+        [*compiler, '--version'],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout.encode()
     cpu = Path('/proc/cpuinfo')
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     facts = sorted({line for line in lines if line.startswith(_CPU_KEYS)})

@@ -36,14 +36,16 @@ def _by_rows(stock: Callable[..., tuple]) -> Callable[..., tuple]:
         self, query: Tensor, key: Tensor, value: Tensor, *args, **kwargs
     ) -> tuple:
         if (
-            not torch.compiler.is_compiling()
+            type(query) is Tensor
+            and not torch.compiler.is_compiling()
             and query.device.type == 'cpu'
             and torch.is_autocast_enabled('cpu')
         ):
             # Where two are the same tensor, they still are.
             rows = {id(x): x.contiguous() for x in (query, key, value)}
             query, key, value = (rows[id(x)] for x in (query, key, value))
-        return stock(self, query, key, value, *args, **kwargs)
+        # Looked up now, as what traces modules replaces it.
+        return nn.Module.__call__(self, query, key, value, *args, **kwargs)
 
     call.stock = stock
     return call

@@ -52,8 +52,9 @@ def check_sequence(cfg: Config, timed: bool = False) -> ResolvedSequence:
     evaluation, configs = sequence.configs()
     _check_images(sequence)
     _try_evaluator(evaluation.val_evaluator, sequence.validation)
+    methods = []
     for config, replay in zip(configs, sequence.replay, strict=True):
-        METHODS.build(config.model.method)
+        methods.append(METHODS.build(config.model.method))
         with usable('train_dataloader.dataset'):
             for half in filter(len, replay.datasets):
                 half[0]
@@ -71,7 +72,9 @@ def check_sequence(cfg: Config, timed: bool = False) -> ResolvedSequence:
     for replay in sequence.replay:
         check_replay_cache(model, replay, cache.use, cache.variants)
     if sequence.plan.learn:
-        _check_learner(model.method, sequence.plan)
+        for method, names in zip(methods, sequence.plan.learn, strict=True):
+            if names:
+                _check_learner(method, sequence.plan)
         _check_rows(sequence.plan, model.task.class_weights(model.model))
     identity = state_identity(
         model.method, sequence.checkpoint_sha256, sequence.plan.classes
@@ -153,7 +156,7 @@ def _try_optimization(
         if hasattr(hook, 'check_images'):
             hook.check_images(images)
         if hasattr(hook, 'check_others'):
-            hook.check_others(hooks)
+            hook.check_others(hooks, model)
     interval = first.default_hooks.checkpoint.interval
     counts = first.optim_wrapper.get('accumulative_counts', 1)
     if interval % counts:
@@ -192,7 +195,7 @@ def _check_learner(method: BaseMethod, plan: ForgettingPlan) -> None:
     )
     # Its class learns, if this one does not.
     way = ''
-    if type(method).can_learn:
+    if type(method).can_learn and not method.can_learn:
         way = ', and this one with method.w_hold = 0'
     raise ConfigError(
         'forgetting.learn',

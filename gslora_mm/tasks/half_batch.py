@@ -31,7 +31,9 @@ class View(NamedTuple):
     """All that a model makes of a half.
 
     Attributes:
-        outputs (Any): As from :meth:`HalfBatch.outputs_of`.
+        outputs (Any): For :meth:`HalfBatch.distance_to`: as from
+            :meth:`HalfBatch.outputs_of`, of a detector in each decoder
+            layer.
         layers (dict[str, Tensor]): What each Transformer block gives, by
             depth, shape (..., C): tokens of n images, or queries.
     """

@@ -239,12 +239,25 @@ def test_what_is_set_aside_is_in_no_half(make_dataset):
         left = set(before.indices.tolist()) - aside[0] - aside[1]
         assert set(half.indices.tolist()) == left
         assert list(half.class_counts.values()) == [len(left)]
-    # The rest would be too few.
+    # The rest would be too few, and is not taken by the other half either.
     few = ForgetRetainDataset(make_dataset(images), **halves, held_out=0.9)
-    assert [len(half) for half in few.held_out] == [0, 0]
+    assert [len(half) for half in few.held_out] == [0, 30]
     # And so would what is set aside, of one half.
     few = ForgetRetainDataset(make_dataset(images), **halves, held_out=0.2)
     assert [len(half) for half in few.held_out] == [0, 9]
+
+
+@pytest.mark.parametrize('share', [0.15, 0.5])
+def test_a_half_that_spares_none_loses_none_to_the_other(make_dataset, share):
+    halves = dict(
+        forget=dict(classes=['person']), retain=dict(classes=['bicycle'])
+    )
+    images = [[0, 1]] * 8 + [[1]] * 60
+    split = ForgetRetainDataset(
+        make_dataset(images), **halves, held_out=share
+    )
+    assert len(split.held_out[0]) == 0 < len(split.held_out[1])
+    assert len(split.datasets[0]) == 8
 
 
 @pytest.mark.parametrize('share', [-0.1, 1])

@@ -83,3 +83,18 @@ def test_what_is_scripted_is_pytorchs(stock):
     assert torch.equal(found, nn.functional.dropout(x))
     layer = torch.jit.script(nn.MultiheadAttention(8, 2))
     assert layer(x, x, x)[0].shape == x.shape
+
+
+def test_what_traces_modules_finds_one(stock):
+    use_fast_operators()
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2)
+
+        def forward(self, x):
+            return self.attention(x, x, x)
+
+    nodes = torch.fx.symbolic_trace(Model()).graph.nodes
+    assert 'call_module' in [node.op for node in nodes]

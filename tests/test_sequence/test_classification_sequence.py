@@ -294,8 +294,9 @@ def test_a_method_that_cannot_learn_is_not_asked_to(inputs, tmp_path, method):
     with pytest.raises(
         ConfigError,
         match=f"'{method}' learns nothing.* that learn: FineTune, GSLoRA, ",
-    ):
+    ) as error:
         check_sequence(cfg)
+    assert 'w_hold' not in str(error.value)
 
 
 def test_prototypes_guide_learning_without_a_teacher(inputs, tmp_path):
@@ -308,6 +309,12 @@ def test_prototypes_guide_learning_without_a_teacher(inputs, tmp_path):
     assert 'GSLoRAPP,' not in str(error.value)
     cfg.method.w_hold = 0
     check_sequence(cfg)
+    # The teacher of the first step holds nothing of what comes later.
+    cfg.method.w_hold = [6.0, 0.0]
+    check_sequence(cfg)
+    cfg.method.w_hold = [0.0, 6.0]
+    with pytest.raises(ConfigError, match='with method.w_hold = 0'):
+        check_sequence(cfg)
 
 
 # Bad input ----------------------------------------------------------------

@@ -160,7 +160,10 @@ class DetectionTask(BaseTask):
 
     def class_layers(self, model: nn.Module) -> list[nn.Module]:
         last = self.class_layer(model)
-        return list(getattr(model.bbox_head, 'cls_branches', [last]))
+        # The second are of DDQ-DETR's dense queries.
+        parts = ('cls_branches', 'aux_cls_branches')
+        found = [getattr(model.bbox_head, part, ()) for part in parts]
+        return [*found[0], *found[1]] or [last]
 
     def object_rows(self, model: nn.Module, batch: dict) -> ObjectRows:
         from .rows import detection_rows

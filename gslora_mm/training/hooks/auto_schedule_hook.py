@@ -152,17 +152,19 @@ class AutoScheduleHook(Hook):
                 'settings, such as _base_/schedules/mini.py',
             )
 
-    def check_others(self, hooks: Sequence[Hook]) -> None:
+    def check_others(self, hooks: Sequence[Hook], model) -> None:
         """Refuse an average of weights, which would replace the scaled ones.
 
         Args:
             hooks (Sequence[Hook]): All of the schedule.
+            model (ForgettingModel): What is trained.
 
         Raises:
             ConfigError: If there is one, and something to be taken back.
         """
         averages = any(isinstance(each, AdapterEMAHook) for each in hooks)
-        if averages and self.schedule.take_back:
+        takes_back = model.groups and model.method.level == 'behaviour'
+        if averages and takes_back and self.schedule.take_back:
             raise ConfigError(
                 'AutoScheduleHook.take_back',
                 self.schedule.take_back,

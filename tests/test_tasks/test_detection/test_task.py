@@ -1,12 +1,16 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
+from torch import nn
 
 from gslora_mm.tasks import DetectionTask
 from gslora_mm.training import ForgettingModel
 from gslora_mm.utils import ConfigError
 from tests.detectors import (
+    DETECTORS,
     build_detector,
     random_batch,
     tiny_detector_config,
@@ -188,3 +192,18 @@ def test_evaluators_that_people_have():
 def test_other_evaluators_are_named(evaluator, message):
     with pytest.raises(ConfigError, match=message):
         DetectionTask().evaluator(evaluator, {}, False)
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_class_layers_are_all_that_tell_classes(name):
+    head = build_detector(name).bbox_head
+    model = SimpleNamespace(
+        bbox_head=head, decoder=SimpleNamespace(num_layers=1)
+    )
+    wanted = {
+        id(layer)
+        for part, layer in head.named_modules()
+        if 'cls' in part and isinstance(layer, nn.Linear)
+    }
+    found = DetectionTask().class_layers(model)
+    assert {id(layer) for layer in found} == wanted != set()
