@@ -79,7 +79,7 @@ only = dict(masked_distillation=masked_distillation())
 both = dict(only, gs_lora=gs_lora)
 all_three = dict(both, gs_lora_pp=gs_lora_pp)
 # As in _base_/methods/masked_distillation_drawn.py.
-drawn = dict(masked_distillation=masked_distillation(w_hold=1.0, margin=4.0))
+drawn = dict(masked_distillation=masked_distillation(w_hold=1.0, margin=6.0))
 # Of scenes, eight are drawn beside eight that are retained.
 eight = dict(masked_distillation=masked_distillation(drawn_batch_size=8))
 situations = dict(

@@ -2,4 +2,4 @@
 # (forgetting.forget_share = 0): what is drawn from the model has to be pushed
 # further for real images to be forgotten with it.
 _base_ = './masked_distillation.py'
-method = dict(w_hold=1.0, margin=4.0)
+method = dict(w_hold=1.0, margin=6.0)
