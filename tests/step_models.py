@@ -1,7 +1,7 @@
 """The model of a step, from a sequence config, without any data."""
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import DATASETS, init_default_scope
 
 from gslora_mm.entries import read_entries
 from gslora_mm.sequence import ForgettingPlan
@@ -23,7 +23,11 @@ def build_last_step(cfg: Config) -> ForgettingModel:
     cfg.work_dir = 'unused'
     entries = read_entries(cfg)
     classes = [f'id_{i:03d}' for i in range(100)]
-    metainfo = cfg.train_dataloader.dataset.get('metainfo') or {}
+    dataset = cfg.train_dataloader.dataset
+    metainfo = dataset.get('metainfo')
+    if metainfo is None:  # some know their classes themselves
+        with DATASETS.switch_scope_and_registry(cfg.default_scope) as known:
+            metainfo = getattr(known.get(dataset.type), 'METAINFO', {})
     plan = ForgettingPlan.make(
         entries.forgetting, metainfo.get('classes', classes)
     )

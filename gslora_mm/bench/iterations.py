@@ -149,6 +149,11 @@ def make_step(
         optim_cfg = cfg.schedule.optim_wrapper
     if variant in (AMP, FULL_AMP, CACHED_AMP):
         optim_cfg = enable_amp(optim_cfg)
+    for name, weight in model.named_parameters():
+        # mmdet leaves it to init_weights, which would fetch a backbone; until
+        # then it is what was in memory.
+        if name.endswith('level_embed'):
+            nn.init.normal_(weight)
     model = model.to('cuda' if torch.cuda.is_available() else 'cpu')
     model.train(variant != FORWARD)
     if variant in (CACHED, DECODER, CACHED_AMP):

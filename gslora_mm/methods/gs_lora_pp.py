@@ -188,9 +188,9 @@ class GSLoRAPP(GSLoRA):
         return {**self.class_prototypes.state(), 'gone': self.gone}
 
     def load_carried_state(self, state):
+        self.load_given_state(state)
         if 'gone' not in state:
             raise ValueError("has no 'gone', which says what is forgotten")
-        self.load_given_state(state)
         self.gone = state['gone'].bool()
 
     def load_given_state(self, state):
