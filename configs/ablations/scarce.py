@@ -13,11 +13,14 @@ digits = {
     'val_dataloader.dataset.ann_file': 'test.txt',
     'val_dataloader.dataset.data_prefix': 'test'
 }
-coco = {
-    'base': '../mini/gs-lora_deformable-detr_mini-coco_3x2.py',
+scored_coco = {
     'val_dataloader.dataset.ann_file': 'annotations/instances_test.json',
     'val_dataloader.dataset.data_prefix.img': 'test/',
-    'val_evaluator.ann_file': 'data/mini_coco/annotations/instances_test.json',
+    'val_evaluator.ann_file': 'data/mini_coco/annotations/instances_test.json'
+}
+coco = {
+    'base': '../mini/gs-lora_deformable-detr_mini-coco_3x2.py',
+    **scored_coco,
     # As in the benchmark of methods: 200 iterations a step, and the rate
     # that was chosen there for all that train a LoRA.
     'schedule.max_iters': 200,
@@ -33,10 +36,9 @@ own_digits = {**digits, 'base': '../mini/gs-lora-auto_vit_mini-digits_3x2.py'}
 # Its test images are what it is scored on anyway.
 own_fashion = {'base': '../mini/gs-lora-auto_vit_fashion-mnist_3x2.py'}
 own_coco = {
-    key: value
-    for key, value in coco.items() if not key.startswith('schedule')
+    'base': '../mini/gs-lora-auto_deformable-detr_mini-coco_3x2.py',
+    **scored_coco
 }
-own_coco['base'] = '../mini/gs-lora-auto_deformable-detr_mini-coco_3x2.py'
 
 # Methods, by what differs from GS-LoRA with the settings of its config.
 gs_lora = {}

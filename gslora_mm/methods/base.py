@@ -64,7 +64,10 @@ class BaseMethod(nn.Module):
             adapter stays.
         can_learn (bool): Whether classes that ``forgetting.learn`` names are
             learned. Not by a method that holds the model to one which has
-            not learned them, nor by one that looks at no retain image.
+            not learned them, nor by one that looks at no retain image. What a
+            setting decides, an object says for itself.
+        learns_with (str): The setting that it does with then, for whoever
+            asks it to; empty if there is none.
         ends_at_zero (bool): Whether a ``loss_forget`` of zero means that all
             is forgotten.
         forget_weight (str, optional): The setting that weighs what is to be
@@ -94,6 +97,7 @@ class BaseMethod(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ('forget', 'retain')
     in_evaluation_mode: ClassVar[bool] = False
     can_learn: ClassVar[bool] = True
+    learns_with: ClassVar[str] = ''
     ends_at_zero: ClassVar[bool] = True
     forget_weight: ClassVar[str | None] = None
     knows_other_objects: ClassVar[bool] = False

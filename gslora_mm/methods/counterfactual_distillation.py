@@ -5,7 +5,6 @@ import torch
 from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
 from .ingredients.class_means import ClassMeans
-from .ingredients.teacher import Teacher
 from .masked_distillation import MaskedDistillation
 from .settings import NonNegative, PerStep
 
@@ -103,9 +102,7 @@ class CounterfactualDistillation(MaskedDistillation):
 
     def class_means(self, model, dataset):
         """The means that make the counterfactual of a classifier's image."""
-        return ClassMeans(
-            model, dataset, Teacher(model, dataset, self.weights)
-        )
+        return ClassMeans(model, dataset, self.teacher)
 
     def terms(self, half):
         gone = half.presence_of(None, self.gone, self.margin)

@@ -122,6 +122,7 @@ class GSLoRAPP(GSLoRA):
 
     name = 'gs_lora_pp'
     carries_state = True
+    learns_with = 'method.w_hold = 0'
     state_argument = 'prototypes'
     form: Literal['relative', 'published'] = 'relative'
     w_f: PerStep[NonNegative | None] = None
@@ -162,10 +163,7 @@ class GSLoRAPP(GSLoRA):
     def prepare(self, model, dataset):
         if not len(self.gone):
             self.gone = torch.zeros(len(dataset.metainfo['classes'])).bool()
-        self.forgotten = torch.zeros_like(self.gone)
-        self.forgotten[dataset.datasets[0].labels] = True
-        self.gone |= self.forgotten
-        self.teacher = None
+        self.gone[dataset.datasets[0].labels] = True
         if self.w_hold:
             self.teacher = Teacher(model, dataset)
         if not len(self.class_prototypes.rows):
@@ -231,8 +229,10 @@ class GSLoRAPP(GSLoRA):
 
     def deny(self, forget):
         """The term of what was forgotten before, where there is any."""
-        old = self.gone & ~self.forgotten
-        if self.teacher is None or not old.any():
+        if self.teacher is None:
+            return {}
+        old = self.gone & self.teacher.is_kept
+        if not old.any():
             return {}
         return {'loss_old_forget': self.w_hold * forget.presence_of(None, old)}
 

@@ -193,16 +193,13 @@ def _check_learner(method: BaseMethod, plan: ForgettingPlan) -> None:
         for name, cls in registered(METHODS).items()
         if cls.can_learn and 'retain' in cls.needs and cls is not type(method)
     )
-    # Its class learns, if this one does not.
-    way = ''
-    if type(method).can_learn and not method.can_learn:
-        way = ', and this one with method.w_hold = 0'
+    own = method.learns_with and f', and this one with {method.learns_with}'
     raise ConfigError(
         'forgetting.learn',
         [list(names) for names in plan.learn],
         f'method.type = {type(method).__name__!r} learns nothing, as it looks '
         'at no retain image or holds the model to what it was; methods that '
-        f'learn: {", ".join(able)}{way}',
+        f'learn: {", ".join(able)}{own}',
     )
 
 

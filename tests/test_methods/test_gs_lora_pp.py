@@ -287,16 +287,16 @@ def test_what_was_forgotten_before_is_denied():
     method = set_up(form='relative', w_hold=0.0)
     method.w_hold = 0.3
     forget, retain = (helpers.Half(seed=seed) for seed in range(2))
-    method.teacher = SimpleNamespace(
-        outputs=lambda half: half.logits, is_kept=torch.ones(4).bool()
-    )
     # Class 0 goes in this step, class 2 has gone before.
+    method.teacher = SimpleNamespace(
+        outputs=lambda half: half.logits,
+        is_kept=torch.tensor([False, True, True, True]),
+    )
     method.gone = torch.tensor([True, False, True, False])
-    method.forgotten = torch.tensor([True, False, False, False])
     found = losses_of(method, forget, retain)['loss_old_forget'].item()
     p = softmax64(double(forget.logits))[:, 2]
     assert found == pytest.approx(-0.3 * np.log(1 - p).mean(), rel=1e-5)
-    method.gone = method.forgotten
+    method.gone = ~method.teacher.is_kept
     assert 'loss_old_forget' not in losses_of(method, forget, retain)
 
 
