@@ -112,29 +112,14 @@ def test_a_row_an_image(name):
     assert torch.equal(some.embedding, rows.embedding[[0, 2]])
 
 
-def test_reads_the_query_whose_box_lies_over_the_object():
-    model, batch = build_detector('detr').eval(), random_batch(1)
-    data = model.data_preprocessor(copy.deepcopy(batch))
-    (sample,) = data['data_samples']
-    with torch.no_grad():
-        found = model.forward_transformer(
-            model.extract_feat(data['inputs']), [sample]
-        )
-        _, boxes = (x[-1] for x in head_outputs(model.bbox_head, found))
-        height, width = sample.img_shape[:2]
-        wanted = [3, 1]
-        corners = bbox_cxcywh_to_xyxy(boxes[0, wanted])
-        corners = corners * torch.tensor([width, height, width, height])
-        truth = batch['data_samples'][0].gt_instances[[0, 0]]
-        truth.bboxes = corners
-        batch['data_samples'][0].gt_instances = truth
-        rows = DetectionTask().object_rows(model, batch)
-    hidden = found['hidden_states'][-1][0, wanted]
-    torch.testing.assert_close(rows.embedding, hidden)
+def last_layer_of(name):
+    """A detector, an image, and what its last decoder layer makes of it.
 
-
-def test_reads_no_query_that_is_left_out():
-    model, batch = build_detector('ddq_detr').eval(), random_batch(1)
+    Returns:
+        tuple: Model and batch; embeddings, scores and boxes in pixels, of
+        shape (queries, ...).
+    """
+    model, batch = build_detector(name).eval(), random_batch(1)
     data = model.data_preprocessor(copy.deepcopy(batch))
     (sample,) = data['data_samples']
     with torch.no_grad():
@@ -142,44 +127,52 @@ def test_reads_no_query_that_is_left_out():
             model.extract_feat(data['inputs']), [sample]
         )
         scores, boxes = (x[-1] for x in head_outputs(model.bbox_head, found))
-        kept = asked_queries(model.bbox_head, 10).is_distinct[0]
-        assert kept.sum() == 3
-        # An object under the box of each query, of the class it is sure of.
-        corners = bbox_cxcywh_to_xyxy(boxes[0])
-        height, width = sample.img_shape[:2]
-        truth = batch['data_samples'][0].gt_instances[[0] * 10]
-        truth.bboxes = corners * torch.tensor([width, height, width, height])
-        truth.labels = scores[0].argmax(1)
-        batch['data_samples'][0].gt_instances = truth
-        rows = DetectionTask().object_rows(model, batch)
-    hidden = found['hidden_states'][-1][0]
+    height, width = sample.img_shape[:2]
+    corners = bbox_cxcywh_to_xyxy(boxes[0])
+    corners = corners * torch.tensor([width, height, width, height])
+    return model, batch, found['hidden_states'][-1][0], scores[0], corners
+
+
+def rows_of_objects(model, batch, boxes, labels=None):
+    """The rows of an image with objects in these places."""
+    (sample,) = batch['data_samples']
+    truth = sample.gt_instances[[0] * len(boxes)]
+    truth.bboxes = boxes
+    if labels is not None:
+        truth.labels = labels
+    sample.gt_instances = truth
+    with torch.no_grad():
+        return DetectionTask().object_rows(model, batch)
+
+
+def test_reads_the_query_whose_box_lies_over_the_object():
+    model, batch, hidden, _, corners = last_layer_of('detr')
+    wanted = [3, 1]
+    rows = rows_of_objects(model, batch, corners[wanted])
+    torch.testing.assert_close(rows.embedding, hidden[wanted])
+
+
+def test_reads_no_query_that_is_left_out():
+    model, batch, hidden, scores, corners = last_layer_of('ddq_detr')
+    kept = asked_queries(model.bbox_head, 10).is_distinct[0]
+    assert kept.sum() == 3
+    # An object under the box of each query, of the class it is sure of.
+    rows = rows_of_objects(model, batch, corners, scores.argmax(1))
     torch.testing.assert_close(rows.embedding[kept], hidden[kept])
     gaps = torch.cdist(rows.embedding, hidden[kept]).amin(1)
     assert gaps.max() < 1e-5
-    assert rows.found.max() <= scores[0, kept].sigmoid().max()
-    assert scores[0, ~kept].max() > scores[0, kept].max()
+    assert rows.found.max() <= scores[kept].sigmoid().max()
+    assert scores[~kept].max() > scores[kept].max()
 
 
 @pytest.mark.parametrize(
     ('most', 'named'), [(1, [True, False]), (10_000, [True, True])]
 )
 def test_names_an_object_only_among_the_detections_of_its_image(most, named):
-    model, batch = build_detector('dino').eval(), random_batch(1)
-    data = model.data_preprocessor(copy.deepcopy(batch))
-    (sample,) = data['data_samples']
-    with torch.no_grad():
-        found = model.forward_transformer(
-            model.extract_feat(data['inputs']), [sample]
-        )
-        scores, boxes = (x[-1] for x in head_outputs(model.bbox_head, found))
-        query, label = divmod(int(scores[0].argmax()), scores.shape[-1])
-        height, width = sample.img_shape[:2]
-        corners = bbox_cxcywh_to_xyxy(boxes[0, [query, query]])
-        truth = batch['data_samples'][0].gt_instances[[0, 0]]
-        truth.bboxes = corners * torch.tensor([width, height, width, height])
-        # The surest detection of the image, and another name for its box.
-        truth.labels = torch.tensor([label, (label + 1) % scores.shape[-1]])
-        batch['data_samples'][0].gt_instances = truth
-        model.test_cfg = dict(max_per_img=most)
-        rows = DetectionTask().object_rows(model, batch)
+    model, batch, _, scores, corners = last_layer_of('dino')
+    query, label = divmod(int(scores.argmax()), scores.shape[-1])
+    # The surest detection of the image, and another name for its box.
+    labels = torch.tensor([label, (label + 1) % scores.shape[-1]])
+    model.test_cfg = dict(max_per_img=most)
+    rows = rows_of_objects(model, batch, corners[[query, query]], labels)
     assert rows.named.tolist() == named
