@@ -123,3 +123,11 @@ def test_figures_of_a_classifier_in_files(cfg, tmp_path, monkeypatch, capsys):
     assert 'the sequence itself: not measured (' in printed
     assert '| evaluation    |       - |' in printed
     assert 'traceEvents' in load_json(trace)
+
+
+def test_each_half_needs_an_image(monkeypatch, capsys):
+    monkeypatch.setattr('sys.argv', ['stopwatch.py', '--images', '1'])
+    with pytest.raises(SystemExit) as stop:
+        tool.main()
+    assert stop.value.code == 2
+    assert '--images 1: at least 2' in capsys.readouterr().err

@@ -121,7 +121,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--run', help='work dir of a finished sequence')
     parser.add_argument('--memory-of', help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.images is not None and args.images < 2:
+        parser.error(f'--images {args.images}: at least 2, one for each half')
+    return args
 
 
 with imports(__name__, parse_args):
