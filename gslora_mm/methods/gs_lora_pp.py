@@ -31,6 +31,7 @@ FORMS = dict(
         w_r=5.0,
         bound_pro=1.0,
         w_hold=6.0,
+        prototype_source='features',
     ),
     published=dict(
         loss_prototype='gslora_mm.PrototypeLoss',
@@ -98,8 +99,9 @@ class GSLoRAPP(GSLoRA):
         beta, bound, alpha_s: As in :class:`GSLoRA`.
         warmup_iters, warmup_epochs, sparsity: As there.
         loss_forget, loss_structure: As there.
-        form: ``'relative'`` or ``'published'``; says what the next four and
-            ``loss_prototype`` are where they are None, see :data:`FORMS`.
+        form: ``'relative'`` or ``'published'``; says what the next four,
+            ``prototype_source`` and ``loss_prototype`` are where they are
+            None, see :data:`FORMS`.
         w_f: Weight of the push.
         w_r: Weight of the pull. The published scripts leave it at 0.
         bound_pro: BND_pro, the distance at which a feature counts as pushed
@@ -110,9 +112,8 @@ class GSLoRAPP(GSLoRA):
         prototypes: File with prototypes to use, the ``method.safetensors``
             of another run with the same pre-trained checkpoint; None makes
             them in step 1.
-        prototype_source: ``'features'`` or ``'class_layer'``; None leaves it
-            to the task: features for classifiers, the class layer for
-            detectors.
+        prototype_source: ``'features'`` or ``'class_layer'``. None: features,
+            but of detectors in the published form the class layer.
         prototype_passes: Passes over the replay images, through the training
             pipeline with its augmentations.
         prototype_batch_size: Images of a batch in these passes.

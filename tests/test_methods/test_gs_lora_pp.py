@@ -72,6 +72,7 @@ def random_rows(seed=7):
 def set_up(cls=GSLoRAPP, rows=None, **settings):
     if cls is GSLoRAPP:
         settings.setdefault('form', 'published')
+        settings.setdefault('prototype_source', 'class_layer')
     method = cls(**settings)
     rows = random_rows() if rows is None else rows
     model = SimpleNamespace(
@@ -181,6 +182,8 @@ def test_a_form_says_what_is_not_given():
     assert (published.w_f, published.w_r) == (0.01, 0.005)
     assert published.bound_pro == 18.0
     assert relative.w_hold > 0 == published.w_hold
+    assert relative.prototype_source == 'features'
+    assert published.prototype_source is None
     assert type(relative.prototype_loss) is not type(published.prototype_loss)
     with pytest.raises(ConfigError, match="method.form = 'ours': must be one"):
         GSLoRAPP(form='ours')
@@ -406,7 +409,7 @@ def test_what_is_gone_is_carried_on_but_not_to_another_run():
 def test_loaded_prototypes_are_never_made_again():
     """Fault 2 of the public code: new ones in each step."""
     first = set_up()
-    second = GSLoRAPP(w_hold=0.0)
+    second = GSLoRAPP(w_hold=0.0, prototype_source='class_layer')
     model = SimpleNamespace(
         groups=random_groups(),
         model=None,

@@ -374,6 +374,7 @@ def test_the_averaged_adapter_is_saved_merged_and_evaluated(
     cfg = sequence(
         inputs,
         tmp_path / 'run',
+        method__form='published',
         method__prototype_source=None,
         forgetting__steps=[['one']],
         schedule__hooks=[
@@ -405,7 +406,8 @@ def test_the_averaged_adapter_is_saved_merged_and_evaluated(
         changed += not torch.equal(value, before[key])
     assert changed == len(adapter) / 2
 
-    # By default, a detector's prototypes are rows of its last class layer.
+    # In the published form, a detector's prototypes are rows of its last class
+    # layer.
     tensors, _ = load_tensors(step / STATE, 'state')
     rows = stock['bbox_head.cls_branches.1.weight']
     assert torch.equal(tensors['prototypes.class_layer'], rows)
