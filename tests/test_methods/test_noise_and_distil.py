@@ -114,6 +114,20 @@ def test_rows_of_what_is_to_go_are_drawn_anew(task):
         assert torch.equal(layer.weight[~is_gone], old[~is_gone])
 
 
+@pytest.mark.parametrize('task', TASKS)
+def test_what_is_held_says_that_forgotten_classes_are_not_there(task):
+    model, dataset = noisy(task, noise=0.5), TinyDataset(task)
+    model.method.prepare(model, dataset)
+    batch = dict(
+        inputs=list(dataset.inputs), data_samples=dataset.samples
+    )
+    before = train(model, batch, lr=0)['held_retain']
+    layers = model.task.class_layers(model.model)
+    for layer in {id(layer): layer for layer in layers}.values():
+        layer.bias.data[model.method.gone] += 9
+    assert train(model, batch, lr=0)['held_retain'] > before + 1
+
+
 def test_an_adapter_is_refused():
     method = dict(type='gslora_mm.NoiseAndDistil')
     with pytest.raises(ConfigError, match='adapter.*must be None'):

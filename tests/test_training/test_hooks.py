@@ -11,6 +11,7 @@ from gslora_mm.methods import (
     KnowledgeSwapping,
     NoiseAndDistil,
 )
+from gslora_mm.training.auto_schedule import AutoSchedule
 from gslora_mm.training.held_out import Look
 from gslora_mm.training.hooks import (
     AdapterEMAHook,
@@ -233,6 +234,21 @@ def test_what_is_taken_back_is_taken_from_the_adapter():
         hook.after_train_iter(runner, 0)
         assert (layer.lora_B == expected).all()
     assert runner.train_loop.stop_training
+
+
+@pytest.mark.parametrize(('is_spared', 'kept'), [(True, 0.75), (False, 1.0)])
+def test_images_that_are_trained_on_have_less_of_a_say(is_spared, kept):
+    adapted = torch.nn.Sequential(torch.nn.Linear(3, 3))
+    model = SimpleNamespace(groups=inject_lora(adapted, rank=2, target='0'))
+    model.model = adapted
+    hook = AutoScheduleHook()
+    hook.schedule = AutoSchedule()
+    look = Look(named=0.0, surety=0.004, loss=None)
+    hook.images = SimpleNamespace(
+        is_spared=is_spared, look=lambda *_, **__: look
+    )
+    hook._take_part(model)
+    assert hook.schedule.now.kept == kept
 
 
 def test_a_given_setting_of_the_method_is_kept(monkeypatch):
