@@ -13,11 +13,14 @@ from .settings import NonNegative, PerStep, Seed, Share
 #: Weights of a detector that say where things are, and not what: its boxes,
 #: its queries, and where its decoder looks.
 WHERE = 'reg_branches|query_embedding|reference_points|decoder.*offsets'
+#: Added to seeds: those that MMEngine draws are below it, and so are those
+#: that people choose.
+APART = 2**31
 
 
 @METHODS.register_module()
 class NoiseAndDistil(CounterfactualDistillation):
-    r"""Weights part of the way back to where training began, and distilled.
+    r"""Weights mixed with initial ones, and distilled.
 
     .. math:: w \leftarrow (1 - a)\, w + a\, w_{init}
 
@@ -25,6 +28,8 @@ class NoiseAndDistil(CounterfactualDistillation):
     classes to forget in class layers, and not where a weight says where a
     thing is rather than what; then the loss of
     :class:`CounterfactualDistillation`, with the model as it was as teacher.
+    The initial weights are others than those that the model's own training
+    began with: the way back to these is one that a few iterations go again.
     After "Distillation Robustifies Unlearning" (UNDO, Lee et al., 2025,
     https://arxiv.org/abs/2506.06278): a model that was only taught not to
     say something is taught back in a few iterations, one that was distilled
@@ -48,7 +53,8 @@ class NoiseAndDistil(CounterfactualDistillation):
         kept: Regular expression that is searched in the names of weights;
             those found keep theirs, and are trained all the same. None for
             none.
-        seed: Of the initial weights.
+        seed: Of the initial weights, which are not those that a training
+            with this seed begins with.
         alpha_s, warmup_iters, warmup_epochs, sparsity, loss_structure: As in
             :class:`CounterfactualDistillation`.
         beta, margin, w_hold, w_layers, w_labels, unit: As there. A classifier
@@ -93,7 +99,8 @@ class NoiseAndDistil(CounterfactualDistillation):
         state = model.model.state_dict()
         # What the teacher is made of.
         self.start = {name: value.clone() for name, value in state.items()}
-        fresh = initial_model(model.stock_config, self.seed)
+        seed = (self.seed + APART) % 2**32
+        fresh = initial_model(model.stock_config, seed)
         shares = {name: self.noise_of_trunk for name in model.task.trunk}
         mix_with(model.model, fresh, self.noise, shares, self.kept)
         self.fresh_layers = model.task.class_layers(fresh)

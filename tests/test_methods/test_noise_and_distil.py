@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gslora_mm.methods.noise_and_distil import mix_with
+from gslora_mm.methods.noise_and_distil import APART, mix_with
 from gslora_mm.methods.retrain import initial_model
 from gslora_mm.utils import ConfigError
 from .helpers import (
@@ -54,7 +54,7 @@ def test_the_teacher_is_the_model_as_it_was(task):
     plain = tiny_model(task, dict(type='gslora_mm.FineTune'), adapter=None)
     for name, value in plain.model.state_dict().items():
         assert torch.equal(start[name], value), name
-    fresh = initial_model(model.stock_config, 0).state_dict()
+    fresh = initial_model(model.stock_config, APART).state_dict()
     for name, weight in model.model.named_parameters():
         is_trunk = name.split('.')[0] in model.task.trunk
         share = 0.2 if is_trunk else 0.7
@@ -95,6 +95,21 @@ def test_the_noise_follows_from_the_seed():
     )
     assert all(torch.equal(value, same[key]) for key, value in one.items())
     assert any(not torch.equal(value, other[k]) for k, value in one.items())
+
+
+def test_the_noise_is_not_what_training_began_with():
+    """Towards that, a step is a step back on a known path."""
+    stock = noisy('detection').stock_config
+    for seed in (0, 1):
+        initial = initial_model(stock, seed)
+        model = noisy('detection', noise=1.0, noise_of_trunk=1.0, seed=seed)
+        for name in ('backbone.conv1', 'encoder.layers.0.ffn.layers.1'):
+            own, other = (
+                each.get_submodule(name).weight.flatten()
+                for each in (model.model, initial)
+            )
+            similarity = torch.cosine_similarity(own, other, dim=0)
+            assert similarity.abs() < 0.5, name
 
 
 @pytest.mark.parametrize('task', TASKS)
