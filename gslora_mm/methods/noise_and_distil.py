@@ -67,8 +67,8 @@ class NoiseAndDistil(CounterfactualDistillation):
     needs = ('forget', 'retain')
     # Statistics of normalisations have to be found anew.
     in_evaluation_mode = False
-    noise: Share = 0.65
-    noise_of_trunk: Share = 0.35
+    noise: Share = 0.3
+    noise_of_trunk: Share = 0.2
     kept: str | None = WHERE
     seed: Seed = 0
     w_layers: PerStep[NonNegative] = 3.0

@@ -1,4 +1,4 @@
-"""Noise and distil: weights part of the way back, and a teacher."""
+"""Noise and distil: weights mixed with initial ones, and a teacher."""
 
 import pytest
 import torch
