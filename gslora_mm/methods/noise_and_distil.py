@@ -38,8 +38,9 @@ class NoiseAndDistil(CounterfactualDistillation):
     by a teacher that has forgotten before. In what the student is held to, it
     is given no probability, in any query of any decoder layer.
 
-    Of a classifier the images to retain alone are learned from: what a
-    teacher says of the others tells them apart, whatever it leaves unsaid.
+    All images count alike, in whichever half they are. Of a classifier those
+    to retain alone are learned from: what a teacher says of the others tells
+    them apart, whatever it leaves unsaid.
 
     It is for the level *weights*, and costs: all weights are trained, for
     about half of the iterations that training took, and what is retained
@@ -67,7 +68,7 @@ class NoiseAndDistil(CounterfactualDistillation):
     needs = ('forget', 'retain')
     # Statistics of normalisations have to be found anew.
     in_evaluation_mode = False
-    noise: Share = 0.3
+    noise: Share = 0.4
     noise_of_trunk: Share = 0.2
     kept: str | None = WHERE
     seed: Seed = 0
@@ -123,9 +124,16 @@ class NoiseAndDistil(CounterfactualDistillation):
         return self.can_paint or half.role == 'retain'
 
     def losses(self, forget, retain):
-        for half in (forget, retain):
-            if len(half) and (self.beta or self.teaches(half)):
-                yield self.terms(half)
+        halves = [
+            half
+            for half in (forget, retain)
+            if len(half) and (self.beta or self.teaches(half))
+        ]
+        mean = sum(map(len, halves)) / max(len(halves), 1)
+        for half in halves:
+            terms = self.terms(half)
+            loss = f'loss_{half.role}'
+            yield {**terms, loss: terms[loss] * len(half) / mean}
 
     def carried_state(self):
         return {'gone': self.gone}

@@ -177,3 +177,21 @@ def test_learns_of_forget_images_where_objects_can_go(task):
     log = train(model, batch, lr=0)
     assert log['gone_forget'] > 0
     assert (log['held_forget'] > 0) == (task == 'detection')
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_all_images_count_alike(task):
+    model = noisy(task, noise=0.5, w_labels=0.0, beta=1.0)
+    dataset = TinyDataset(task)
+    model.method.prepare(model, dataset)
+    batch = tiny_batch(task)
+    for sample in batch['data_samples'][2:]:
+        sample.set_metainfo(dict(role='retain'))
+    log = train(model, batch, lr=0)
+    for role, share in (('forget', 0.25), ('retain', 0.75)):
+        terms = log[f'gone_{role}']
+        for name, weight in (('held', 2.0), ('layers', 3.0)):
+            terms = terms + weight * log.get(f'{name}_{role}', 0.0)
+        assert terms > 0
+        loss = float(log[f'loss_{role}'])
+        assert loss == pytest.approx(2 * share * float(terms))
