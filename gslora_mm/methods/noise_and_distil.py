@@ -8,7 +8,7 @@ from gslora_mm.registry import METHODS
 from gslora_mm.utils import ConfigError
 from .counterfactual_distillation import CounterfactualDistillation
 from .retrain import initial_model
-from .settings import NonNegative, PerStep, Seed, Share
+from .settings import NonNegative, PerStep, Positive, Seed, Share
 
 #: Weights of a detector that say where things are, and not what: its boxes,
 #: its queries, and where its decoder looks.
@@ -38,8 +38,8 @@ class NoiseAndDistil(CounterfactualDistillation):
     by a teacher that has forgotten before. In what the student is held to, it
     is given no probability, in any query of any decoder layer.
 
-    All images count alike, in whichever half they are. Of a classifier those
-    to retain alone are learned from: what a teacher says of the others tells
+    Images count alike, in whichever half they are. Of a classifier those to
+    retain alone are learned from: what a teacher says of the others tells
     them apart, whatever it leaves unsaid.
 
     It is for the level *weights*, and costs: all weights are trained, for
@@ -54,6 +54,9 @@ class NoiseAndDistil(CounterfactualDistillation):
         kept: Regular expression that is searched in the names of weights;
             those found keep theirs, and are trained all the same. None for
             none.
+        w_forget: What an image to forget counts beside one to retain. More of
+            it leaves less in the encoder of a detector, and less of what is
+            retained.
         seed: Of the initial weights, which are not those that a training
             with this seed begins with.
         alpha_s, warmup_iters, warmup_epochs, sparsity, loss_structure: As in
@@ -71,6 +74,7 @@ class NoiseAndDistil(CounterfactualDistillation):
     noise: Share = 0.4
     noise_of_trunk: Share = 0.2
     kept: str | None = WHERE
+    w_forget: PerStep[Positive] = 1.0
     seed: Seed = 0
     w_layers: PerStep[NonNegative] = 3.0
     w_hold: PerStep[NonNegative] = 2.0
@@ -129,11 +133,17 @@ class NoiseAndDistil(CounterfactualDistillation):
             for half in (forget, retain)
             if len(half) and (self.beta or self.teaches(half))
         ]
-        mean = sum(map(len, halves)) / max(len(halves), 1)
-        for half in halves:
+        weights = [self.images(half) for half in halves]
+        for half, weight in zip(halves, weights, strict=True):
             terms = self.terms(half)
             loss = f'loss_{half.role}'
-            yield {**terms, loss: terms[loss] * len(half) / mean}
+            share = weight * len(halves) / sum(weights)
+            yield {**terms, loss: terms[loss] * share}
+
+    def images(self, half):
+        """What a half counts, in images to retain."""
+        is_forget = half.role == 'forget'
+        return len(half) * (self.w_forget if is_forget else 1.0)
 
     def carried_state(self):
         return {'gone': self.gone}

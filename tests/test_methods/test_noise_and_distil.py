@@ -179,16 +179,21 @@ def test_learns_of_forget_images_where_objects_can_go(task):
     assert (log['held_forget'] > 0) == (task == 'detection')
 
 
+@pytest.mark.parametrize(
+    ('w_forget', 'shares'), [(1.0, (0.25, 0.75)), (3.0, (0.5, 0.5))]
+)
 @pytest.mark.parametrize('task', TASKS)
-def test_all_images_count_alike(task):
-    model = noisy(task, noise=0.5, w_labels=0.0, beta=1.0)
+def test_images_count_alike_or_as_asked(task, w_forget, shares):
+    model = noisy(
+        task, noise=0.5, w_labels=0.0, beta=1.0, w_forget=w_forget
+    )
     dataset = TinyDataset(task)
     model.method.prepare(model, dataset)
     batch = tiny_batch(task)
     for sample in batch['data_samples'][2:]:
         sample.set_metainfo(dict(role='retain'))
     log = train(model, batch, lr=0)
-    for role, share in (('forget', 0.25), ('retain', 0.75)):
+    for role, share in zip(('forget', 'retain'), shares, strict=True):
         terms = log[f'gone_{role}']
         for name, weight in (('held', 2.0), ('layers', 3.0)):
             terms = terms + weight * log.get(f'{name}_{role}', 0.0)
