@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from inspect import get_annotations
 from typing import Any, ClassVar
 
-from gslora_mm.methods.settings import check_setting
+from gslora_mm.methods.settings import as_several
 from .evidence import Evidence, Suspect
 from .outcome import Outcome
 
@@ -53,7 +53,7 @@ class BaseAttack:
         for each in fields(self):
             value = getattr(self, each.name)
             key = f'{self.name}.{each.name}'
-            check_setting(key, value, types[each.name])
+            setattr(self, each.name, as_several(key, value, types[each.name]))
 
     def why_not(self, evidence: Evidence) -> str | None:
         """Why the attack does not fit a model, None if it does.

@@ -1,7 +1,6 @@
-from typing import Any
-
 import torch
 
+from gslora_mm.methods.settings import Count, Several
 from gslora_mm.registry import ATTACKS
 from .base import BaseAttack
 from .ingredients.softmax_regression import LinearProbe
@@ -30,7 +29,7 @@ class LinearProbeAttack(BaseAttack):
         'model that never learned the classes.'
     )
     reads = ('training', 'validation')
-    shots: Any = (1, 5, 10)
+    shots: Several[Count] = (1, 5, 10)
     with_all: bool = True
 
     def measure(self, evidence, suspect):

@@ -1,7 +1,6 @@
-from typing import Any
-
 import torch
 
+from gslora_mm.methods.settings import Count, Several, Share
 from gslora_mm.registry import ATTACKS
 from .base import BaseAttack
 from .linear_probe import few_of_each
@@ -33,8 +32,8 @@ class PrototypeAttack(BaseAttack):
         'never learned the classes.'
     )
     reads = ('training', 'validation')
-    shots: Any = (1, 5, 10)
-    mixing: Any = (0.2, 0.4, 0.6, 0.8, 1.0)
+    shots: Several[Count] = (1, 5, 10)
+    mixing: Several[Share] = (0.2, 0.4, 0.6, 0.8, 1.0)
     tolerance: float = 0.01
 
     @torch.no_grad()

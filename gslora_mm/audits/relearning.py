@@ -1,13 +1,13 @@
-from typing import Any
+from typing import Literal, get_args
 
 from gslora_mm.lora import inject_lora
-from gslora_mm.methods.settings import Count, Positive
+from gslora_mm.methods.settings import Count, Positive, Several
 from gslora_mm.registry import ATTACKS
 from .base import BaseAttack
 from .ingredients.fine_tuning import fine_tune
 
 #: What an attacker may train.
-TRAINED = ('all', 'head', 'lora')
+Trained = Literal['all', 'head', 'lora']
 
 
 @ATTACKS.register_module()
@@ -34,10 +34,10 @@ class Relearning(BaseAttack):
         'never learned them.'
     )
     shots: Count = 5
-    iterations: Any = (20, 40, 60)
+    iterations: Several[Count] = (20, 40, 60)
     batch_size: Count = 8
     lr: Positive = 2e-4
-    trained: Any = TRAINED
+    trained: Several[Trained] = get_args(Trained)
 
     def cost(self, evidence):
         looks = len(self.iterations) * len(evidence.validation)

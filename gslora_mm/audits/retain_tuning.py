@@ -1,8 +1,6 @@
-from typing import Any
-
-from gslora_mm.methods.settings import Positive
+from gslora_mm.methods.settings import Count, Positive, Several
 from gslora_mm.registry import ATTACKS
-from .relearning import Relearning
+from .relearning import Relearning, Trained
 
 
 @ATTACKS.register_module()
@@ -22,8 +20,8 @@ class RetainTuning(Relearning):
         'Fine-tuning on what it was to keep does not bring the classes back.'
     )
     share: Positive = 0.2
-    iterations: Any = (60,)
-    trained: Any = ('all',)
+    iterations: Several[Count] = (60,)
+    trained: Several[Trained] = ('all',)
 
     def images(self, evidence):
         return evidence.retained_images(self.share, evidence.seeds[0])

@@ -1,12 +1,18 @@
 """What attacks find in the finished runs of a suite, beside retraining."""
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+
+import torch
 
 from gslora_mm.audits import Audit
 from gslora_mm.utils import ConfigError
 from gslora_mm.utils.spread import spread
 from gslora_mm.work_dir import WorkDir
+from .machine import THREADS, environment
 from .run import Outcome
 
 #: The attacks that have a column, with their settings. Of each the last
@@ -24,6 +30,7 @@ def audit_runs(
     parts: str | Path,
     retrained: Sequence[str] = (),
     say: Callable[[str], None] = print,
+    jobs: int = 1,
 ) -> dict[tuple[str, int], dict]:
     """Attack the last model of each finished run.
 
@@ -39,6 +46,8 @@ def audit_runs(
         retrained (Sequence[str]): Stock checkpoints of models that never
             learned what is forgotten. Defaults to ().
         say (Callable): Is told what is going on. Defaults to ``print``.
+        jobs (int): Models attacked at a time, each in a process of its own.
+            They share the cores as runs do. Defaults to 1.
 
     Returns:
         dict: By name of the run and seed either ``error`` or, by name of the
@@ -62,32 +71,70 @@ def audit_runs(
             f'let {reference!r} be one of the runs, or give --retrained',
         )
     found = {}
+    figures_of = _all_figures(finished, parts, retrained, jobs)
     for number, each in enumerate(finished, 1):
-        label = f'[{number}/{len(finished)}] {each.run.name}, '
-        say(f'{label}seed {each.seed}: attacked')
-        try:
-            found[each.run.name, each.seed] = _figures(each, parts, retrained)
-        except ConfigError as error:
-            if error.path == '--retrained':
-                raise  # it is wrong for all
-            say(f'{label}seed {each.seed}: failed: {error}')
-            found[each.run.name, each.seed] = dict(error=str(error))
+        label = f'[{number}/{len(finished)}] {each.run.name}, seed {each.seed}'
+        say(f'{label}: attacked')
+        figures = found[each.run.name, each.seed] = next(figures_of)()
+        if 'error' in figures:
+            say(f'{label}: failed: {figures["error"]}')
     return found
 
 
+def _all_figures(
+    outcomes: Sequence[Outcome],
+    parts: str | Path,
+    retrained: Sequence[str],
+    jobs: int,
+) -> Iterator[Callable[[], dict[str, dict]]]:
+    """What gives the figures of each run, or waits for them, in order."""
+    tasks = [
+        (str(each.work_dir), str(parts), retrained, ATTACKS)
+        for each in outcomes
+    ]
+    if not tasks:
+        return
+    # Alone: it attacks the models that all are compared with.
+    yield functools.partial(_figures, *tasks[0])
+    if jobs == 1:
+        yield from (functools.partial(_figures, *task) for task in tasks[1:])
+        return
+    threads = int(environment(jobs)[THREADS[0]])
+    with ProcessPoolExecutor(
+        jobs,
+        multiprocessing.get_context('spawn'),
+        torch.set_num_threads,
+        (threads,),
+    ) as pool:
+        futures = [pool.submit(_figures, *task) for task in tasks[1:]]
+        yield from (future.result for future in futures)
+
+
 def _figures(
-    outcome: Outcome, parts: str | Path, retrained: Sequence[str]
+    work_dir: str,
+    parts: str,
+    retrained: Sequence[str],
+    attacks: Mapping[str, Mapping],
 ) -> dict[str, dict]:
-    """What the attacks with a column find in the last model of a run."""
-    audit = Audit(
-        outcome.work_dir,
-        retrained=retrained,
-        options=ATTACKS,
-        parts=parts,
-        say=lambda line: None,
-    )
-    audit.chosen = [each for each in audit.chosen if each.name in ATTACKS]
-    entries = audit.entries(audit.suspects())
+    """What attacks find in the last model of a run, or ``error``.
+
+    Raises:
+        ConfigError: If a retrained model is wrong, as it is for all runs.
+    """
+    try:
+        audit = Audit(
+            work_dir,
+            retrained=retrained,
+            options=attacks,
+            parts=parts,
+            say=lambda line: None,
+        )
+        audit.chosen = [each for each in audit.chosen if each.name in attacks]
+        entries = audit.entries(audit.suspects())
+    except ConfigError as error:
+        if error.path == '--retrained':
+            raise
+        return dict(error=str(error))
     last = {entry['name']: entry for entry in entries}
     return {
         name: dict(

@@ -43,6 +43,7 @@ def run_tuned(
     options: Mapping | None = None,
     jobs: int = 1,
     say: Callable[[str], None] = print,
+    known: Mapping[str, Sequence[dict]] | None = None,
 ) -> tuple[dict[str, list[dict]], list[Outcome]]:
     """Choose the settings of each run by its trials, then run it.
 
@@ -61,6 +62,9 @@ def run_tuned(
         options (Mapping, optional): More settings for trials and runs.
         jobs (int): How many run at a time. Defaults to 1.
         say (Callable): Is told what is going on. Defaults to ``print``.
+        known (Mapping[str, Sequence[dict]], optional): Trials of an earlier
+            benchmark by the name of the run, see :func:`trial_record`; they
+            are not run again.
 
     Returns:
         tuple[dict[str, list[dict]], list[Outcome]]: The trials of each run
@@ -68,12 +72,15 @@ def run_tuned(
         to choose from; and what became of the runs.
 
     Raises:
-        ConfigError: If a name is unknown, settings cannot work, or the work
-            dir holds runs of other settings.
+        ConfigError: If a name is unknown, settings cannot work, the work
+            dir holds runs of other settings, or the suite has other trials
+            than were run before.
     """
     check_amounts(seeds, jobs)
     runs = suite.selected(only)
     tried = [run for run in runs if run.trials and tune]
+    before = _trials_before(tried, known or {})
+    tried = [run for run in tried if run.name not in before]
     if tried:
         _check_arguments(suite, tried, seeds, options or {})
     # Before hours of trials: those that may be run as they are.
@@ -81,7 +88,7 @@ def run_tuned(
     planned_runs(plain, Path(work_dir, RUNS), seeds, options)
     _check_alike(runs, options)
     trials: dict[str, list[dict]] = {
-        name: []
+        name: before.get(name, [])
         for name in (*suite.runs, *suite.not_applicable)
         if not only or name in only
     }
@@ -237,6 +244,28 @@ def first_steps(cfg: Config, count: int) -> dict[str, Any]:
         if isinstance(cfg.method.get(name), list | tuple):
             settings[f'method.{name}'] = list(cfg.method[name])[:count]
     return settings
+
+
+def _trials_before(
+    runs: Sequence[Run], known: Mapping[str, Sequence[dict]]
+) -> dict[str, list[dict]]:
+    """Trials of an earlier benchmark, of the runs that it tried."""
+    before = {}
+    for run in runs:
+        records = list(known.get(run.name, ()))
+        if not records:
+            continue
+        found = [record['settings'] for record in records]
+        wanted = [{}, *({**settings} for settings in run.trials)]
+        if found != wanted:
+            raise ConfigError(
+                'known',
+                found,
+                f'the trials of run {run.name!r} are {wanted}; leave it out '
+                'to try these',
+            )
+        before[run.name] = records
+    return before
 
 
 def _with_settings(run: Run, settings: Mapping, *more: Mapping) -> Run:

@@ -86,9 +86,40 @@ _T = TypeVar('_T')
 PerStep = Annotated[_T, _ONE_A_STEP]
 
 
+_SEVERAL = 'one value or several'
+#: A setting of an attack that may be one value or a list of them, of which
+#: none is empty. The attack itself always gets a tuple.
+Several = Annotated[_T, _SEVERAL]
+
+
 def is_per_step(hint: Any) -> bool:
     """Whether a setting of this type may be a list in a config."""
     return get_origin(hint) is Annotated and _ONE_A_STEP in hint.__metadata__
+
+
+def as_several(key: str, value: Any, hint: Any) -> Any:
+    """Make a tuple of the value of a setting that may have several.
+
+    Args:
+        key (str): Config key that the error names.
+        value (Any): What a config says.
+        hint (Any): Type of the setting.
+
+    Returns:
+        Any: A tuple if it is a ``Several``, else the value as it is.
+
+    Raises:
+        ConfigError: If there is no value, or one breaks a rule.
+    """
+    if get_origin(hint) is not Annotated or _SEVERAL not in hint.__metadata__:
+        check_setting(key, value, hint)
+        return value
+    values = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not values:
+        raise ConfigError(key, value, 'must be one value or more')
+    for each in values:
+        check_setting(key, each, hint)
+    return values
 
 
 def check_setting(key: str, value: Any, hint: Any) -> None:

@@ -175,6 +175,18 @@ def test_a_second_retrained_model_passes(finished, retrained):
             'options.relearning.shots = 0: must be an integer >= 1',
         ),
         (
+            dict(options=dict(relearning=dict(trained='al'))),
+            "options.relearning.trained = 'al': must be one of",
+        ),
+        (
+            dict(options=dict(linear_probe=dict(shots=[5, 0]))),
+            'options.linear_probe.shots = 0: must be an integer >= 1',
+        ),
+        (
+            dict(options=dict(prototype=dict(mixing=[]))),
+            r'options.prototype.mixing = \[\]: must be one value or more',
+        ),
+        (
             dict(options=dict(relearning=dict(shot=1))),
             "unexpected keyword argument 'shot'",
         ),
@@ -183,6 +195,22 @@ def test_a_second_retrained_model_passes(finished, retrained):
 def test_bad_requests(finished, settings, message):
     with pytest.raises(ConfigError, match=message):
         audit(finished, **settings)
+
+
+def test_one_value_where_there_may_be_several(finished):
+    """As a command line gives it: ``--options linear_probe.shots=5``."""
+    attacks = audit(
+        finished,
+        attacks=['linear_probe', 'relearning'],
+        options=dict(
+            linear_probe=dict(shots=5),
+            relearning=dict(trained='head', iterations=[2, 1]),
+        ),
+    ).chosen
+    probe, relearning = attacks
+    assert probe.shots == (5,)
+    assert relearning.trained == ('head',)
+    assert relearning.iterations == (2, 1)
 
 
 def test_more_shots_than_images(finished):

@@ -14,7 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from gslora_mm.utils import ConfigError, atomic_write, save_json
+from gslora_mm.utils import ConfigError, atomic_write, load_json, save_json
 from gslora_mm.utils.command_line import DictAction, imports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +28,7 @@ FLAGS = dict(
     seeds='--seeds',
     work_dir='--work-dir',
     audit='--audit',
+    known='--trials-of',
 )
 
 
@@ -56,12 +57,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--jobs',
         type=int,
         default=1,
-        help='runs at a time, which share the cores; default: 1',
+        help='runs, and audits, at a time, which share the cores; '
+        'default: 1',
     )
     parser.add_argument(
         '--no-tune',
         action='store_true',
         help='without trials: take the configs as they are',
+    )
+    parser.add_argument(
+        '--trials-of',
+        metavar='SUITE.json',
+        help='results of the same suite, whose trials are not run again: its '
+        'settings are taken',
     )
     parser.add_argument(
         '--audit',
@@ -108,6 +116,23 @@ with imports(__name__, parse_args, 'the same command goes on'):
     from gslora_mm.bench.tune import run_tuned
 
 
+def known_trials(path: str | None, suite: str) -> dict[str, list[dict]]:
+    """The trials of results that were written before, by run."""
+    if path is None:
+        return {}
+    try:
+        results = load_json(path)
+        found = results['suite']
+        trials = {each['name']: each['trials'] for each in results['methods']}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            'known', path, f'holds no results of a benchmark: {error}'
+        ) from None
+    if found != suite:
+        raise ConfigError('known', path, f'is of {found!r}, not of {suite!r}')
+    return trials
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the benchmark; exit with 1 if one of its runs failed."""
     args = parse_args(argv)
@@ -128,6 +153,7 @@ def main(argv: list[str] | None = None) -> None:
             options=args.cfg_options,
             jobs=args.jobs,
             say=say,
+            known=known_trials(args.trials_of, suite.name),
         )
         audits = {}
         if args.audit or args.retrained:
@@ -138,6 +164,7 @@ def main(argv: list[str] | None = None) -> None:
                 Path(work_dir, 'audit'),
                 args.retrained,
                 say,
+                args.jobs,
             )
     except ConfigError as error:
         raise SystemExit(f'error: {error.at(renamed=FLAGS)}') from None
