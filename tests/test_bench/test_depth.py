@@ -84,6 +84,12 @@ def test_distances_to_what_was_retrained(runs, monkeypatch, tmp_path):
     # An audit of one's own stays what it was.
     assert not (runs / 'gs_lora/audit').exists()
 
+    # Each in a process of its own, but the first.
+    at_a_time = audit_runs(
+        outcomes, 'retrain', tmp_path / 'two', say=lines.append, jobs=2
+    )
+    assert at_a_time == found and list(at_a_time) == list(found)
+
     for cls in known_attacks().values():
         monkeypatch.setattr(cls, 'measure', None)
     again = audit_runs(

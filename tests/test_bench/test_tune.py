@@ -101,6 +101,21 @@ def test_started_again_it_repeats_nothing(benchmark, tmp_path):
     assert (second / 'step_02' / 'result.json').exists()
 
 
+def test_trials_of_an_earlier_benchmark(benchmark, tmp_path):
+    options = dict(only=['good', 'retrain'])
+    first, _ = run(benchmark, tmp_path / 'first', **options)
+    known = {'good': first['good'].trials, 'retrain': [], 'other': [{}]}
+    again, _ = run(benchmark, tmp_path / 'again', known=known, **options)
+    assert again['good'].trials == first['good'].trials
+    assert again['good'].chosen == first['good'].chosen
+    assert not [line for line in calls(tmp_path / 'again') if 'tune/' in line]
+    assert len(calls(tmp_path / 'again')) == 2
+    known['good'] = known['good'][:2]
+    with pytest.raises(ConfigError, match="known = .*of run 'good' are"):
+        run(benchmark, tmp_path / 'other', known=known, **options)
+    assert not (tmp_path / 'other').exists()
+
+
 def test_several_at_a_time(benchmark, tmp_path, monkeypatch):
     options = dict(seeds=[0, 5, 9], only=['good', 'retrain'])
     one, _ = run(benchmark, tmp_path / 'one', **options)

@@ -1,5 +1,7 @@
 """tools/analysis_tools/benchmark_methods.py, with real runs."""
 
+from pathlib import Path
+
 import pytest
 
 from gslora_mm.utils import load_json
@@ -7,6 +9,7 @@ from tests.class_sequences import make_class_inputs, tiny_class_sequence
 from tests.test_tools.helpers import load_tool
 
 TOOL = 'analysis_tools/benchmark_methods'
+DIGITS = Path(__file__).parents[2] / 'benchmarks/mini_digits.json'
 
 
 @pytest.fixture
@@ -105,6 +108,14 @@ def test_a_leaderboard_and_the_same_one_again(suite, tmp_path, capfd):
         ),
         (['mini_coco', '--seeds', 'a,b'], "error: --seeds = 'a,b'"),
         (['mini_coco', '--jobs', '0'], 'error: --jobs = 0: must be at'),
+        (
+            ['mini_coco', '--trials-of', 'no.json'],
+            "error: --trials-of = 'no.json': holds no results",
+        ),
+        (
+            ['mini_coco', '--trials-of', str(DIGITS)],
+            "error: --trials-of = .*is of 'mini_digits', not of 'mini_coco'",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line(arguments, message, tmp_path):
