@@ -39,8 +39,9 @@ class NoiseAndDistil(CounterfactualDistillation):
     is given no probability, in any query of any decoder layer.
 
     Images count alike, in whichever half they are. Of a classifier those to
-    retain alone are learned from: what a teacher says of the others tells
-    them apart, whatever it leaves unsaid.
+    retain alone are learned from, and unless told otherwise by their labels
+    alone: what a teacher says of an image tells what was forgotten, whatever
+    it leaves unsaid.
 
     It is for the level *weights*, and costs: all weights are trained, for
     about half of the iterations that training took, and what is retained
@@ -61,8 +62,10 @@ class NoiseAndDistil(CounterfactualDistillation):
             with this seed begins with.
         alpha_s, warmup_iters, warmup_epochs, sparsity, loss_structure: As in
             :class:`CounterfactualDistillation`.
-        beta, margin, w_hold, w_layers, w_labels, unit: As there. A classifier
-            has no ``overshoot``.
+        w_hold, w_layers: As there. None, the default, is 2 and 3 for what
+            has a background, and 0 for a classifier.
+        beta, margin, w_labels, unit: As there. A classifier has no
+            ``overshoot``.
         teacher_of: As there.
     """
 
@@ -76,8 +79,8 @@ class NoiseAndDistil(CounterfactualDistillation):
     kept: str | None = WHERE
     w_forget: PerStep[Positive] = 1.0
     seed: Seed = 0
-    w_layers: PerStep[NonNegative] = 3.0
-    w_hold: PerStep[NonNegative] = 2.0
+    w_layers: PerStep[NonNegative | None] = None
+    w_hold: PerStep[NonNegative | None] = None
     w_labels: PerStep[NonNegative] = 2.0
     # A damaged model is far from everything.
     unit: Literal['change', 'variance'] = 'variance'
@@ -113,6 +116,17 @@ class NoiseAndDistil(CounterfactualDistillation):
     def prepare(self, model, dataset):
         self.weights = self.start
         super().prepare(model, dataset)
+        if self.w_layers is None:
+            self.w_layers = 3.0 if self.can_paint else 0.0
+        if self.w_hold is None:
+            self.w_hold = 2.0 if self.can_paint else 0.0
+        if not (self.w_layers or self.w_hold or self.w_labels or self.beta):
+            raise ConfigError(
+                'method.w_labels',
+                self.w_labels,
+                'leaves nothing to learn from: w_hold and w_layers are 0 for '
+                'a classifier; give one of the three a weight',
+            )
         rows = self.gone.nonzero().flatten()
         own = model.task.class_layers(model.model)
         for layer, fresh in zip(own, self.fresh_layers, strict=True):
@@ -125,13 +139,15 @@ class NoiseAndDistil(CounterfactualDistillation):
         # Less the mean of its class, an image of a classifier still shows
         # all that tells it from others of its class, and so what it is of;
         # and so does what the teacher says of all other classes there.
-        return self.can_paint or half.role == 'retain'
+        is_shown = self.can_paint or half.role == 'retain'
+        return is_shown and bool(self.w_hold or self.w_layers)
 
     def losses(self, forget, retain):
         halves = [
             half
             for half in (forget, retain)
-            if len(half) and (self.beta or self.teaches(half))
+            if len(half)
+            and (self.beta or self.teaches(half) or half.role == 'retain')
         ]
         weights = [self.images(half) for half in halves]
         for half, weight in zip(halves, weights, strict=True):

@@ -16,6 +16,9 @@ from .helpers import (
     train,
 )
 
+#: What a detector has by default.
+HELD = dict(w_hold=2.0, w_layers=3.0)
+
 
 def noisy(task, **settings):
     method = dict(type='gslora_mm.NoiseAndDistil', **settings)
@@ -75,7 +78,7 @@ def test_the_teacher_is_the_model_as_it_was(task):
 
 @pytest.mark.parametrize('task', TASKS)
 def test_learns_from_its_teacher(task):
-    model = noisy(task, noise=0.5, w_labels=0.0, margin=0.0)
+    model = noisy(task, noise=0.5, w_labels=0.0, margin=0.0, **HELD)
     model.method.prepare(model, TinyDataset(task))
     dataset = TinyDataset(task)
     batch = dict(
@@ -131,7 +134,7 @@ def test_rows_of_what_is_to_go_are_drawn_anew(task):
 
 @pytest.mark.parametrize('task', TASKS)
 def test_what_is_held_says_that_forgotten_classes_are_not_there(task):
-    model, dataset = noisy(task, noise=0.5), TinyDataset(task)
+    model, dataset = noisy(task, noise=0.5, **HELD), TinyDataset(task)
     model.method.prepare(model, dataset)
     batch = dict(
         inputs=list(dataset.inputs), data_samples=dataset.samples
@@ -164,7 +167,7 @@ def test_bad_settings_are_named(settings, message):
 @pytest.mark.parametrize('task', TASKS)
 def test_learns_of_forget_images_where_objects_can_go(task):
     """An image of a classifier shows what it is of in all its layers."""
-    model = noisy(task, noise=0.5)
+    model = noisy(task, noise=0.5, **HELD)
     dataset = TinyDataset(task)
     model.method.prepare(model, dataset)
     batch = dict(
@@ -179,13 +182,37 @@ def test_learns_of_forget_images_where_objects_can_go(task):
     assert (log['held_forget'] > 0) == (task == 'detection')
 
 
+def test_a_classifier_learns_of_labels_alone_unless_told_otherwise():
+    model, dataset = noisy('classification'), TinyDataset('classification')
+    model.method.prepare(model, dataset)
+    assert (model.method.w_hold, model.method.w_layers) == (0, 0)
+    model.method.teacher.views = None  # nobody asks
+    batch = dict(
+        inputs=list(dataset.inputs), data_samples=dataset.samples
+    )
+    log = train(model, batch, lr=0)
+    assert log['loss_retain'] > 0 and 'loss_forget' not in log
+    assert log['held_retain'] == log['layers_retain'] == 0
+    after = train(model, batch, 20, lr=1e-3)
+    assert after['loss'] < log['loss']
+    detector = noisy('detection')
+    detector.method.prepare(detector, TinyDataset('detection'))
+    assert (detector.method.w_hold, detector.method.w_layers) == (2, 3)
+
+
+def test_a_classifier_needs_something_to_learn_from():
+    model = noisy('classification', w_labels=0.0)
+    with pytest.raises(ConfigError, match='method.w_labels = 0.0: leaves'):
+        model.method.prepare(model, TinyDataset('classification'))
+
+
 @pytest.mark.parametrize(
     ('w_forget', 'shares'), [(1.0, (0.25, 0.75)), (3.0, (0.5, 0.5))]
 )
 @pytest.mark.parametrize('task', TASKS)
 def test_images_count_alike_or_as_asked(task, w_forget, shares):
     model = noisy(
-        task, noise=0.5, w_labels=0.0, beta=1.0, w_forget=w_forget
+        task, noise=0.5, w_labels=0.0, beta=1.0, w_forget=w_forget, **HELD
     )
     dataset = TinyDataset(task)
     model.method.prepare(model, dataset)
