@@ -7,8 +7,14 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+
+class _Unsaid:
+    def __reduce__(self) -> str:
+        return 'UNSAID'  # the very same in another process
+
+
 #: Stands for a value that an error does not show.
-UNSAID: Any = object()
+UNSAID: Any = _Unsaid()
 
 
 class ConfigError(ValueError):

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from gslora_mm.utils import ConfigError, SaveError, unknown_name
@@ -15,6 +17,19 @@ COCO = [
     'traffic light',
     'fire hydrant',
 ]
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        ConfigError('a whole message'),
+        ConfigError('lr', valid='must be there'),
+        ConfigError('lr', 0, 'must be > 0', 'step 3').at('schedule'),
+    ],
+)
+def test_another_process_says_the_same(error):
+    same = pickle.loads(pickle.dumps(error))
+    assert str(same) == str(error) and same.path == error.path
 
 
 def test_errors_are_of_the_usual_kinds():
