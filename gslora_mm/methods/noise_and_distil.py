@@ -49,7 +49,8 @@ class NoiseAndDistil(CounterfactualDistillation):
     (``forgetting.retain_share = 1.0``, ``forget_share = 1.0``).
 
     Args:
-        noise: a, the share of the initial weights.
+        noise: a, the share of the initial weights. None, the default, is 0.4
+            for what has a background, and 0.5 for a classifier.
         noise_of_trunk: a in the trunk of a detector, which takes longest to
             be found again.
         kept: Regular expression that is searched in the names of weights;
@@ -74,7 +75,7 @@ class NoiseAndDistil(CounterfactualDistillation):
     needs = ('forget', 'retain')
     # Statistics of normalisations have to be found anew.
     in_evaluation_mode = False
-    noise: Share = 0.4
+    noise: Share | None = None
     noise_of_trunk: Share = 0.2
     kept: str | None = WHERE
     w_forget: PerStep[Positive] = 1.0
@@ -110,6 +111,8 @@ class NoiseAndDistil(CounterfactualDistillation):
         seed = (self.seed + APART) % 2**32
         fresh = initial_model(model.stock_config, seed)
         shares = {name: self.noise_of_trunk for name in model.task.trunk}
+        if self.noise is None:
+            self.noise = 0.4 if model.task.has_background else 0.5
         mix_with(model.model, fresh, self.noise, shares, self.kept)
         self.fresh_layers = model.task.class_layers(fresh)
 

@@ -186,6 +186,7 @@ def test_a_classifier_learns_of_labels_alone_unless_told_otherwise():
     model, dataset = noisy('classification'), TinyDataset('classification')
     model.method.prepare(model, dataset)
     assert (model.method.w_hold, model.method.w_layers) == (0, 0)
+    assert model.method.noise == 0.5
     model.method.teacher.views = None  # nobody asks
     batch = dict(
         inputs=list(dataset.inputs), data_samples=dataset.samples
@@ -198,6 +199,7 @@ def test_a_classifier_learns_of_labels_alone_unless_told_otherwise():
     detector = noisy('detection')
     detector.method.prepare(detector, TinyDataset('detection'))
     assert (detector.method.w_hold, detector.method.w_layers) == (2, 3)
+    assert detector.method.noise == 0.4
 
 
 def test_a_classifier_needs_something_to_learn_from():
