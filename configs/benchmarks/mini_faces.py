@@ -87,11 +87,13 @@ suite = dict(
         # The levels of docs/en/guarantees.md, in which nothing is chosen here.
         masked_distillation=dict(_base_=['../_base_/levels/behaviour.py']),
         counterfactual=dict(_base_=['../_base_/levels/features.py']),
-        # On all images, for half as many as the pre-training has seen.
+        # On all images, as configs/mini/weights_*.py has it.
         noise_and_distil=dict(
             _base_=['../_base_/levels/weights.py'],
+            method=dict(noise=0.8),
             schedule=dict(
-                max_iters=3024,
+                max_iters=None,
+                max_epochs=16,
                 batch_size=32,
                 optim_wrapper=dict(optimizer=dict(lr=1e-3))),
             forgetting=dict(retain_share=1.0, forget_share=1.0)),

@@ -1,5 +1,6 @@
 """What attacks find in the finished runs of a suite, beside retraining."""
 
+import contextlib
 import functools
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,13 +72,16 @@ def audit_runs(
             f'let {reference!r} be one of the runs, or give --retrained',
         )
     found = {}
-    figures_of = _all_figures(finished, parts, retrained, jobs)
-    for number, each in enumerate(finished, 1):
-        label = f'[{number}/{len(finished)}] {each.run.name}, seed {each.seed}'
-        say(f'{label}: attacked')
-        figures = found[each.run.name, each.seed] = next(figures_of)()
-        if 'error' in figures:
-            say(f'{label}: failed: {figures["error"]}')
+    with contextlib.closing(
+        _all_figures(finished, parts, retrained, jobs)
+    ) as figures_of:
+        for number, each in enumerate(finished, 1):
+            label = f'[{number}/{len(finished)}] {each.run.name}, '
+            label += f'seed {each.seed}'
+            say(f'{label}: attacked')
+            figures = found[each.run.name, each.seed] = next(figures_of)()
+            if 'error' in figures:
+                say(f'{label}: failed: {figures["error"]}')
     return found
 
 
@@ -107,7 +111,10 @@ def _all_figures(
         (threads,),
     ) as pool:
         futures = [pool.submit(_figures, *task) for task in tasks[1:]]
-        yield from (future.result for future in futures)
+        try:
+            yield from (future.result for future in futures)
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error, or Ctrl-C
 
 
 def _figures(

@@ -64,7 +64,7 @@ def run_tuned(
         say (Callable): Is told what is going on. Defaults to ``print``.
         known (Mapping[str, Sequence[dict]], optional): Trials of an earlier
             benchmark by the name of the run, see :func:`trial_record`; they
-            are not run again.
+            are not run again, unless one of the run has failed.
 
     Returns:
         tuple[dict[str, list[dict]], list[Outcome]]: The trials of each run
@@ -79,10 +79,10 @@ def run_tuned(
     check_amounts(seeds, jobs)
     runs = suite.selected(only)
     tried = [run for run in runs if run.trials and tune]
-    before = _trials_before(tried, known or {})
-    tried = [run for run in tried if run.name not in before]
     if tried:
         _check_arguments(suite, tried, seeds, options or {})
+    before = _trials_before(tried, known or {})
+    tried = [run for run in tried if run.name not in before]
     # Before hours of trials: those that may be run as they are.
     plain = [_with_settings(run, {}) for run in runs]
     planned_runs(plain, Path(work_dir, RUNS), seeds, options)
@@ -253,7 +253,7 @@ def _trials_before(
     before = {}
     for run in runs:
         records = list(known.get(run.name, ()))
-        if not records:
+        if not records or any(each['error'] for each in records):
             continue
         found = [record['settings'] for record in records]
         wanted = [{}, *({**settings} for settings in run.trials)]

@@ -1,6 +1,7 @@
 """Audits of the finished runs of a suite."""
 
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
@@ -85,10 +86,19 @@ def test_distances_to_what_was_retrained(runs, monkeypatch, tmp_path):
     assert not (runs / 'gs_lora/audit').exists()
 
     # Each in a process of its own, but the first.
+    asked = []
+
+    class Pool(ProcessPoolExecutor):
+        def submit(self, function, work_dir, *args):
+            asked.append(work_dir)
+            return super().submit(function, work_dir, *args)
+
+    monkeypatch.setattr(depth, 'ProcessPoolExecutor', Pool)
     at_a_time = audit_runs(
         outcomes, 'retrain', tmp_path / 'two', say=lines.append, jobs=2
     )
     assert at_a_time == found and list(at_a_time) == list(found)
+    assert asked == [str(runs / name) for name in ('broken', 'retrain')]
 
     for cls in known_attacks().values():
         monkeypatch.setattr(cls, 'measure', None)

@@ -110,6 +110,13 @@ def test_trials_of_an_earlier_benchmark(benchmark, tmp_path):
     assert again['good'].chosen == first['good'].chosen
     assert not [line for line in calls(tmp_path / 'again') if 'tune/' in line]
     assert len(calls(tmp_path / 'again')) == 2
+    # What would undo trials is refused as if they were run.
+    for more, message in (
+        (dict(seeds=[100]), 'seeds: 100 is that of the trials'),
+        (dict(options={'method.beta': 0.5}), 'options: method.beta is set'),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run(benchmark, tmp_path / 'o', known=known, **options, **more)
     known['good'] = known['good'][:2]
     with pytest.raises(ConfigError, match="known = .*of run 'good' are"):
         run(benchmark, tmp_path / 'other', known=known, **options)

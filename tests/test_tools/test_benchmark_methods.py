@@ -113,6 +113,15 @@ def test_a_leaderboard_and_the_same_one_again(suite, tmp_path, capfd):
             "error: --trials-of = 'no.json': holds no results",
         ),
         (
+            ['mini_digits', '--trials-of', str(DIGITS), '--no-tune'],
+            'error: --trials-of = .*: without trials, leave it out',
+        ),
+        (
+            ['mini_digits', '--trials-of', str(DIGITS), '--cfg-options']
+            + ['schedule.batch_size=8'],
+            'error: --trials-of = .*: its runs had .*batch_size',
+        ),
+        (
             ['mini_coco', '--trials-of', str(DIGITS)],
             "error: --trials-of = .*is of 'mini_digits', not of 'mini_coco'",
         ),

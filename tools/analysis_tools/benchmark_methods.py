@@ -8,8 +8,11 @@ again, it goes on where it was stopped.
     python tools/analysis_tools/benchmark_methods.py mini_coco --seeds 10,20,30
 """
 
+from __future__ import annotations
+
 import argparse
 import functools
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -112,24 +115,42 @@ with imports(__name__, parse_args, 'the same command goes on'):
     from gslora_mm.bench.plots import plot_benchmark
     from gslora_mm.bench.results import collect
     from gslora_mm.bench.run import read_seeds
-    from gslora_mm.bench.suite import find_suite, load_suite
-    from gslora_mm.bench.tune import run_tuned
+    from gslora_mm.bench.suite import (
+        Suite,
+        find_suite,
+        load_suite,
+        merged_settings,
+    )
+    from gslora_mm.bench.tune import run_tuned, trial_record
 
 
-def known_trials(path: str | None, suite: str) -> dict[str, list[dict]]:
+def known_trials(args: argparse.Namespace, suite: Suite) -> dict:
     """The trials of results that were written before, by run."""
+    path = args.trials_of
     if path is None:
         return {}
+    if args.no_tune:
+        raise ConfigError('known', path, 'without trials, leave it out')
     try:
         results = load_json(path)
-        found = results['suite']
+        found, settings = results['suite'], results['settings']
         trials = {each['name']: each['trials'] for each in results['methods']}
+        keys = {key for each in trials.values() for one in each for key in one}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             'known', path, f'holds no results of a benchmark: {error}'
         ) from None
-    if found != suite:
-        raise ConfigError('known', path, f'is of {found!r}, not of {suite!r}')
+    if found != suite.name:
+        raise ConfigError(
+            'known', path, f'is of {found!r}, not of {suite.name!r}'
+        )
+    if keys and not keys >= set(trial_record()):
+        raise ConfigError('known', path, 'is of an older version')
+    own = merged_settings(suite.settings, args.cfg_options or {})
+    if settings != json.loads(json.dumps(own, default=str)):
+        raise ConfigError(
+            'known', path, f'its runs had {settings}, these have {own}'
+        )
     return trials
 
 
@@ -153,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
             options=args.cfg_options,
             jobs=args.jobs,
             say=say,
-            known=known_trials(args.trials_of, suite.name),
+            known=known_trials(args, suite),
         )
         audits = {}
         if args.audit or args.retrained:
