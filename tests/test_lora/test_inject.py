@@ -255,7 +255,7 @@ def test_stock_layers_stand_in_for_the_adapted_ones(toy, x):
             if hasattr(module, 'reset_parameters'):
                 module.reset_parameters()
         for parameter in toy.parameters():
-            nn.init.normal_(parameter)
+            nn.init.normal_(parameter, std=0.1)
         changed = copy.deepcopy(toy.state_dict())
     assert lora_layers(toy) == layers
     for parameter, values in zip(parameters, before, strict=True):
