@@ -13,6 +13,12 @@ from .settings import NonNegative, PerStep, Positive, Seed, Share
 #: Weights of a detector that say where things are, and not what: its boxes,
 #: its queries, and where its decoder looks.
 WHERE = 'reg_branches|query_embedding|reference_points|decoder.*offsets'
+#: Defaults by whether there is a background, so that objects can be painted
+#: over: of a classifier, all that a teacher says tells what was forgotten.
+DEFAULTS = {
+    True: dict(noise=0.4, w_hold=2.0, w_layers=3.0),
+    False: dict(noise=0.5, w_hold=0.0, w_layers=0.0),
+}
 #: Added to seeds: those that MMEngine draws are below it, and so are those
 #: that people choose.
 APART = 2**31
@@ -111,18 +117,15 @@ class NoiseAndDistil(CounterfactualDistillation):
         seed = (self.seed + APART) % 2**32
         fresh = initial_model(model.stock_config, seed)
         shares = {name: self.noise_of_trunk for name in model.task.trunk}
-        if self.noise is None:
-            self.noise = 0.4 if model.task.has_background else 0.5
+        for name, default in DEFAULTS[model.task.has_background].items():
+            if getattr(self, name) is None:
+                setattr(self, name, default)
         mix_with(model.model, fresh, self.noise, shares, self.kept)
         self.fresh_layers = model.task.class_layers(fresh)
 
     def prepare(self, model, dataset):
         self.weights = self.start
         super().prepare(model, dataset)
-        if self.w_layers is None:
-            self.w_layers = 3.0 if self.can_paint else 0.0
-        if self.w_hold is None:
-            self.w_hold = 2.0 if self.can_paint else 0.0
         if not (self.w_layers or self.w_hold or self.w_labels or self.beta):
             raise ConfigError(
                 'method.w_labels',

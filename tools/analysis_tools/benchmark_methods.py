@@ -134,8 +134,13 @@ def known_trials(args: argparse.Namespace, suite: Suite) -> dict:
     try:
         results = load_json(path)
         found, settings = results['suite'], results['settings']
-        trials = {each['name']: each['trials'] for each in results['methods']}
-        keys = {key for each in trials.values() for one in each for key in one}
+        trials = {
+            each['name']: [
+                {key: trial[key] for key in trial_record()}
+                for trial in each['trials']
+            ]
+            for each in results['methods']
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             'known', path, f'holds no results of a benchmark: {error}'
@@ -144,8 +149,6 @@ def known_trials(args: argparse.Namespace, suite: Suite) -> dict:
         raise ConfigError(
             'known', path, f'is of {found!r}, not of {suite.name!r}'
         )
-    if keys and not keys >= set(trial_record()):
-        raise ConfigError('known', path, 'is of an older version')
     own = merged_settings(suite.settings, args.cfg_options or {})
     if settings != json.loads(json.dumps(own, default=str)):
         raise ConfigError(
