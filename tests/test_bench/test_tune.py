@@ -110,6 +110,13 @@ def test_trials_of_an_earlier_benchmark(benchmark, tmp_path):
     assert again['good'].chosen == first['good'].chosen
     assert not [line for line in calls(tmp_path / 'again') if 'tune/' in line]
     assert len(calls(tmp_path / 'again')) == 2
+    # One that has failed may do better now, so all are tried.
+    one, *others = first['good'].trials
+    failed = {'good': [dict(one, h_mean=None, error='killed'), *others]}
+    third, _ = run(benchmark, tmp_path / 'third', known=failed, **options)
+    assert third['good'].trials == first['good'].trials
+    tried = [c for c in calls(tmp_path / 'third') if 'tune/' in c]
+    assert len(tried) == 3
     # What would undo trials is refused as if they were run.
     for more, message in (
         (dict(seeds=[100]), 'seeds: 100 is that of the trials'),
