@@ -7,3 +7,4 @@ _base_ = [
     '../_base_/levels/weights.py',
 ]
 forgetting = dict(retain_share=1.0, forget_share=1.0)
+schedule = dict(max_iters=3000, max_epochs=None)

@@ -19,14 +19,16 @@ class ScheduleEntry(Entry):
             memory, but 4 at least and 48 at most.
         optim_wrapper (dict): As in any config of MMEngine.
         max_iters (int | None): Iterations of a step.
-        max_epochs (int | None): The same in passes over the retain images.
+        max_epochs (int | str | None): The same in passes over the retain
+            images; ``'half'`` is half as many as the stock model was trained
+            for.
         forget_ratio (float | None): Share of a batch that is to be
             forgotten; None is 0.5, or all of the one half that the method
             looks at.
         held_out (float): Share of the replay images that are not trained on,
             for hooks that look at some.
         param_scheduler (dict | list | None): As in any config, counting
-            iterations.
+            iterations; ``begin`` and ``end`` may be shares of a step, too.
         checkpoint_interval (int): Iterations between two saves.
         log_interval (int): Iterations between two lines of progress.
         hooks (list): More hooks.
@@ -37,7 +39,7 @@ class ScheduleEntry(Entry):
     batch_size: Any
     optim_wrapper: dict
     max_iters: int | None = None
-    max_epochs: int | None = None
+    max_epochs: Any = None
     forget_ratio: float | None = None
     held_out: float = 0.0
     param_scheduler: Any = None
@@ -74,7 +76,8 @@ class ScheduleEntry(Entry):
             )
         key = 'max_epochs' if self.max_iters is None else 'max_iters'
         length = getattr(self, key)
-        check_count(key, length, 1)
+        or_ = ", or 'half'" if key == 'max_epochs' else ''
+        check_count(key, length, 1, or_)
         check_count('log_interval', self.log_interval, 1)
         found = self.param_scheduler
         if not isinstance(found, Mapping | list | tuple | None) or not all(
@@ -137,8 +140,12 @@ class ScheduleEntry(Entry):
             max_iters (int): Iterations of the step: where ``end`` (and
                 ``T_max`` of cosine annealing) is, if a config does not say.
 
+        Returns:
+            list[dict]: Their configs, without those that begin only when a
+            step has ended.
+
         Raises:
-            ConfigError: If one counts epochs.
+            ConfigError: If one counts epochs, or a share is none.
         """
         out = []
         for config in self._listed_schedulers():
@@ -150,7 +157,11 @@ class ScheduleEntry(Entry):
                     'by_epoch=False',
                 )
             config = {**config, 'by_epoch': False}
+            for key in {'begin', 'end'} & {*config}:
+                config[key] = _iterations(key, config[key], max_iters)
             config.setdefault('end', max_iters)
+            if config.get('begin', 0) >= max_iters:
+                continue
             if type_name(config).startswith('CosineAnnealing'):
                 span = config['end'] - config.get('begin', 0)
                 config.setdefault('T_max', span)
@@ -222,3 +233,16 @@ class ScheduleEntry(Entry):
                     f'is none, say so by forgetting.{role}_share = 0',
                 )
         return ratio
+
+
+def _iterations(key: str, value: Any, max_iters: int) -> Any:
+    """Where a scheduler begins or ends, if that is a share of a step."""
+    if not isinstance(value, float):
+        return value
+    if not 0 < value < 1:
+        raise ConfigError(
+            f'param_scheduler.{key}',
+            value,
+            'must be an int, or a share of the step between 0 and 1',
+        )
+    return max(round(value * max_iters), 1)

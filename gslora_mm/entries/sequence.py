@@ -86,9 +86,7 @@ def read_entries(cfg: Config) -> SequenceEntries:
     with config_path('forgetting'):
         forgetting = ForgettingEntry.read(content['forgetting'])
     with config_path('schedule'):
-        schedule = ScheduleEntry.read(
-            _with_own_size(content['schedule'], content['train_dataloader'])
-        )
+        schedule = ScheduleEntry.read(_as_trained(content))
     adapter = content.get('adapter')
     _check_adapter(adapter)
     entries = SequenceEntries(
@@ -122,21 +120,60 @@ def build_all(entries: SequenceEntries, num_steps: int) -> None:
             HOOKS.build(hook)
 
 
-def _with_own_size(schedule: Any, loader: Any) -> Any:
-    """The entry ``schedule`` with what batch size ``'own'`` stands for."""
-    is_readable = isinstance(schedule, Mapping)
-    if not is_readable or schedule.get('batch_size') != 'own':
+def _as_trained(content: Mapping) -> Any:
+    """The entry ``schedule``, with what it takes from the stock model's.
+
+    Args:
+        content (Mapping): All of the config.
+    """
+    schedule = content['schedule']
+    if not isinstance(schedule, Mapping):
         return schedule
+    loader = content['train_dataloader']
     own = loader.get('batch_size') if isinstance(loader, Mapping) else None
-    if not isinstance(own, int):
+    if schedule.get('batch_size') == 'own':
+        if not isinstance(own, int):
+            raise ConfigError(
+                'batch_size',
+                'own',
+                f'train_dataloader.batch_size is {own!r}; must be an int '
+                'there, or here',
+            )
+        least, most = OWN_BATCH_SIZES
+        size = min(max(own, least), most)
+        schedule = {**schedule, 'batch_size': size}
+    if schedule.get('max_epochs') == 'half':
+        half = _half_of(content.get('train_cfg'), own, schedule['batch_size'])
+        schedule = {**schedule, **half}
+    return schedule
+
+
+def _half_of(loop: Any, own_size: Any, size: Any) -> dict[str, int | None]:
+    """How long half of a training is.
+
+    Args:
+        loop (Any): Entry ``train_cfg`` of the stock model.
+        own_size (Any): Images of a batch of it.
+        size (Any): Images of a batch of the schedule.
+
+    Returns:
+        dict[str, int | None]: ``max_epochs`` or, where the training counts
+        iterations, ``max_iters`` that show half as many images.
+    """
+    loop = loop if isinstance(loop, Mapping) else {}
+    epochs, iters = loop.get('max_epochs'), loop.get('max_iters')
+    if isinstance(epochs, int):
+        return dict(max_epochs=max(epochs // 2, 1))
+    if not all(isinstance(x, int) for x in (iters, own_size, size)):
         raise ConfigError(
-            'batch_size',
-            'own',
-            f'train_dataloader.batch_size is {own!r}; must be an int there, '
-            'or here',
+            'max_epochs',
+            'half',
+            'train_cfg of the config does not say how long the model was '
+            'trained; must be an int: half of its epochs, or set max_iters, '
+            'with max_epochs = None',
         )
-    least, most = OWN_BATCH_SIZES
-    return {**schedule, 'batch_size': min(max(own, least), most)}
+    max_iters = max(iters * own_size // (2 * size), 1)
+    return dict(max_epochs=None, max_iters=max_iters)
 
 
 def _check_absent(entries: SequenceEntries) -> None:

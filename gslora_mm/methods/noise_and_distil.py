@@ -17,7 +17,7 @@ WHERE = 'reg_branches|query_embedding|reference_points|decoder.*offsets'
 #: over: of a classifier, all that a teacher says tells what was forgotten.
 DEFAULTS = {
     True: dict(noise=0.4, w_hold=2.0, w_layers=3.0),
-    False: dict(noise=0.5, w_hold=0.0, w_layers=0.0),
+    False: dict(noise=0.8, w_hold=0.0, w_layers=0.0),
 }
 #: Added to seeds: those that MMEngine draws are below it, and so are those
 #: that people choose.
@@ -56,7 +56,7 @@ class NoiseAndDistil(CounterfactualDistillation):
 
     Args:
         noise: a, the share of the initial weights. None, the default, is 0.4
-            for what has a background, and 0.5 for a classifier.
+            for what has a background, and 0.8 for a classifier.
         noise_of_trunk: a in the trunk of a detector, which takes longest to
             be found again.
         kept: Regular expression that is searched in the names of weights;

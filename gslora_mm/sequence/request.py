@@ -64,8 +64,11 @@ SCHEDULES = dict(
     classification=('mini_classifier', 'mini_classifier_full'),
 )
 
-#: Those of the levels that have one of their own, whatever the task.
-LEVEL_SCHEDULES = dict(features='features', weights='weights')
+#: Those of the levels that have some of their own, by task.
+LEVEL_SCHEDULES = dict(
+    features=dict(detection='features', classification='features'),
+    weights=dict(detection='weights', classification='weights_classifier'),
+)
 
 #: Methods that _base_/tasks/matched_queries.py is not made for: they push
 #: nothing away from the queries of single objects. All others need it, where
@@ -302,7 +305,7 @@ def _bases(
                 'write one into the config of the model',
             )
         of_lora, of_all = SCHEDULES[task]
-        name = LEVEL_SCHEDULES.get(cls.level, AUTO)
+        name = LEVEL_SCHEDULES.get(cls.level, {}).get(task, AUTO)
         if not (watches and cls.forgets_at_once()):
             name = of_all if cfg.get('adapter') is None else of_lora
         bases.append(_shipped('schedules', name))

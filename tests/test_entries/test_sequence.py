@@ -259,6 +259,81 @@ def test_schedulers_count_the_iterations_of_the_step():
         ScheduleEntry(**SCHEDULE, param_scheduler=by_epoch)
 
 
+@pytest.mark.parametrize(
+    ('iters', 'end', 'kinds'),
+    [(300, 30, 2), (14, 1, 2), (3, 1, 2), (1, 1, 1)],
+)
+def test_schedulers_begin_and_end_at_shares_of_a_step(iters, end, kinds):
+    entry = ScheduleEntry(
+        **SCHEDULE,
+        param_scheduler=[
+            dict(type='LinearLR', end=0.1),
+            dict(type='CosineAnnealingLR', begin=0.1, eta_min=1e-5),
+        ],
+    )
+    made = entry.schedulers(iters)
+    assert len(made) == kinds
+    assert made[0]['end'] == end
+    for cosine in made[1:]:
+        assert cosine['begin'] == end
+        assert cosine['T_max'] == iters - end
+
+
+def test_a_scheduler_that_begins_after_the_step_is_left_out():
+    later = dict(type='CosineAnnealingLR', begin=300, eta_min=1e-5)
+    entry = ScheduleEntry(**SCHEDULE, param_scheduler=later)
+    assert entry.schedulers(300) == []
+    assert entry.schedulers(301)[0]['T_max'] == 1
+
+
+@pytest.mark.parametrize('share', [1.0, 0.0, -0.5, float('nan')])
+def test_a_share_that_is_none(share):
+    config = dict(type='LinearLR', end=share)
+    with pytest.raises(ConfigError, match='scheduler.end = .*between 0 and 1'):
+        ScheduleEntry(**SCHEDULE, param_scheduler=config)
+
+
+@pytest.mark.parametrize(
+    ('train_cfg', 'epochs', 'iters'),
+    [
+        (dict(type='EpochBasedTrainLoop', max_epochs=50), 25, None),
+        (dict(by_epoch=True, max_epochs=1), 1, None),
+        # Batches of 16, and here of 2.
+        (dict(type='IterBasedTrainLoop', max_iters=9), None, 36),
+    ],
+)
+def test_half_as_long_as_the_model_was_trained(train_cfg, epochs, iters):
+    cfg = sequence(
+        schedule__max_iters=None,
+        schedule__max_epochs='half',
+        train_dataloader__batch_size=16,
+        train_cfg=train_cfg,
+    )
+    schedule = read_entries(cfg).schedule
+    assert schedule.max_epochs == epochs
+    assert schedule.max_iters == iters
+    assert cfg.schedule.max_epochs == 'half'  # the user's stays
+
+
+@pytest.mark.parametrize(
+    'train_cfg', [None, dict(max_epochs='50'), dict(max_iters=100), [3]]
+)
+def test_half_of_an_unknown_time(train_cfg):
+    cfg = sequence(schedule__max_iters=None, schedule__max_epochs='half')
+    cfg.train_cfg = train_cfg
+    with pytest.raises(ConfigError, match="schedule.max_epochs = 'half'.*tra"):
+        read_entries(cfg)
+    cfg.schedule.max_epochs = 3  # as it says
+    assert read_entries(cfg).schedule.max_epochs == 3
+
+
+def test_a_third_is_no_length():
+    with pytest.raises(ConfigError, match="must be an int >= 1, or 'half'"):
+        read_entries(
+            sequence(schedule__max_iters=None, schedule__max_epochs='third')
+        )
+
+
 def test_a_hook_that_sets_the_rate_wants_no_scheduler():
     schedule = dict(
         SCHEDULE,

@@ -186,7 +186,7 @@ def test_a_classifier_learns_of_labels_alone_unless_told_otherwise():
     model, dataset = noisy('classification'), TinyDataset('classification')
     model.method.prepare(model, dataset)
     assert (model.method.w_hold, model.method.w_layers) == (0, 0)
-    assert model.method.noise == 0.5
+    assert model.method.noise == 0.8
     model.method.teacher.views = None  # nobody asks
     batch = dict(
         inputs=list(dataset.inputs), data_samples=dataset.samples

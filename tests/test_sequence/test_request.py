@@ -165,7 +165,7 @@ randomness = dict(seed=3)
         ),
         (
             dict(level='weights'),
-            ['methods/noise_and_distil', 'schedules/weights'],
+            ['methods/noise_and_distil', 'schedules/weights_classifier'],
         ),
     ],
 )
