@@ -1,5 +1,6 @@
 """Models that never learned the classes: what an audit compares with."""
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -84,6 +85,7 @@ def retraining_config(
         work_dir (Path): Of the run.
         seed (int): Of the run.
     """
+    cfg = copy.deepcopy(cfg)  # the next seed begins with it, too
     own = Config({k: v for k, v in cfg.items() if k not in OF_SEQUENCES})
     own.work_dir = str(work_dir)
     own.runner_type = 'gslora_mm.Runner'

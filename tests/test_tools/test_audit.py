@@ -54,19 +54,24 @@ def test_writes_figures_a_table_and_the_report(work_dir, capsys):
 def test_makes_the_models_to_compare_with(work_dir, capsys):
     main = load_tool('audit').main
     arguments = [str(work_dir), '--attacks', 'redirection']
-    main([*arguments, '--make-retrained', '1'])
+    main([*arguments, '--make-retrained', '2'])
     folder = work_dir / 'audit' / 'step_01'
     found = load_json(work_dir / 'audit' / 'audit.json')
-    path = folder / 'retrained_0' / 'retrained.pth'
-    assert found['retrained'] == [str(path)]
-    assert 'retraining 1 of 1' in capsys.readouterr().out
-    seen = Config.fromfile(next((folder / 'retrained_0').glob('*.py')))
-    assert 'red' not in seen.train_dataloader.dataset.classes
-    assert len(seen.train_dataloader.dataset.classes) == 5
-    before = path.read_bytes()
-    main([*arguments, '--make-retrained', '1'])
+    paths = [folder / f'retrained_{i}' / 'retrained.pth' for i in range(2)]
+    assert found['retrained'] == [*map(str, paths)]
+    assert 'retraining 2 of 2' in capsys.readouterr().out
+    for seed, path in enumerate(paths):
+        seen = Config.fromfile(next(path.parent.glob('*.py')))
+        assert seen.randomness.seed == seed
+        data = seen.train_dataloader.dataset
+        assert 'red' not in data.classes
+        assert len(data.classes) == 5
+        assert data.dataset.type != data.type
+    before = [path.read_bytes() for path in paths]
+    assert before[0] != before[1]
+    main([*arguments, '--make-retrained', '2'])
     assert 'retraining' not in capsys.readouterr().out
-    assert path.read_bytes() == before
+    assert [path.read_bytes() for path in paths] == before
 
 
 @pytest.mark.parametrize(
