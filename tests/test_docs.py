@@ -302,8 +302,6 @@ def check_sequence_entries(cfg, complete):
         schedule = cfg['schedule']
         if schedule.get('batch_size') == 'own':  # read with the loader's
             schedule['batch_size'] = 2
-        if schedule.get('max_epochs') == 'half':  # and with its train_cfg
-            schedule['max_epochs'] = 1
         if not complete:
             schedule = {'batch_size': 2, 'optim_wrapper': {}, **schedule}
             if 'max_epochs' not in schedule:

@@ -41,7 +41,7 @@ def time_sequence(
     clock = clock or time.perf_counter
     try:
         cfg.forgetting.steps = cfg.forgetting.steps[:steps]
-        cfg.schedule.max_iters = iterations
+        cfg.schedule.max_iters, cfg.schedule.max_epochs = iterations, None
         with tempfile.TemporaryDirectory() as folder:
             cfg.work_dir = folder
             begin = clock()

@@ -8,6 +8,7 @@ mmdet or mmpretrain, so that they can stand beside any of their configs.
 from .entry import check_count
 from .forgetting import ForgettingEntry
 from .method import MethodEntry
+from .own_training import own_epochs
 from .schedule import ScheduleEntry
 from .sequence import NAMES, SequenceEntries, build_all, read_entries
 
@@ -19,5 +20,6 @@ __all__ = [
     'SequenceEntries',
     'build_all',
     'check_count',
+    'own_epochs',
     'read_entries',
 ]

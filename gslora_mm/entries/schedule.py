@@ -8,6 +8,9 @@ from gslora_mm.utils import ConfigError, config_path, usable
 from .cache import CacheEntry
 from .entry import Entry, check_count
 
+#: Iterations that no scheduler begins after.
+_LONG = 10**9
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleEntry(Entry):
@@ -21,7 +24,8 @@ class ScheduleEntry(Entry):
         max_iters (int | None): Iterations of a step.
         max_epochs (int | str | None): The same in passes over the retain
             images; ``'half'`` is half as many as the stock model was trained
-            for.
+            for, of all of them, however many are used. An integer of
+            ``max_iters`` takes its place.
         forget_ratio (float | None): Share of a batch that is to be
             forgotten; None is 0.5, or all of the one half that the method
             looks at.
@@ -76,8 +80,9 @@ class ScheduleEntry(Entry):
             )
         key = 'max_epochs' if self.max_iters is None else 'max_iters'
         length = getattr(self, key)
-        or_ = ", or 'half'" if key == 'max_epochs' else ''
-        check_count(key, length, 1, or_)
+        if (key, length) != ('max_epochs', 'half'):
+            or_ = ", or 'half'" if key == 'max_epochs' else ''
+            check_count(key, length, 1, or_)
         check_count('log_interval', self.log_interval, 1)
         found = self.param_scheduler
         if not isinstance(found, Mapping | list | tuple | None) or not all(
@@ -93,7 +98,7 @@ class ScheduleEntry(Entry):
             raise ConfigError('hooks', hooks, 'must be a list of dictionaries')
         self._check_annealing()
         with usable('param_scheduler'):
-            self.schedulers(1)
+            self.schedulers(_LONG)
         if found and 'AutoScheduleHook' in self._hook_names:
             raise ConfigError(
                 'param_scheduler',
@@ -141,11 +146,13 @@ class ScheduleEntry(Entry):
                 ``T_max`` of cosine annealing) is, if a config does not say.
 
         Returns:
-            list[dict]: Their configs, without those that begin only when a
-            step has ended.
+            list[dict]: Their configs, without those that a step is too short
+            for: they would begin when it ends, or last one iteration, in
+            which a warm-up would not rise.
 
         Raises:
-            ConfigError: If one counts epochs, or a share is none.
+            ConfigError: If one counts epochs, ends before it begins, or a
+                share is none.
         """
         out = []
         for config in self._listed_schedulers():
@@ -156,16 +163,18 @@ class ScheduleEntry(Entry):
                     'the steps of a sequence count iterations: set '
                     'by_epoch=False',
                 )
-            config = {**config, 'by_epoch': False}
-            for key in {'begin', 'end'} & {*config}:
-                config[key] = _iterations(key, config[key], max_iters)
-            config.setdefault('end', max_iters)
-            if config.get('begin', 0) >= max_iters:
-                continue
+            given = config
+            config = {**given, 'by_epoch': False}
+            for key in ('begin', 'end'):
+                if key in given:
+                    config[key] = _iterations(key, given[key], max_iters)
+            _check_order(given)
+            begin, end = config.get('begin', 0), config.get('end', max_iters)
+            config['end'] = end
             if type_name(config).startswith('CosineAnnealing'):
-                span = config['end'] - config.get('begin', 0)
-                config.setdefault('T_max', span)
-            out.append(config)
+                config.setdefault('T_max', end - begin)
+            if min(end, max_iters) - begin > 1:
+                out.append(config)
         return out
 
     @property
@@ -178,15 +187,22 @@ class ScheduleEntry(Entry):
     def _hook_names(self) -> set[str]:
         return set(map(type_name, self.hooks))
 
-    def num_iterations(self, per_epoch: int) -> int:
+    def num_iterations(
+        self, per_epoch: int, own: float | None = None
+    ) -> int:
         """How long a step is trained.
 
         Args:
             per_epoch (int): Iterations of one pass over the retain images,
                 or the forget images where a batch has no others.
+            own (float, optional): Passes over the images that are used which
+                are as long as those of the stock model's training, where
+                ``max_epochs`` is ``'half'``.
         """
         if self.max_iters is not None:
             return self.max_iters
+        if self.max_epochs == 'half':
+            return max(round(own / 2 * per_epoch), 1)
         return self.max_epochs * per_epoch
 
     def ratio_for(
@@ -239,10 +255,20 @@ def _iterations(key: str, value: Any, max_iters: int) -> Any:
     """Where a scheduler begins or ends, if that is a share of a step."""
     if not isinstance(value, float):
         return value
-    if not 0 < value < 1:
+    if not 0 <= value <= 1:
         raise ConfigError(
             f'param_scheduler.{key}',
             value,
-            'must be an int, or a share of the step between 0 and 1',
+            'must be an int, or a share of the step from 0.0 to 1.0',
         )
-    return max(round(value * max_iters), 1)
+    return round(value * max_iters)
+
+
+def _check_order(config: Mapping) -> None:
+    """Refuse a scheduler that ends where it begins, or before."""
+    begin, end = config.get('begin', 0), config.get('end')
+    are_alike = not begin or isinstance(begin, float) == isinstance(end, float)
+    if end is not None and are_alike and end <= begin:
+        raise ConfigError(
+            'param_scheduler.end', end, f'must be above begin, {begin!r}'
+        )

@@ -11,6 +11,7 @@ from gslora_mm.tasks import complete_task_config
 from gslora_mm.utils import ConfigError, config_path, unknown_name, usable
 from .forgetting import ForgettingEntry
 from .method import MethodEntry
+from .own_training import own_epochs
 from .schedule import ScheduleEntry
 
 #: Entries that a sequence may have beside those of its stock model.
@@ -125,55 +126,31 @@ def _as_trained(content: Mapping) -> Any:
 
     Args:
         content (Mapping): All of the config.
+
+    Raises:
+        ConfigError: If that does not say what is asked for.
     """
     schedule = content['schedule']
     if not isinstance(schedule, Mapping):
         return schedule
+    if schedule.get('max_epochs') == 'half':
+        if schedule.get('max_iters') is None:
+            own_epochs(content, 1)  # checks
+        else:
+            schedule = {**schedule, 'max_epochs': None}
+    if schedule.get('batch_size') != 'own':
+        return schedule
     loader = content['train_dataloader']
     own = loader.get('batch_size') if isinstance(loader, Mapping) else None
-    if schedule.get('batch_size') == 'own':
-        if not isinstance(own, int):
-            raise ConfigError(
-                'batch_size',
-                'own',
-                f'train_dataloader.batch_size is {own!r}; must be an int '
-                'there, or here',
-            )
-        least, most = OWN_BATCH_SIZES
-        size = min(max(own, least), most)
-        schedule = {**schedule, 'batch_size': size}
-    if schedule.get('max_epochs') == 'half':
-        half = _half_of(content.get('train_cfg'), own, schedule['batch_size'])
-        schedule = {**schedule, **half}
-    return schedule
-
-
-def _half_of(loop: Any, own_size: Any, size: Any) -> dict[str, int | None]:
-    """How long half of a training is.
-
-    Args:
-        loop (Any): Entry ``train_cfg`` of the stock model.
-        own_size (Any): Images of a batch of it.
-        size (Any): Images of a batch of the schedule.
-
-    Returns:
-        dict[str, int | None]: ``max_epochs`` or, where the training counts
-        iterations, ``max_iters`` that show half as many images.
-    """
-    loop = loop if isinstance(loop, Mapping) else {}
-    epochs, iters = loop.get('max_epochs'), loop.get('max_iters')
-    if isinstance(epochs, int):
-        return dict(max_epochs=max(epochs // 2, 1))
-    if not all(isinstance(x, int) for x in (iters, own_size, size)):
+    if not isinstance(own, int):
         raise ConfigError(
-            'max_epochs',
-            'half',
-            'train_cfg of the config does not say how long the model was '
-            'trained; must be an int: half of its epochs, or set max_iters, '
-            'with max_epochs = None',
+            'batch_size',
+            'own',
+            f'train_dataloader.batch_size is {own!r}; must be an int there, '
+            'or here',
         )
-    max_iters = max(iters * own_size // (2 * size), 1)
-    return dict(max_epochs=None, max_iters=max_iters)
+    least, most = OWN_BATCH_SIZES
+    return {**schedule, 'batch_size': min(max(own, least), most)}
 
 
 def _check_absent(entries: SequenceEntries) -> None:

@@ -50,8 +50,8 @@ class NoiseAndDistil(CounterfactualDistillation):
     it leaves unsaid.
 
     It is for the level *weights*, and costs: all weights are trained, for
-    about half of the iterations that training took, and what is retained
-    comes back as far as images and iterations allow. Give it all images
+    about half of the epochs that training took, and what is retained comes
+    back as far as images and iterations allow. Give it all images
     (``forgetting.retain_share = 1.0``, ``forget_share = 1.0``).
 
     Args:

@@ -305,7 +305,8 @@ def _bases(
                 'write one into the config of the model',
             )
         of_lora, of_all = SCHEDULES[task]
-        name = LEVEL_SCHEDULES.get(cls.level, {}).get(task, AUTO)
+        by_task = LEVEL_SCHEDULES.get(cls.level)
+        name = AUTO if by_task is None else by_task[task]
         if not (watches and cls.forgets_at_once()):
             name = of_all if cfg.get('adapter') is None else of_lora
         bases.append(_shipped('schedules', name))

@@ -18,7 +18,12 @@ from gslora_mm.datasets import (
     parts_of_dataset,
     type_name,
 )
-from gslora_mm.entries import NAMES, SequenceEntries, read_entries
+from gslora_mm.entries import (
+    NAMES,
+    SequenceEntries,
+    own_epochs,
+    read_entries,
+)
 from gslora_mm.registry import TASKS, init_scope
 from gslora_mm.tasks import BaseTask
 from gslora_mm.utils import ConfigError, config_path, usable
@@ -406,8 +411,15 @@ def resolve(cfg: Config) -> ResolvedSequence:
                 for role, settings in sequence.replay_settings(step).items()
             }
         )
+        own = None
+        if entries.schedule.max_epochs == 'half':
+            # As many iterations, however many of the images are used.
+            half = 'retain' if sampler.half_sizes[1] else 'forget'
+            used = sequence.images[-1][half]
+            own = own_epochs(cfg, len(training))
+            own *= sequence.found[-1][half] / used
         sequence.max_iters.append(
-            entries.schedule.num_iterations(sampler.iterations_per_epoch)
+            entries.schedule.num_iterations(sampler.iterations_per_epoch, own)
         )
     return sequence
 

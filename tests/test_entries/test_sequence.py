@@ -1,11 +1,14 @@
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import PARAM_SCHEDULERS
 
 from gslora_mm.entries import (
     ForgettingEntry,
     MethodEntry,
     ScheduleEntry,
     build_all,
+    own_epochs,
     read_entries,
 )
 from gslora_mm.methods import BaseMethod
@@ -259,72 +262,161 @@ def test_schedulers_count_the_iterations_of_the_step():
         ScheduleEntry(**SCHEDULE, param_scheduler=by_epoch)
 
 
-@pytest.mark.parametrize(
-    ('iters', 'end', 'kinds'),
-    [(300, 30, 2), (14, 1, 2), (3, 1, 2), (1, 1, 1)],
-)
-def test_schedulers_begin_and_end_at_shares_of_a_step(iters, end, kinds):
-    entry = ScheduleEntry(
-        **SCHEDULE,
-        param_scheduler=[
-            dict(type='LinearLR', end=0.1),
-            dict(type='CosineAnnealingLR', begin=0.1, eta_min=1e-5),
-        ],
-    )
-    made = entry.schedulers(iters)
-    assert len(made) == kinds
-    assert made[0]['end'] == end
-    for cosine in made[1:]:
-        assert cosine['begin'] == end
-        assert cosine['T_max'] == iters - end
+WARMED_UP = [
+    dict(type='LinearLR', start_factor=0.04, end=0.1),
+    dict(type='CosineAnnealingLR', begin=0.1, eta_min=1e-5),
+]
+
+
+def rates(entry, iters, lr=0.01):
+    """Learning rates of all iterations of a step."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
+    schedulers = [
+        PARAM_SCHEDULERS.build(dict(config, optimizer=optimizer))
+        for config in entry.schedulers(iters)
+    ]
+    found = []
+    for _ in range(iters):
+        found.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    return found
+
+
+@pytest.mark.parametrize('iters', [300, 20, 14, 4])
+def test_schedulers_begin_and_end_at_shares_of_a_step(iters):
+    entry = ScheduleEntry(**SCHEDULE, param_scheduler=WARMED_UP)
+    found = rates(entry, iters)
+    assert max(found) == pytest.approx(0.01)
+    # Too short for a warm-up of two iterations.
+    assert (found[0] < 0.01) == (iters >= 20)
+    assert found[-1] < max(found) / (1.05 if iters < 20 else 10)
+
+
+@pytest.mark.parametrize('iters', [1, 2])
+def test_a_step_too_short_for_any_scheduler(iters):
+    entry = ScheduleEntry(**SCHEDULE, param_scheduler=WARMED_UP)
+    assert rates(entry, iters)[0] == pytest.approx(0.01)
 
 
 def test_a_scheduler_that_begins_after_the_step_is_left_out():
     later = dict(type='CosineAnnealingLR', begin=300, eta_min=1e-5)
     entry = ScheduleEntry(**SCHEDULE, param_scheduler=later)
     assert entry.schedulers(300) == []
-    assert entry.schedulers(301)[0]['T_max'] == 1
+    assert entry.schedulers(302)[0]['T_max'] == 2
 
 
-@pytest.mark.parametrize('share', [1.0, 0.0, -0.5, float('nan')])
-def test_a_share_that_is_none(share):
-    config = dict(type='LinearLR', end=share)
-    with pytest.raises(ConfigError, match='scheduler.end = .*between 0 and 1'):
+@pytest.mark.parametrize(
+    ('where', 'message'),
+    [
+        (dict(end=1.5), 'end = 1.5: .*from 0.0 to 1.0'),
+        (dict(begin=-0.5), 'begin = -0.5: .*from 0.0 to 1.0'),
+        (dict(end=float('nan')), 'end = nan'),
+        (dict(begin=0.5, end=0.3), 'end = 0.3: must be above begin, 0.5'),
+        (dict(begin=500, end=400), 'end = 400: must be above begin, 500'),
+        (dict(end=0.0), 'end = 0.0: must be above begin, 0'),
+        (dict(begin=300, end='x'), 'cannot be used: TypeError'),
+    ],
+)
+def test_a_scheduler_from_nowhere_to_nowhere(where, message):
+    config = dict(type='LinearLR', **where)
+    with pytest.raises(ConfigError, match=message):
         ScheduleEntry(**SCHEDULE, param_scheduler=config)
 
 
+def test_all_of_a_step_in_shares():
+    config = dict(type='LinearLR', begin=0.0, end=1.0)
+    made = ScheduleEntry(**SCHEDULE, param_scheduler=config).schedulers(7)
+    assert (made[0]['begin'], made[0]['end']) == (0, 7)
+
+
+def half(**changes):
+    """A sequence that trains half as long as its model was trained."""
+    return sequence(
+        **{
+            'schedule__max_iters': None,
+            'schedule__max_epochs': 'half',
+            **changes,
+        }
+    )
+
+
 @pytest.mark.parametrize(
-    ('train_cfg', 'epochs', 'iters'),
+    ('changes', 'epochs'),
     [
-        (dict(type='EpochBasedTrainLoop', max_epochs=50), 25, None),
-        (dict(by_epoch=True, max_epochs=1), 1, None),
-        # Batches of 16, and here of 2.
-        (dict(type='IterBasedTrainLoop', max_iters=9), None, 36),
+        (dict(train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=50)), 50),
+        (dict(train_cfg=dict(by_epoch=True, max_epochs=3)), 3),
+        (  # batches of 16, of 48 images
+            dict(train_cfg=dict(type='IterBasedTrainLoop', max_iters=9)),
+            3,
+        ),
+        (  # in all processes together
+            dict(
+                train_cfg=dict(max_iters=9),
+                auto_scale_lr=dict(base_batch_size=64),
+            ),
+            12,
+        ),
+        (
+            dict(
+                train_cfg=dict(max_epochs=4),
+                train_dataloader__dataset=dict(
+                    _delete_=True,
+                    type='mmdet.RepeatDataset',
+                    times=3,
+                    dataset=dict(type='CocoDataset'),
+                ),
+            ),
+            12,
+        ),
     ],
 )
-def test_half_as_long_as_the_model_was_trained(train_cfg, epochs, iters):
-    cfg = sequence(
-        schedule__max_iters=None,
-        schedule__max_epochs='half',
-        train_dataloader__batch_size=16,
-        train_cfg=train_cfg,
-    )
+def test_half_as_long_as_the_model_was_trained(changes, epochs):
+    cfg = half(train_dataloader__batch_size=16, **changes)
     schedule = read_entries(cfg).schedule
-    assert schedule.max_epochs == epochs
-    assert schedule.max_iters == iters
-    assert cfg.schedule.max_epochs == 'half'  # the user's stays
+    assert own_epochs(cfg, 48) == epochs
+    assert schedule.num_iterations(10, epochs) == 5 * epochs
+    assert schedule.num_iterations(1, 0.1) == 1
+
+
+def test_iterations_take_the_place_of_half():
+    """As those of ``--cfg-options`` have to, beside a config that has it."""
+    cfg = half(schedule__max_iters=7)  # and no train_cfg
+    schedule = read_entries(cfg).schedule
+    assert (schedule.max_iters, schedule.max_epochs) == (7, None)
 
 
 @pytest.mark.parametrize(
-    'train_cfg', [None, dict(max_epochs='50'), dict(max_iters=100), [3]]
+    ('train_cfg', 'message'),
+    [
+        (None, 'train_cfg of the config does not say'),
+        (dict(max_epochs='50'), 'train_cfg of the config does not say'),
+        (dict(max_epochs=0), 'train_cfg of the config does not say'),
+        ([3], 'train_cfg of the config does not say'),
+        (dict(max_iters=100), 'train_dataloader.batch_size is None'),
+    ],
 )
-def test_half_of_an_unknown_time(train_cfg):
-    cfg = sequence(schedule__max_iters=None, schedule__max_epochs='half')
+def test_half_of_an_unknown_time(train_cfg, message):
+    cfg = half()
     cfg.train_cfg = train_cfg
-    with pytest.raises(ConfigError, match="schedule.max_epochs = 'half'.*tra"):
+    with pytest.raises(
+        ConfigError, match=f"schedule.max_epochs = 'half': .*{message}"
+    ):
         read_entries(cfg)
     cfg.schedule.max_epochs = 3  # as it says
     assert read_entries(cfg).schedule.max_epochs == 3
+
+
+@pytest.mark.parametrize('size', [None, 0, 'four'])
+def test_half_with_a_bad_batch(size):
+    cfg = half(train_cfg=dict(max_iters=9), train_dataloader__batch_size=16)
+    if size is None:
+        del cfg.schedule['batch_size']
+    else:
+        cfg.schedule.batch_size = size
+    with pytest.raises(ConfigError, match='schedule.batch_size'):
+        read_entries(cfg)
 
 
 def test_a_third_is_no_length():

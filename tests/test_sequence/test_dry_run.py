@@ -38,6 +38,32 @@ def test_epochs_are_passes_over_the_retain_images(inputs, tmp_path):
         assert iters == 3 * -(-found['retain'] // 2)
 
 
+def test_half_a_training_is_as_long_with_few_of_the_images(inputs, tmp_path):
+    def checked(**changes):
+        cfg = tiny_sequence(
+            inputs,
+            tmp_path / 'run',
+            schedule__max_iters=None,
+            schedule__max_epochs='half',
+            train_cfg=dict(_delete_=True, by_epoch=True, max_epochs=8),
+            forgetting__shots=None,
+            **changes,
+        )
+        return check_sequence(cfg)
+
+    every = checked(
+        forgetting__retain_share=1.0, forgetting__forget_share=1.0
+    )
+    few = checked(forgetting__retain_share=0.5, forgetting__forget_share=0.5)
+    for step, iters in enumerate(every.max_iters):
+        used, found = every.images[step], every.found[step]
+        assert used['retain'] == found['retain']
+        assert iters == 4 * -(-found['retain'] // 2)
+        less = few.images[step]['retain']
+        assert less < used['retain']
+        assert few.max_iters[step] == pytest.approx(iters, abs=5)
+
+
 CASES = {
     'unknown category': (
         dict(forgetting__steps=[['sevn']]),

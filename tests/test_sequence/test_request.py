@@ -131,6 +131,35 @@ randomness = dict(seed=3)
     assert cfg.schedule.max_iters == 7
 
 
+def test_what_is_written_for_the_level_weights_of_a_detector(
+    detector, tmp_path
+):
+    """As long as half of its training, or as somebody says."""
+
+    def written(folder, **options):
+        return write_request(
+            detector / 'my_detector.py',
+            CHECKPOINT,
+            [['person']],
+            level='weights',
+            work_dir=tmp_path / folder,
+            options=options,
+        )
+
+    with inside(detector):
+        path = written('run')
+        assert bases_of(path.read_text()) == [
+            'methods/noise_and_distil', 'schedules/weights'
+        ]  # fmt: skip
+        cfg = Config.fromfile(path)
+        checked = check_sequence(cfg)
+        found = checked.found[0]['retain']
+        wanted = cfg.train_cfg.max_epochs / 2 * -(-found // 3)
+        assert checked.max_iters == [pytest.approx(wanted, abs=1)]
+        cfg = Config.fromfile(written('short', **{'schedule.max_iters': 2}))
+        assert check_sequence(cfg).max_iters == [2]
+
+
 @pytest.mark.parametrize(
     ('settings', 'bases'),
     [

@@ -131,7 +131,8 @@ class AutoScheduleHook(Hook):
                 valid='AutoScheduleHook looks for the learning rate at which '
                 'the model loses what it is to forget, and method.type = '
                 f'{type(method).__name__!r} begins with weights that have '
-                'lost most of everything; take _base_/schedules/weights.py',
+                'lost most of everything; take _base_/schedules/weights.py '
+                'or, for a classifier, weights_classifier.py',
             )
 
     @staticmethod
