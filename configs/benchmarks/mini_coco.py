@@ -96,8 +96,7 @@ suite = dict(
     },
     trial_steps=1,
     not_applicable=dict(
-        knowledge_swapping='learns new classes: another sequence',
-        noise_and_distil='3,000 iterations a step: see docs/en/depth.md'),
+        knowledge_swapping='learns new classes: another sequence'),
     runs=dict(
         # Nothing is chosen for retraining, which is no way of forgetting: on
         # all retained images, as long as the pre-training, and on the replay
@@ -107,6 +106,10 @@ suite = dict(
         # Levels of docs/en/guarantees.md, in which nothing is chosen here.
         masked_distillation=dict(_base_=['../_base_/levels/behaviour.py']),
         counterfactual=dict(_base_=['../_base_/levels/features.py']),
+        noise_and_distil=dict(
+            _base_=['../_base_/levels/weights.py'],
+            forgetting=dict(retain_share=1.0, forget_share=1.0),
+            schedule=dict(max_iters=3000, max_epochs=None)),
         fine_tune=full(
             'fine_tune', rates=(1e-3, 3e-3), settings=dict(task=all_queries)),
         # Without a bound, no rate does well.

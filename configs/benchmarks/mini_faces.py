@@ -75,10 +75,7 @@ suite = dict(
     },
     trial_steps=1,
     not_applicable=dict(
-        knowledge_swapping='learns new classes: another sequence',
-        masked_distillation='younger than this table: see scarce.md',
-        counterfactual='younger than this table: see docs/en/depth.md',
-        noise_and_distil='younger than this table: see docs/en/depth.md'),
+        knowledge_swapping='learns new classes: another sequence'),
     # Trials: rates of a third and three times of what is configured, then
     # what a method is about, at the rate that was the best one.
     runs=dict(
@@ -87,6 +84,12 @@ suite = dict(
         # images alone, which are fewer, so that each is seen more often.
         retrain=retrained(32, forgetting=dict(retain_share=1.0)),
         retrain_replay=retrained(128),
+        # Levels of docs/en/guarantees.md, in which nothing is chosen here.
+        masked_distillation=dict(_base_=['../_base_/levels/behaviour.py']),
+        counterfactual=dict(_base_=['../_base_/levels/features.py']),
+        noise_and_distil=dict(
+            _base_=[],
+            base='../mini/weights_face-transformer_mini-faces_4x20.py'),
         fine_tune=full('fine_tune', rates=(1e-4, 1e-3, 3e-3)),
         gradient_ascent=full(
             'gradient_ascent', rates=(1e-6, 1e-5), best=1e-5,

@@ -193,7 +193,12 @@ def test_the_whole_way(kind, tmp_path):
         transformer = {'Transformer'}
     else:
         inputs = make_class_inputs(tmp_path)
-        cfg = tiny_class_sequence(inputs, tmp_path / 'run')
+        cfg = tiny_class_sequence(
+            inputs,
+            tmp_path / 'run',
+            schedule__max_iters=None,
+            schedule__max_epochs=50,
+        )
         transformer = set()  # a part of the trunk
     before = {*tmp_path.iterdir()}
     found = time_sequence(cfg, steps=1, iterations=2, start=0.5)
