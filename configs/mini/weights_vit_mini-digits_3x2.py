@@ -1,6 +1,6 @@
-# Level "weights": six of ten digits forgotten in three steps, so that
-# fine-tuning brings them back no sooner than in a model that never learned
-# them. Each step goes half as often around what is retained as the
+# Level "weights": six of ten digits forgotten in three steps, so that little
+# is left that fine-tuning could bring back sooner than a model that never
+# learned them. Each step goes half as often around what is retained as the
 # pre-training did.
 _base_ = [
     './vit_mini-digits.py',
