@@ -57,6 +57,7 @@ def render_leaderboard(results: Mapping, figures: Mapping[str, str]) -> str:
             ],
             scores=_scores(results),
             attacks=_attacks(results.get('attacks', {})),
+            finds='localisation' in results.get('attacks', {}),
             trials=results['tuning'] and _trials(results),
         ),
         filters=dict(

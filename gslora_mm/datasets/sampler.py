@@ -96,9 +96,19 @@ class ForgetRetainSampler(Sampler):
 
         Over the forget images if there are no others in a batch.
         """
+        return self.iterations_over(*map(len, self.dataset.datasets))
+
+    def iterations_over(self, forget: int, retain: int) -> int:
+        """Count the iterations of all processes in one pass over images.
+
+        Args:
+            forget (int): Number of images to forget, passed over where there
+                are no others in a batch.
+            retain (int): Number of images to retain.
+        """
         half = int(self.half_sizes[1] > 0)
         per_iteration = self.half_sizes[half] * self.world_size
-        return -(-len(self.dataset.datasets[half]) // per_iteration)
+        return -(-(forget, retain)[half] // per_iteration)
 
     def __len__(self) -> int:
         """Number of images of both sets."""

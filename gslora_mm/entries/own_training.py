@@ -10,9 +10,11 @@ from gslora_mm.utils import ConfigError
 def own_epochs(cfg: Mapping, num_images: int) -> float:
     """Count the passes over its images that the model was trained for.
 
-    One of a ``RepeatDataset`` counts as often as it repeats. Batches of a
-    training that counts iterations are ``auto_scale_lr.base_batch_size``
-    images of all processes or, without it, those of one process.
+    One of a ``RepeatDataset`` around all images counts as often as it
+    repeats; repeats of single parts and of a ``ClassBalancedDataset`` are not
+    counted. Batches of a training that counts iterations are taken to be
+    ``auto_scale_lr.base_batch_size`` images of all processes or, without it,
+    those of one process.
 
     Args:
         cfg (Mapping): Config that says how the model was trained.

@@ -194,10 +194,10 @@ class ScheduleEntry(Entry):
 
         Args:
             per_epoch (int): Iterations of one pass over the retain images,
-                or the forget images where a batch has no others.
-            own (float, optional): Passes over the images that are used which
-                are as long as those of the stock model's training, where
-                ``max_epochs`` is ``'half'``.
+                or the forget images where a batch has no others; over all of
+                them where ``max_epochs`` is ``'half'``.
+            own (float, optional): Epochs that the stock model was trained
+                for, where it is.
         """
         if self.max_iters is not None:
             return self.max_iters
@@ -268,7 +268,16 @@ def _check_order(config: Mapping) -> None:
     """Refuse a scheduler that ends where it begins, or before."""
     begin, end = config.get('begin', 0), config.get('end')
     are_alike = not begin or isinstance(begin, float) == isinstance(end, float)
-    if end is not None and are_alike and end <= begin:
+    if end is None or not are_alike:
+        return
+    if end <= begin:
         raise ConfigError(
             'param_scheduler.end', end, f'must be above begin, {begin!r}'
+        )
+    if isinstance(end, int) and end - begin == 1:
+        raise ConfigError(
+            'param_scheduler.end',
+            end,
+            'is the iteration after begin, in which nothing would change; '
+            'the end of a step is 1.0',
         )

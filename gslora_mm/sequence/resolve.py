@@ -411,15 +411,13 @@ def resolve(cfg: Config) -> ResolvedSequence:
                 for role, settings in sequence.replay_settings(step).items()
             }
         )
-        own = None
+        per_epoch, own = sampler.iterations_per_epoch, None
         if entries.schedule.max_epochs == 'half':
-            # As many iterations, however many of the images are used.
-            half = 'retain' if sampler.half_sizes[1] else 'forget'
-            used = sequence.images[-1][half]
+            # As long with few of the images as with all of them.
+            per_epoch = sampler.iterations_over(**sequence.found[-1])
             own = own_epochs(cfg, len(training))
-            own *= sequence.found[-1][half] / used
         sequence.max_iters.append(
-            entries.schedule.num_iterations(sampler.iterations_per_epoch, own)
+            entries.schedule.num_iterations(per_epoch, own)
         )
     return sequence
 

@@ -316,6 +316,8 @@ def test_a_scheduler_that_begins_after_the_step_is_left_out():
         (dict(begin=0.5, end=0.3), 'end = 0.3: must be above begin, 0.5'),
         (dict(begin=500, end=400), 'end = 400: must be above begin, 500'),
         (dict(end=0.0), 'end = 0.0: must be above begin, 0'),
+        (dict(end=1), 'end = 1: .*the end of a step is 1.0'),
+        (dict(begin=7, end=8), 'end = 8: is the iteration after begin'),
         (dict(begin=300, end='x'), 'cannot be used: TypeError'),
     ],
 )
@@ -429,7 +431,7 @@ def test_a_third_is_no_length():
 def test_a_hook_that_sets_the_rate_wants_no_scheduler():
     schedule = dict(
         SCHEDULE,
-        param_scheduler=dict(type='LinearLR', start_factor=0.1, end=1),
+        param_scheduler=dict(type='LinearLR', start_factor=0.1, end=2),
         hooks=[dict(type='gslora_mm.AutoScheduleHook')],
     )
     with pytest.raises(ConfigError, match='AutoScheduleHook in schedule.ho'):
