@@ -388,6 +388,9 @@ def resolve(cfg: Config) -> ResolvedSequence:
         num_validation=len(validation),
         all_validation=sum(map(len, parts_of_dataset(validation))),
     )
+    # As long with few of the images as with all of them.
+    is_half = entries.schedule.max_epochs == 'half'
+    own = own_epochs(cfg, len(training)) if is_half else None
     for step in range(1, len(plan) + 1):
         with config_path(renamed=_SUBSET_PATHS, context=f'step {step}'):
             with usable('forgetting'):
@@ -411,11 +414,8 @@ def resolve(cfg: Config) -> ResolvedSequence:
                 for role, settings in sequence.replay_settings(step).items()
             }
         )
-        per_epoch, own = sampler.iterations_per_epoch, None
-        if entries.schedule.max_epochs == 'half':
-            # As long with few of the images as with all of them.
-            per_epoch = sampler.iterations_over(**sequence.found[-1])
-            own = own_epochs(cfg, len(training))
+        counted = sequence.found if is_half else sequence.images
+        per_epoch = sampler.iterations_over(**counted[-1])
         sequence.max_iters.append(
             entries.schedule.num_iterations(per_epoch, own)
         )
